@@ -1,0 +1,52 @@
+"""Times that can be compared on a busy machine: A B A B …, and the median of the ratios pair by pair."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+#: Does its work once and says how many seconds count.
+Measure = Callable[[], float]
+
+
+def wall(call: Callable[[], Any], repeats: int = 1) -> Measure:
+    """Seconds of one call, from ``repeats`` of them in a row."""
+
+    def measure() -> float:
+        start = perf_counter()
+        for _ in range(repeats):
+            call()
+        return (perf_counter() - start) / repeats
+
+    return measure
+
+
+def repeats(call: Callable[[], Any], seconds: float = 0.02) -> int:
+    """How many calls in a row take about this long: far above the clock's resolution, far below a burst of load."""
+    call()
+    return max(1, round(seconds / max(wall(call)(), 1e-9)))
+
+
+def interleaved(measures: Mapping[str, Measure], rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
+    """Seconds by name, one entry a round; every other round runs backwards, so that no one always comes first."""
+    names = list(measures)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for i in range(-warm_up, rounds):
+        for name in names if i % 2 == 0 else reversed(names):
+            gc.collect()
+            seconds = measures[name]()
+            if i >= 0:
+                times[name].append(seconds)
+    return times
+
+
+def ratio(times: Mapping[str, list[float]], of: str, over: str) -> float:
+    """The median over the rounds of ``of`` divided by ``over``: load that lasts a round cancels."""
+    return median(a / b for a, b in zip(times[of], times[over], strict=True))
+
+
+def medians(times: Mapping[str, list[float]]) -> dict[str, float]:
+    return {name: median(t) for name, t in times.items()}

@@ -1,0 +1,263 @@
+"""The normal form: every affine layer that looks alike at every position is a value of this type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from convfold.algebra import parallel, series, spelling
+from convfold.algebra.geometry import Geometry, Sizes
+from convfold.algebra.window import Window
+from convfold.errors import ConvfoldError
+
+_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Convolution:
+    """An affine map of signals ``(N, C, *space)`` with D = 0 … 3 space axes.
+
+        y[n] = b + Σ_t K[t] · x↑u[s·n + d·t − lo]        (cross-correlation, as PyTorch's)
+
+    D = 0 is a linear layer; a batch norm in eval mode is depthwise with one tap; an average pool is a
+    depthwise constant; a pixel shuffle is a one-hot transposed convolution; an identity is a Dirac.
+
+    Attributes:
+        kernel: (c_out, c_in // groups, *taps); for a transposed convolution flipped, and in this same layout.
+        bias: None, (c_out,), or (c_out, *period): after an upsampling it repeats with the upsampling's phase.
+        groups: channel groups; never expanded by composing.
+        windows: one :class:`Window` per space axis.
+
+    ``b @ a`` is the value that computes ``b(a(x))``, ``a + b`` computes ``a(x) + b(x)``: exact at every input
+    size, border included, or :class:`NotFoldable`. All operations are differentiable in kernel and bias.
+    """
+
+    kernel: Tensor
+    bias: Tensor | None = None
+    groups: int = 1
+    windows: tuple[Window, ...] = ()
+
+    def __post_init__(self) -> None:
+        taps = tuple(w.taps for w in self.windows)
+        if self.kernel.dim() < 2 or tuple(self.kernel.shape[2:]) != taps:
+            raise ConvfoldError(
+                f"kernel of shape {tuple(self.kernel.shape)} does not fit windows with taps {taps}: "
+                "expected (c_out, c_in // groups, *taps)"
+            )
+        if self.groups < 1 or self.c_out % self.groups:
+            raise ConvfoldError(f"{self.c_out} output channels cannot be split into {self.groups} groups")
+        if self.bias is not None and (
+            self.bias.shape[0] != self.c_out or self.bias.dim() not in (1, 1 + len(self.windows))
+        ):
+            raise ConvfoldError(
+                f"bias of shape {tuple(self.bias.shape)} does not fit {self.c_out} channels: "
+                "expected (c_out,) or (c_out, *period)"
+            )
+        if self.bias is not None and self.bias.dim() > 1 and self.bias.numel() == self.c_out:
+            object.__setattr__(self, "bias", self.bias.flatten())  # one shape for a constant bias
+
+    @classmethod
+    def of(cls, module: object, channels: int | None = None, dims: int | None = None) -> Convolution:
+        """The value of any single affine ``torch.nn`` module, or of a ``Sequential`` of them.
+
+        ``channels`` and ``dims`` (space axes) are for modules that do not know them: pools, pads, shuffles,
+        identity.
+
+        Raises:
+            NotFoldable: with the reason, if the module is not one convolution.
+        """
+        return spelling.of(module, channels, dims)  # type: ignore[no-any-return]
+
+    @classmethod
+    def identity(cls, channels: int, dims: int = 0, like: Tensor | None = None) -> Convolution:
+        """The Dirac: depthwise, one tap, one."""
+        options: dict[str, Any] = {} if like is None else {"dtype": like.dtype, "device": like.device}
+        return cls(torch.ones(channels, 1, *(1,) * dims, **options), None, channels, (Window(),) * dims)
+
+    @property
+    def c_out(self) -> int:
+        return self.kernel.shape[0]
+
+    @property
+    def c_in(self) -> int:
+        return self.kernel.shape[1] * self.groups
+
+    @property
+    def dims(self) -> int:
+        return len(self.windows)
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """Everything but the numbers."""
+        period = None if self.bias is None else tuple(self.bias.shape[1:]) or (1,) * self.dims
+        return Geometry(self.c_out, self.c_in, self.groups, self.windows, period)
+
+    def __matmul__(self, inner: Convolution) -> Convolution:
+        if not isinstance(inner, Convolution):
+            return NotImplemented
+        return series.series(self, inner)
+
+    def __add__(self, other: Convolution) -> Convolution:
+        if not isinstance(other, Convolution):
+            return NotImplemented
+        return parallel.parallel(self, other)
+
+    def __mul__(self, scale: float | Tensor) -> Convolution:
+        """Every output times a number, or each channel times its own: ``scale`` a scalar or (c_out,)."""
+        k = s = torch.as_tensor(scale, dtype=self.kernel.dtype, device=self.kernel.device)
+        b = self.bias
+        if s.dim():
+            k = s.reshape(-1, *(1,) * (self.kernel.dim() - 1))
+            s = s if b is None else s.reshape(-1, *(1,) * (b.dim() - 1))
+        return Convolution(self.kernel * k, None if b is None else b * s, self.groups, self.windows)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Convolution:
+        return self * -1.0
+
+    def after(self, inner: Convolution, sizes: Sizes = None) -> Convolution:
+        """``self @ inner`` at known input sizes (per space axis, None where free): more folds exactly."""
+        return series.series(self, inner, sizes)
+
+    def plus(self, other: Convolution, sizes: Sizes = None) -> Convolution:
+        """``self + other`` at known input sizes."""
+        return parallel.parallel(self, other, sizes)
+
+    def stack(self, other: Convolution, sizes: Sizes = None) -> Convolution:
+        """The value that computes ``concat([self(x), other(x)], channels)``."""
+        return parallel.stack(self, other, sizes)
+
+    def block(self, rows: range, cols: range) -> Convolution | None:
+        """The block of output channels ``rows`` and input channels ``cols``; None where it is all zero."""
+        return parallel.block(self, rows, cols)
+
+    def rows(self, start: int, stop: int) -> Convolution:
+        """Only output channels start … stop−1; all input channels are still read, so groups are given up."""
+        value = self if self.groups == 1 else self.ungrouped()
+        bias = None if value.bias is None else value.bias[start:stop]
+        return Convolution(value.kernel[start:stop], bias, 1, self.windows)
+
+    def ungrouped(self) -> Convolution:
+        """The same map written with one group."""
+        return Convolution(series.widened(self.kernel, self.groups, 1), self.bias, 1, self.windows)
+
+    def lifted(self, dims: int) -> Convolution:
+        """A pointwise value seen with another number of space axes."""
+        if dims == self.dims:
+            return self
+        g = self.geometry.lifted(dims)
+        kernel = self.kernel.reshape(*self.kernel.shape[:2], *(1,) * dims)
+        bias = None if self.bias is None else self.bias.reshape(-1)
+        return Convolution(kernel, bias, self.groups, g.windows)
+
+    def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Convolution:
+        """The same map in another type or on another device; itself if it is there already."""
+        kernel = self.kernel.to(device=device, dtype=dtype)
+        bias = None if self.bias is None else self.bias.to(device=device, dtype=dtype)
+        if kernel is self.kernel and bias is self.bias:
+            return self
+        return Convolution(kernel, bias, self.groups, self.windows)
+
+    def periodic_bias(self) -> Tensor:
+        """The bias as (c_out, *period), zeros if there is none."""
+        if self.bias is None:
+            return self.kernel.new_zeros(self.c_out, *(1,) * self.dims)
+        return self.bias if self.bias.dim() > 1 or not self.dims else self.bias.reshape(-1, *(1,) * self.dims)
+
+    def to_module(self, attached: bool = False) -> torch.nn.Module:
+        """One module that computes this value: a ``torch.nn`` layer where there is one.
+
+        Parameters are copies. ``attached`` keeps the tensors and their history instead: gradients reach what
+        they were computed from, and the tensors are attributes, not parameters.
+        """
+        return spelling.to_module(self, attached)  # type: ignore[no-any-return]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply to (N, c_in, *space) → (N, c_out, *size(space))."""
+        if x.dim() != self.dims + 2 or x.shape[1] != self.c_in:
+            raise ConvfoldError(
+                f"input of shape {tuple(x.shape)} given to {self!r}: expected (N, {self.c_in}, "
+                f"{', '.join('space' for _ in self.windows)})"
+            )
+        if self.geometry.periodic:
+            y = Convolution(self.kernel, None, self.groups, self.windows)(x)
+            repeated = self.periodic_bias()
+            index = [torch.arange(n, device=y.device) % p for n, p in zip(y.shape[2:], repeated.shape[1:], strict=True)]
+            for i, at in enumerate(index):
+                repeated = repeated.index_select(i + 1, at)
+            return y + repeated
+        bias = None if self.bias is None else self.bias.reshape(-1)
+        if self.dims == 0:
+            if self.groups == 1:
+                return F.linear(x, self.kernel, bias)
+            y = torch.einsum(
+                "ngi,goi->ngo", x.unflatten(1, (self.groups, -1)), self.kernel.unflatten(0, (self.groups, -1))
+            ).flatten(1)
+            return y if bias is None else y + bias
+        out = tuple(w.size(n) for w, n in zip(self.windows, x.shape[2:], strict=True))
+        if 0 in out:
+            return x.new_zeros(x.shape[0], self.c_out, *out)
+        if all(w.upsample == 1 for w in self.windows):
+            return self._gather(x, bias)
+        return self._scatter(x, bias)
+
+    def _gather(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """As a convolution: pad (or crop), then read."""
+        padding = tuple(w.lo if w.lo == w.hi and w.lo >= 0 else 0 for w in self.windows)
+        explicit = [(0, 0) if p else (w.lo, w.hi) for w, p in zip(self.windows, padding, strict=True)]
+        x = padded(x, explicit)
+        stride = tuple(w.stride for w in self.windows)
+        dilation = tuple(w.dilation for w in self.windows)
+        return _CONV[self.dims](x, self.kernel, bias, stride, padding, dilation, self.groups)
+
+    def _scatter(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """As a transposed convolution: write everything, then pad or crop, then stride."""
+        weight = transposed_weight(self.kernel, self.groups)
+        y = _CONV_TRANSPOSE[self.dims](
+            x,
+            weight,
+            stride=tuple(w.upsample for w in self.windows),
+            dilation=tuple(w.dilation for w in self.windows),
+            groups=self.groups,
+        )
+        y = padded(y, [(w.lo - w.reach, w.hi - w.reach) for w in self.windows])
+        strides: tuple[Any, ...] = (..., *(slice(None, None, w.stride) for w in self.windows))
+        y = y[strides]
+        return y if bias is None else y + bias.reshape(-1, *(1,) * self.dims)
+
+    def __repr__(self) -> str:
+        axes = ", ".join(
+            f"{w.taps}"
+            + "".join(f" {name}{v}" for name, v in (("s", w.stride), ("u", w.upsample), ("d", w.dilation)) if v != 1)
+            + (f" pad({w.lo},{w.hi})" if w.lo or w.hi else "")
+            for w in self.windows
+        )
+        groups = f", groups={self.groups}" if self.groups > 1 else ""
+        bias = ", bias" if self.bias is not None else ""
+        return f"Convolution({self.c_in}→{self.c_out}, taps=[{axes}]{groups}{bias})"
+
+
+def padded(x: Tensor, pads: list[tuple[int, int]]) -> Tensor:
+    """Zeros added or positions cropped on each space axis; added first, for a crop may eat into the zeros."""
+    for sign in (1, -1):
+        flat = [sign * max(sign * n, 0) for pair in reversed(pads) for n in pair]
+        if any(flat):
+            x = F.pad(x, flat)
+    return x
+
+
+def transposed_weight(kernel: Tensor, groups: int) -> Tensor:
+    """(c_out, c_in/groups, *T) → PyTorch's transposed layout (c_in, c_out/groups, *T), taps flipped.
+
+    Its own inverse up to exchanging c_out and c_in.
+    """
+    flipped = kernel.flip(tuple(range(2, kernel.dim())))
+    weight: Tensor = flipped.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    return weight

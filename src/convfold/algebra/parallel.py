@@ -1,0 +1,86 @@
+"""A + B, concat(A, B) and blocks of A: several operators on one input seen as one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from convfold.algebra import geometry as geo
+from convfold.algebra import window as axis
+from convfold.algebra.series import tile, widened
+
+if TYPE_CHECKING:
+    from convfold.algebra.convolution import Convolution
+
+
+def parallel(a: Convolution, b: Convolution, sizes: geo.Sizes = None) -> Convolution:
+    """The convolution that equals ``a(x) + b(x)``: kernels added where their taps stand.
+
+    Raises:
+        NotFoldable: ``sizes-differ`` or ``channels-differ`` where the two outputs cannot be added.
+    """
+    g = geo.parallel(a.geometry, b.geometry, sizes)
+    first, second = _aligned(a, b, g, sizes)
+    kernel = widened(first, a.groups, g.groups) + widened(second, b.groups, g.groups)
+    return type(a)(kernel, _sum(_period(a, g), _period(b, g)), g.groups, g.windows)
+
+
+def stack(a: Convolution, b: Convolution, sizes: geo.Sizes = None) -> Convolution:
+    """The convolution that equals ``concat([a(x), b(x)], channels)``: rows below rows."""
+    g = geo.stack(a.geometry, b.geometry, sizes)
+    first, second = _aligned(a, b, g, sizes)
+    kernel = torch.cat([widened(first, a.groups, 1), widened(second, b.groups, 1)])
+    if g.period is None:
+        return type(a)(kernel, None, 1, g.windows)
+    parts = [
+        kernel.new_zeros(c.c_out, *g.period) if (p := _period(c, g)) is None else p.reshape(c.c_out, *g.period)
+        for c in (a, b)
+    ]
+    return type(a)(kernel, torch.cat(parts), 1, g.windows)
+
+
+def block(a: Convolution, rows: range, cols: range) -> Convolution | None:
+    """The block (rows, cols) of the channel matrix, bias included; None if it is all zero.
+
+    Over the parts of a concat B∘concat(x_i) = Σ B_i∘x_i, B_i the column blocks: take the bias of one only.
+    """
+    g = geo.block(a.geometry, rows, cols)
+    if g is None:
+        return None
+    kernel = a.kernel[rows.start : rows.stop]
+    if a.groups == 1:
+        kernel = kernel[:, cols.start : cols.stop]
+    bias = None if a.bias is None else a.bias[rows.start : rows.stop]
+    return type(a)(kernel, bias, g.groups, g.windows)
+
+
+def _aligned(a: Convolution, b: Convolution, g: geo.Geometry, sizes: geo.Sizes) -> tuple[Tensor, Tensor]:
+    """Both kernels on the common grid of taps: (c_out, c_in // own groups, *T)."""
+    a, b = a.lifted(g.dims), b.lifted(g.dims)
+    taps = [axis.parallel(v, w, n) for v, w, n in zip(a.windows, b.windows, geo.known(sizes, g.dims), strict=True)]
+    return (
+        _placed(a.kernel, g.taps, tuple(t.first for t in taps)),
+        _placed(b.kernel, g.taps, tuple(t.second for t in taps)),
+    )
+
+
+def _placed(kernel: Tensor, taps: tuple[int, ...], at: tuple[slice, ...]) -> Tensor:
+    if tuple(kernel.shape[2:]) == taps:
+        return kernel
+    out = kernel.new_zeros(*kernel.shape[:2], *taps)
+    index: tuple[Any, ...] = (..., *at)
+    out[index] = kernel
+    return out
+
+
+def _period(a: Convolution, g: geo.Geometry) -> Tensor | None:
+    """The bias of ``a`` repeated to the common period."""
+    if a.bias is None or not g.periodic:
+        return a.bias
+    return tile(a.lifted(g.dims).periodic_bias(), g.period or ())
+
+
+def _sum(x: Tensor | None, y: Tensor | None) -> Tensor | None:
+    return y if x is None else x if y is None else x + y

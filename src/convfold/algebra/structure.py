@@ -1,0 +1,50 @@
+"""Structure that a kernel has and its geometry does not say: zero taps, dilation, groups."""
+
+from __future__ import annotations
+
+from math import gcd
+
+import torch
+
+from convfold.algebra.convolution import Convolution
+from convfold.algebra.window import Window
+
+
+def recovered(op: Convolution) -> Convolution:
+    """The same map with its zeros seen: zero end taps dropped, dilation and groups as large as they can be.
+
+    Only exact zeros count. Composing structured kernels leaves such zeros; a trained dense one has none.
+    """
+    return _groups(_taps(op))
+
+
+def _taps(op: Convolution) -> Convolution:
+    kernel, windows = op.kernel, list(op.windows)
+    for i, w in enumerate(windows):
+        used = kernel.detach().transpose(0, i + 2).flatten(1).ne(0).any(1).nonzero().flatten().tolist()
+        if not used:
+            used = [0]
+        first, last = used[0], used[-1]
+        step = gcd(*(t - first for t in used)) or 1
+        if (first, last, step) == (0, w.taps - 1, 1):
+            continue
+        kernel = kernel[(slice(None),) * (i + 2) + (slice(first, last + 1, step),)]
+        lo, hi = w.lo - w.dilation * first, w.hi - w.dilation * (w.taps - 1 - last)
+        windows[i] = Window((last - first) // step + 1, w.stride, w.upsample, w.dilation * step, lo, hi)
+    return Convolution(kernel, op.bias, op.groups, tuple(windows))
+
+
+def _groups(op: Convolution) -> Convolution:
+    """Split every group into as many equal diagonal blocks as its zeros allow."""
+    flat = op.kernel.detach().reshape(*op.kernel.shape[:2], -1)  # flatten(2) would refuse a linear layer's
+    used = flat.ne(0).any(2).unflatten(0, (op.groups, -1))  # (g, O/g, I/g)
+    if bool(used.all()):  # as trained kernels are
+        return op
+    o, i = used.shape[1:]
+    for n in sorted((n for n in range(2, gcd(o, i) + 1) if o % n == 0 == i % n), reverse=True):
+        inside = torch.block_diag(*[torch.ones(o // n, i // n)] * n).bool().to(used.device)
+        if not bool((used & ~inside).any()):
+            blocks = op.kernel.unflatten(0, (op.groups, n, o // n)).unflatten(3, (n, i // n))
+            kept = torch.stack([blocks[:, j, :, j] for j in range(n)], 1).flatten(0, 2)
+            return Convolution(kept, op.bias, op.groups * n, op.windows)
+    return op

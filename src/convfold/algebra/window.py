@@ -1,0 +1,189 @@
+"""One space axis of a convolution: its integers and their laws. No tensor in sight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd
+
+from convfold.errors import NotFoldable
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How one axis is read: ``y[n] = Σ_t K[t] · x↑u[s·n + d·t − lo]``.
+
+    ``x↑u[u·m] = x[m]``, zero elsewhere and outside. T taps, stride s, upsample u (the stride of a transposed
+    convolution), dilation d, pad (lo, hi); a negative pad crops.
+    """
+
+    taps: int = 1
+    stride: int = 1
+    upsample: int = 1
+    dilation: int = 1
+    lo: int = 0
+    hi: int = 0
+
+    def __post_init__(self) -> None:
+        if self.taps == 1 and self.dilation != 1:  # one tap has no spacing: keep the form unique
+            object.__setattr__(self, "dilation", 1)
+
+    @property
+    def reach(self) -> int:
+        """d·(T−1): distance from the first tap to the last."""
+        return self.dilation * (self.taps - 1)
+
+    @property
+    def slack(self) -> int:
+        """lo + hi − d·(T−1): how far the output grid reaches past the input's."""
+        return self.lo + self.hi - self.reach
+
+    @property
+    def pointwise(self) -> bool:
+        """True when output n reads input n and nothing else, at every size."""
+        return self == Window()
+
+    def size(self, n: int) -> int:
+        """Output size M = ⌊((n−1)·u + lo + hi − d·(T−1)) / s⌋ + 1, at least 0."""
+        return max(((n - 1) * self.upsample + self.slack) // self.stride + 1, 0)
+
+    def with_size(self, n: int, m: int) -> Window:
+        """The same taps with ``hi`` moved as little as possible so that n inputs give m outputs."""
+        low = (m - 1) * self.stride - (n - 1) * self.upsample
+        slack = min(max(self.slack, low), low + self.stride - 1)
+        return Window(self.taps, self.stride, self.upsample, self.dilation, self.lo, slack + self.reach - self.lo)
+
+
+def transposed(taps: int, stride: int, dilation: int, padding: int, output_padding: int) -> Window:
+    """Window of a transposed convolution (PyTorch's parameters) whose kernel has been flipped."""
+    reach = dilation * (taps - 1)
+    return Window(taps, 1, stride, dilation, reach - padding, reach - padding + output_padding)
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesTaps:
+    """Where the taps of B∘A stand: tap (i of A, j of B) at ``a·i + b·j``; only ``keep`` ever read data."""
+
+    a: int
+    b: int
+    keep: slice | None  # None: no tap ever meets data, the kernel is zero
+    window: Window
+
+
+def series(outer: Window, inner: Window, n: int | None = None) -> SeriesTaps:
+    """B∘A on one axis: taps at s_A·d_B·t_B + u_B·d_A·t_A, s = s_A·s_B, u = u_A·u_B, lo = s_A·lo_B + u_B·lo_A.
+
+    Says nothing of the border: :func:`ghost` does. Raises ``stride-upsample`` unless gcd(u_B, s_A) = 1, and
+    ``size-depends-on-remainder`` when no single ``hi`` serves every input size and ``n`` is not given.
+    """
+    if gcd(outer.upsample, inner.stride) != 1:
+        raise NotFoldable("stride-upsample", f"stride {inner.stride} then upsample {outer.upsample}")
+    a, b = outer.upsample * inner.dilation, inner.stride * outer.dilation
+    spacing = gcd(a * (inner.taps > 1), b * (outer.taps > 1)) or 1
+    reach = a * (inner.taps - 1) + b * (outer.taps - 1)
+    window = Window(
+        taps=reach // spacing + 1,
+        stride=inner.stride * outer.stride,
+        upsample=inner.upsample * outer.upsample,
+        dilation=spacing,
+        lo=inner.stride * outer.lo + outer.upsample * inner.lo,
+        hi=inner.stride * outer.hi + outer.upsample * inner.hi,
+    )
+    if n is not None:
+        window = window.with_size(n, outer.size(inner.size(n)))
+    elif outer.upsample > 1 and inner.stride > 1:
+        raise NotFoldable("size-depends-on-remainder", f"stride {inner.stride} then upsample {outer.upsample}")
+    keep, window = _divide(window)
+    return SeriesTaps(max(a // spacing, 1), max(b // spacing, 1), keep, window)  # one tap has any spacing
+
+
+def _divide(w: Window) -> tuple[slice | None, Window]:
+    """Divide stride and upsample by g = gcd(u, s): only taps at positions ≡ lo (mod g) ever meet data."""
+    g = gcd(w.upsample, w.stride)
+    if g == 1:
+        return slice(None), w
+    slack = w.slack // g
+    first = next((t for t in range(min(w.taps, g)) if (w.dilation * t - w.lo) % g == 0), None)
+    if first is None:
+        return None, Window(1, w.stride // g, w.upsample // g, 1, 0, slack)
+    step = g // gcd(g, w.dilation)
+    taps = (w.taps - 1 - first) // step + 1
+    dilation = w.dilation * step // g
+    lo = (w.lo - w.dilation * first) // g
+    reach = dilation * (taps - 1)
+    return slice(first, None, step), Window(taps, w.stride // g, w.upsample // g, dilation, lo, slack + reach - lo)
+
+
+@dataclass(frozen=True, slots=True)
+class Ghost:
+    """What B reads outside A's extent: how many positions a side, and whether A would have had data there."""
+
+    lo: int
+    hi: int
+    data: bool
+
+    @property
+    def empty(self) -> bool:
+        return self.lo == 0 and self.hi == 0
+
+
+def ghost(outer: Window, inner: Window, n: int | None = None) -> Ghost:
+    """The positions of A's output that B reads outside its extent, at input size ``n`` or (None) at any size.
+
+    With ``n`` the answer is exact; without, it is safe: a ghost is reported if some size has one.
+    """
+    m = inner.size(n) if n is not None else None
+    below = [p for p in range(-1, -(outer.lo // outer.upsample) - 1, -1) if _reads(outer, p, m)]
+    data = any(_has_data(inner, p, n) for p in below)
+    if n is None or m is None:
+        # The far end depends on remainders: count what the padding can expose.
+        high = max(outer.hi // outer.upsample, 0)
+        return Ghost(len(below), high, data or (high > 0 and inner.hi < inner.reach))
+    last = ((outer.size(m) - 1) * outer.stride + outer.reach - outer.lo) // outer.upsample
+    above = [p for p in range(m, last + 1) if _reads(outer, p, m)]
+    return Ghost(len(below), len(above), data or any(_has_data(inner, p, n) for p in above))
+
+
+def _reads(w: Window, p: int, m: int | None) -> bool:
+    """Does some output of w (m inputs; None: any number) read input position p?"""
+    count = None if m is None else w.size(m)
+    for t in range(w.taps):
+        q, r = divmod(w.upsample * p + w.lo - w.dilation * t, w.stride)
+        if r == 0 and q >= 0 and (count is None or q < count):
+            return True
+    return False
+
+
+def _has_data(w: Window, p: int, n: int | None) -> bool:
+    """Would output position p of w, in its extent or not, read any of its n inputs (None: endlessly many)?"""
+    for t in range(w.taps):
+        q, r = divmod(w.stride * p + w.dilation * t - w.lo, w.upsample)
+        if r == 0 and q >= 0 and (n is None or q < n):
+            return True
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class ParallelTaps:
+    """Where the taps of two aligned operands stand on the common grid: start and step of each."""
+
+    first: slice
+    second: slice
+    window: Window
+
+
+def parallel(a: Window, b: Window, n: int | None = None) -> ParallelTaps:
+    """The common window of A + B: positions aligned by zero taps; ``sizes-differ`` where none serves both."""
+    if a.stride != b.stride or a.upsample != b.upsample:
+        raise NotFoldable("sizes-differ", f"stride/upsample {a.stride}/{a.upsample} and {b.stride}/{b.upsample}")
+    if a.slack != b.slack and (n is None or a.size(n) != b.size(n)):
+        raise NotFoldable("sizes-differ", f"pads leave {a.slack} and {b.slack} extra positions")
+    spacing = gcd(gcd(a.dilation * (a.taps > 1), b.dilation * (b.taps > 1)), a.lo - b.lo) or 1
+    lo = max(a.lo, b.lo)
+    end = max(a.reach - a.lo, b.reach - b.lo)
+    window = Window((end + lo) // spacing + 1, a.stride, a.upsample, spacing, lo, a.slack + end)
+    return ParallelTaps(_placed(a, lo, spacing), _placed(b, lo, spacing), window)
+
+
+def _placed(w: Window, lo: int, spacing: int) -> slice:
+    start, step = (lo - w.lo) // spacing, max(w.dilation // spacing, 1)
+    return slice(start, start + step * (w.taps - 1) + 1, step)

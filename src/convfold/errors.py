@@ -1,0 +1,50 @@
+"""What can go wrong, each with one line a user can act on."""
+
+from __future__ import annotations
+
+
+class ConvfoldError(Exception):
+    """Base of every error convfold raises on purpose; one line: what, where, what was found, what to do."""
+
+
+class InvalidInput(ConvfoldError):
+    """A model, file, shape or option that cannot be used as given."""
+
+
+class VerificationFailed(ConvfoldError):
+    """The folded model differs from the original by more than its own rounding error; nothing is written."""
+
+
+class NotFoldable(ConvfoldError):
+    """No exact fold exists, or it is refused: ``code`` says why, ``detail`` in words, ``where`` for which op.
+
+    Codes are stable and listed in :data:`REASONS`.
+    """
+
+    def __init__(self, code: str, detail: str = "", where: str = "") -> None:
+        if code not in REASONS:
+            raise ValueError(f"unknown reason code {code!r}")
+        self.code, self.detail, self.where = code, detail, where
+        super().__init__(f"{where + ': ' if where else ''}{code}: {detail or REASONS[code]}")
+
+
+#: Every reason for leaving something unfolded.
+REASONS: dict[str, str] = {
+    "channels-differ": "the first's output channels are not the second's input channels",
+    "dimensions-differ": "the operands have different numbers of space axes",
+    "does-not-pay": "the folded form would cost more than the original",
+    "excluded": "left alone because the configuration excludes it",
+    "ghost-depends-on-data": "the second reads, as zeros, positions where the first alone would have data",
+    "ghost-is-constant": "the second reads, as zeros, positions where the first alone would have its bias",
+    "layout-mixes-channels": "a view or permute between the two does not keep the channel axis whole",
+    "no-module": "no single torch.nn module computes this",
+    "not-affine": "the layer is not affine",
+    "padding-mode": "padding that copies data is not a convolution",
+    "partition-differs": "channel groups do not line up with the parts of the concat or split",
+    "sizes-differ": "the branches have different output sizes",
+    "size-depends-on-remainder": "the output size depends on a remainder, unknown while the size is free",
+    "stride-upsample": "upsampling after a stride with a common factor cannot be one convolution",
+    "too-large": "the folded kernel would exceed the memory limit",
+    "training-mode": "batch statistics change with the batch",
+    "window-not-uniform": "the pool divides by a different number of values at the border",
+}

@@ -1,0 +1,295 @@
+"""fold() and explain(): read → lift → plan → lower → verify → report, in that order and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+from torch.fx import GraphModule
+
+from convfold.algebra.operation import Apply, Operation
+from convfold.errors import InvalidInput, VerificationFailed
+from convfold.graph.exported import Graph
+from convfold.graph.lift import Lifted, path_of
+from convfold.graph.measure import packet
+from convfold.graph.read import Source, export, read
+from convfold.plan import Plan, Planner
+from convfold.plan.refusals import refusals
+from convfold.report import Applied, Refused, Report
+from convfold.verify import Verdict, other_sizes, verify
+
+#: Called with the name of each stage as it begins.
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class FoldConfig:
+    """How to fold.
+
+    Attributes:
+        objective: what to minimise; "macs" compares multiply-adds, then bytes moved, then operations.
+        exclude: globs over module paths; what runs inside such a module is left alone.
+        verify: compare the result with the original in float64 and raise `VerificationFailed` where it differs.
+    """
+
+    objective: str = "macs"
+    exclude: tuple[str, ...] = ()
+    verify: bool = True
+
+    def __post_init__(self) -> None:
+        if self.objective != "macs":
+            raise InvalidInput(f"unknown objective {self.objective!r}; known: 'macs'")
+        if isinstance(self.exclude, str):
+            object.__setattr__(self, "exclude", (self.exclude,))
+
+    def excludes(self, path: str) -> bool:
+        """Is this module, or one it is inside of, excluded?"""
+        return any(_matches(glob, path) for glob in self.exclude)
+
+    def check(self, paths: Iterable[str]) -> None:
+        """Raise unless every glob matches one of these module paths: a misspelt one would exclude nothing, silently."""
+        known = list(paths)
+        for glob in self.exclude:
+            if not any(_matches(glob, path) for path in known):
+                raise InvalidInput(f"exclude {glob!r} matches no module of the model")
+
+
+def _matches(glob: str, path: str) -> bool:
+    parts = path.split(".")
+    return any(fnmatchcase(".".join(parts[: i + 1]), glob) for i in range(len(parts)))
+
+
+@dataclass(frozen=True)
+class Result:
+    """A folded model: ``module``, its ``report``, and a way to ``save`` it."""
+
+    module: GraphModule
+    report: Report
+    source: Source = field(repr=False)
+
+    def save(self, path: str | Path) -> None:
+        """Write a .pt2 or .onnx file: whole, or not at all.
+
+        Raises:
+            InvalidInput: the folder is missing or cannot be written, the suffix is unknown, or ONNX is not installed.
+        """
+        path = Path(path)
+        refuse_output(path)
+        program = self.program()
+        with replacing(path) as temporary:
+            if path.suffix == ".pt2":
+                torch.export.save(program, temporary)
+            else:
+                _save_onnx(program, temporary)
+
+    def program(self) -> ExportedProgram:
+        """The folded model exported again, with the same dimensions free."""
+        program = export(self.module, *self.source.traceable(), self.source.dynamic_shapes())
+        program.example_inputs = (self.source.args, self.source.kwargs)
+        return program
+
+
+def fold(
+    model: nn.Module | ExportedProgram | str | Path,
+    args: Any = None,
+    kwargs: dict[str, Any] | None = None,
+    *,
+    dynamic_shapes: Any = None,
+    config: FoldConfig | None = None,
+    progress: Progress = lambda stage: None,
+) -> Result:
+    """Rewrite the affine stretches of a model into their cheapest exactly equal form. The model is not changed.
+
+    Args:
+        model: an ``nn.Module`` in eval mode, an ``ExportedProgram``, or the path of a ``.pt2`` file.
+        args, kwargs: example inputs; not needed where the program carries its own.
+        dynamic_shapes: None leaves the batch (dimension 0) free where the model allows it, "static" fixes every size;
+            anything else goes to ``torch.export`` unchanged.
+        config: see :class:`FoldConfig`.
+        progress: called with the name of each stage as it begins.
+
+    Returns:
+        The folded module, same calling convention, and the report.
+
+    Raises:
+        InvalidInput: the model or inputs cannot be used (one line says why and what to do).
+        VerificationFailed: the result differs from the original by more than its own rounding error.
+    """
+    config = config or FoldConfig()
+    work = _Work(model, args, kwargs, dynamic_shapes, config, progress)
+    module = work.write()
+    work.source.guard(module)
+    verdict = None
+    if config.verify:
+        with work.timed("verify"):
+            verdict = _verified(model, module, work.source)
+    return Result(module, work.report(verdict), work.source)
+
+
+def explain(
+    model: nn.Module | ExportedProgram | str | Path,
+    args: Any = None,
+    kwargs: dict[str, Any] | None = None,
+    *,
+    dynamic_shapes: Any = None,
+    config: FoldConfig | None = None,
+    progress: Progress = lambda stage: None,
+) -> Report:
+    """What `fold` would do and what it would leave, and why; nothing is verified and nothing changes."""
+    work = _Work(model, args, kwargs, dynamic_shapes, config or FoldConfig(), progress)
+    work.write()
+    return work.report(None)
+
+
+class _Work:
+    """The stages, timed; what fold and explain share."""
+
+    def __init__(
+        self, model: Any, args: Any, kwargs: Any, dynamic_shapes: Any, config: FoldConfig, progress: Progress
+    ) -> None:
+        self.seconds: dict[str, float] = {}
+        self.progress = progress
+        with self.timed("read"):
+            self.source = read(model, args, kwargs, dynamic_shapes)
+        with self.timed("lift"):
+            self.graph = Graph(self.source, config.excludes)
+            modules = [path for path, _ in model.named_modules()] if isinstance(model, nn.Module) else []
+            config.check([*modules, *map(path_of, self.graph.calls.graph.nodes)])
+            self.lifted = self.graph.lift()
+        with self.timed("plan"):
+            planner = Planner()
+            self.plans: list[Plan] = [planner(region) for region in self.lifted.regions]
+        self.changes = [(r, p) for r, p in zip(self.lifted.regions, self.plans, strict=True) if p.changed]
+
+    def write(self) -> GraphModule:
+        """The planned regions in place, the graph measured before and after, the reasons asked for in between."""
+        self.before, self.refused = self.graph.measure(), self._refused()
+        self.calls_before = [_kinds(self.lifted, region.steps) for region, _ in self.changes]
+        with self.timed("lower"):
+            module = self.graph.write(self.lifted, [(region, plan.region) for region, plan in self.changes])
+        self.after = self.graph.measure()
+        return module
+
+    def report(self, verdict: Verdict | None) -> Report:
+        return Report(self._applied(), self.refused, self.before, self.after, self.source.free, verdict, self.seconds)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        self.progress(stage)
+        start = perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
+
+    def _refused(self) -> tuple[Refused, ...]:
+        """Why neighbours in the planned regions stay apart, and calls that are nearly affine."""
+        opaque = self.lifted.opaque.values()
+        found = [Refused(e.code, e.where, e.detail) for e in opaque if e.code != "not-affine"]
+        for plan in self.plans:
+            for first, second, e in refusals(plan.region):
+                found.append(Refused(e.code, f"{self._where(first)} → {self._where(second)}", e.detail))
+        return tuple(found)
+
+    def _where(self, name: str) -> str:
+        while name not in self.lifted.nodes and "." in name:
+            name = name.rpartition(".")[0]
+        node = self.lifted.nodes.get(name)
+        return (path_of(node) if node is not None else "") or name
+
+    def _applied(self) -> tuple[Applied, ...]:
+        found = [Applied(where, "weight computed from weights", "constant", 0, 0) for where in self.graph.evaluated]
+        for (region, plan), before in zip(self.changes, self.calls_before, strict=True):
+            after = _listed(Counter(_kind(step.operation) for step in plan.region.steps))
+            where = self._where(region.outputs[-1])
+            found.append(Applied(where, before, after, plan.before.macs, plan.after.macs))
+        return tuple(found)
+
+
+def _kinds(lifted: Lifted, steps: Any) -> str:
+    """The calls of a region by kind: '3 conv2d, 3 batch_norm, 2 add'."""
+    nodes = [lifted.nodes[s.name] for s in steps if s.name in lifted.nodes]
+    calls = [n.args[0] if "getitem" in str(n.target) else n for n in nodes]
+    return _listed(Counter(str(packet(c.target)).rpartition(".")[2].strip("_") for c in calls))  # type: ignore[union-attr]
+
+
+def _kind(operation: Operation | None) -> str:
+    """What a planned step is called in the report."""
+    if not isinstance(operation, Apply):
+        return type(operation).__name__.lower()
+    g = operation.operator.geometry
+    if g.diagonal:
+        return "scale"
+    if any(w.upsample > 1 for w in g.windows):
+        return "transposed convolution"
+    return "linear" if g.dims == 0 else "convolution"
+
+
+def _listed(kinds: Counter[str]) -> str:
+    short = {"native_batch_norm_legit_no_training": "batch_norm"}
+    return ", ".join(f"{n} {short.get(kind, kind)}" for kind, n in kinds.items())
+
+
+def _verified(model: Any, module: GraphModule, source: Source) -> Verdict:
+    """Raise unless the folded module computes what the original does."""
+    original = model if isinstance(model, nn.Module) else source.program.module(check_guards=False)
+    inputs = (source.args, source.kwargs)
+    verdict = verify(original, module, *inputs, more=tuple(other_sizes(inputs, *source.free_places())))
+    if not verdict.passed:
+        raise VerificationFailed(
+            f"the folded model differs: {verdict}. Nothing is returned. This is a bug in convfold; "
+            "please report it with the model. Folding with `exclude` around the part at fault avoids it."
+        )
+    return verdict
+
+
+def refuse_output(path: Path) -> None:
+    """Can a model be written here? Asked before the work is done as well as after it."""
+    if path.suffix not in (".pt2", ".onnx"):
+        raise InvalidInput(f"{path}: unknown kind of file; give a name that ends in .pt2 or .onnx")
+    if path.suffix == ".onnx" and find_spec("onnxscript") is None:
+        raise InvalidInput("writing ONNX needs the extra: pip install 'convfold[onnx]'")
+    if not path.parent.is_dir():
+        raise InvalidInput(f"{path}: the folder {path.parent} does not exist; create it first")
+    if path.is_dir():
+        raise InvalidInput(f"{path}: is a directory; give the name of a file")
+    os.rmdir(_scratch(path))
+
+
+def _scratch(path: Path) -> str:
+    try:
+        return tempfile.mkdtemp(prefix=".convfold-", dir=path.parent)
+    except OSError as e:
+        raise InvalidInput(f"{path}: cannot write in {path.parent}: {e.strerror}") from e
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its place when the block ends well, and vanishes if not."""
+    scratch = _scratch(path)
+    temporary = Path(scratch) / path.name
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as e:
+        raise InvalidInput(f"{path}: cannot be written: {e.strerror}") from e
+    finally:
+        for left in Path(scratch).iterdir():
+            left.unlink()
+        os.rmdir(scratch)
+
+
+def _save_onnx(program: ExportedProgram, path: Path) -> None:
+    onnx = torch.onnx.export(program, dynamo=True, verbose=False)
+    assert onnx is not None
+    onnx.save(path)

@@ -1,0 +1,64 @@
+"""Values of a graph that do not depend on its inputs: weights, and whatever is computed from weights alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+from torch.fx.node import map_arg
+
+from convfold.graph.unlift import Calls
+from convfold.precision import computing_in
+
+
+class Constants:
+    """Which nodes are constant, and their content; computed ones are evaluated in float64, on demand, once.
+
+    Weight standardisation, parametrisations and LoRA products are such; so is a frozen batch norm's scale.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self.weights = calls.weights
+        self._content: dict[Node, Any] = {}
+        self._constant: set[Node] = set()
+        written = {node.args[0] for node in calls.graph.nodes if node.op == "call_function" and _writes(node)}
+        for node in calls.graph.nodes:
+            if (node.op == "get_attr" and node not in written) or (
+                node.op == "call_function"
+                and all(a in self._constant for a in node.all_input_nodes)
+                and not _writes(node)
+                and not _varies(node)
+            ):
+                self._constant.add(node)
+
+    def __contains__(self, node: object) -> bool:
+        return node in self._constant
+
+    def __getitem__(self, node: Node) -> Tensor:
+        if node not in self._content:
+            if node.op == "get_attr":
+                self._content[node] = self.weights[str(node.target)]
+            else:
+                arguments = map_arg((node.args, dict(node.kwargs)), self.__getitem__)
+                with torch.no_grad(), computing_in(torch.float64):
+                    self._content[node] = node.target(*arguments[0], **arguments[1])  # type: ignore[operator]
+        return self._content[node]  # type: ignore[no-any-return]
+
+    def requires_grad(self, node: Node) -> bool:
+        """Does any weight it is computed from require a gradient?"""
+        if node.op == "get_attr":
+            return bool(getattr(self[node], "requires_grad", False))
+        return any(self.requires_grad(a) for a in node.all_input_nodes)
+
+
+def _writes(node: Node) -> bool:
+    """Does it write into an argument? A buffer that every call updates is no constant."""
+    schema = getattr(node.target, "_schema", None)
+    return bool(schema and schema.is_mutable)
+
+
+def _varies(node: Node) -> bool:
+    """Random numbers, or memory as it is found: not the same every time."""
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) or "empty" in str(node.target)

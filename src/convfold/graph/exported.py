@@ -1,0 +1,104 @@
+"""torch.export in, torch.fx out: an exported program becomes one plain graph module, is rewritten, and handed back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Graph as FxGraph
+from torch.fx import GraphModule
+
+from convfold.errors import InvalidInput
+from convfold.graph.constants import Constants
+from convfold.graph.lift import Lifted, Sizes, lift, path_of
+from convfold.graph.lower import Lowering
+from convfold.graph.measure import measure
+from convfold.graph.normalise import normalise, sweep
+from convfold.graph.read import Source, is_free
+from convfold.graph.unlift import unlift
+from convfold.region import Region
+from convfold.report import Totals
+
+_TRAINING = {
+    torch.ops.aten._native_batch_norm_legit_functional.default,
+    torch.ops.aten._native_batch_norm_legit.default,
+    torch.ops.aten._batch_norm_with_update_functional.default,
+}
+
+
+class Graph:
+    """One model's graph, ready to be lifted from and written to. The user's own weights are copied, never shared."""
+
+    def __init__(self, source: Source, excluded: Callable[[str], bool] = lambda path: False) -> None:
+        self.source, self.excluded = source, excluded
+        self.evaluated: list[str] = []  # modules whose weights were computed from weights, and are constants now
+        self.calls = unlift(source.program)
+        self.sizes = Sizes(_example_sizes(source, self.calls.graph))
+        _refuse_training(self.calls.graph)
+        normalise(self.calls.graph)
+
+    def lift(self) -> Lifted:
+        self.constants = Constants(self.calls)
+        with torch.no_grad():
+            return lift(self.calls.graph, self.constants, self.sizes, self.excluded)
+
+    def write(self, lifted: Lifted, changes: list[tuple[Region, Region]]) -> GraphModule:
+        """Every planned region in place of the one it came from."""
+        lowering = Lowering(self.calls, lifted)
+        with torch.no_grad():
+            for before, after in changes:
+                lowering.write(before, after)
+            for weight, source in lifted.computed.items():
+                if weight.users and any(user not in lowering.replaced for user in weight.users):
+                    lowering.evaluate(weight, source, self.constants[weight])
+                    self.evaluated.append(source)
+        sweep(self.calls.graph)
+        lowering.name_parameters()
+        return self.calls.module()
+
+    def measure(self) -> Totals:
+        """What the graph costs as it stands, at the example's sizes."""
+        leaves = torch.utils._pytree.tree_leaves((self.source.args, self.source.kwargs))
+        return measure(self.calls.graph, self.calls.weights.__getitem__, tuple(leaves))
+
+
+def _example_sizes(source: Source, graph: FxGraph) -> dict[Any, int]:
+    """What each free symbol is in the user's example (export itself may have used a larger batch)."""
+    flat = torch.utils._pytree.tree_leaves((source.args, source.kwargs))
+    found: dict[Any, int] = {}
+    placeholders = [n for n in graph.nodes if n.op == "placeholder"]
+    if len(flat) != len(placeholders):
+        raise InvalidInput(f"the program takes {len(placeholders)} inputs, got {len(flat)}")
+    for node, given in zip(placeholders, flat, strict=True):
+        expected = node.meta.get("val")
+        if not isinstance(expected, Tensor):
+            continue
+        if not isinstance(given, Tensor) or given.dim() != expected.dim():
+            got = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+            raise InvalidInput(f"input {node.name!r}: expected shape {_shape(expected)}, got {got}")
+        for wanted, n in zip(expected.shape, given.shape, strict=True):
+            if not is_free(wanted):
+                if wanted != n:
+                    raise InvalidInput(
+                        f"input {node.name!r}: expected shape {_shape(expected)}, got {tuple(given.shape)}"
+                    )
+            elif wanted.node.expr.is_symbol:
+                found[wanted.node.expr] = int(n)
+    return found
+
+
+def _shape(t: Tensor) -> str:
+    return f"({', '.join('any' if is_free(n) else str(n) for n in t.shape)})"
+
+
+def _refuse_training(graph: FxGraph) -> None:
+    for node in graph.nodes:
+        if node.target in _TRAINING or (
+            node.target is torch.ops.aten.batch_norm.default and node.args[5] and node.args[3] is not None
+        ):
+            raise InvalidInput(
+                f"batch norm {path_of(node) or node.name!r} is in training mode; its statistics change with the batch. "
+                "Call model.eval() before exporting."
+            )

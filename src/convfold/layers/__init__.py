@@ -1,0 +1,47 @@
+"""How each affine layer becomes a value of the algebra: one file a layer, all its spellings inside."""
+
+from convfold.layers import (
+    arithmetic,
+    batch_norm,
+    concat,
+    convolution,
+    identity,
+    layout,
+    linear,
+    module,
+    nearest,
+    norm_tail,
+    padding,
+    pool,
+    sequential,
+    shuffle,
+    slicing,
+    transposed,
+)
+from convfold.layers.spelling import ATEN, AnyAxis, Call, Map, Reading, Step, Value
+
+__all__ = [
+    "ATEN",
+    "AnyAxis",
+    "Call",
+    "Map",
+    "Reading",
+    "Step",
+    "Value",
+    "arithmetic",
+    "batch_norm",
+    "concat",
+    "convolution",
+    "identity",
+    "layout",
+    "linear",
+    "module",
+    "nearest",
+    "norm_tail",
+    "padding",
+    "pool",
+    "sequential",
+    "shuffle",
+    "slicing",
+    "transposed",
+]

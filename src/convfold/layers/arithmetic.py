@@ -1,0 +1,118 @@
+"""Sums of signals; scale and shift by numbers or per-channel constants: aten add, sub, rsub, mul, div, neg, addcmul."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convfold.algebra.operation import Sum
+from convfold.errors import NotFoldable
+from convfold.layers.spelling import AnyAxis, Call, Map, Reading, Step, Value, aten, diagonal
+
+
+@aten("add.Tensor", "add.Scalar")
+def add(call: Call) -> Reading:
+    return _sum(call, call["self"], call["other"], 1.0, call["alpha"])
+
+
+@aten("sub.Tensor", "sub.Scalar")
+def sub(call: Call) -> Reading:
+    return _sum(call, call["self"], call["other"], 1.0, -call["alpha"])
+
+
+@aten("rsub.Tensor", "rsub.Scalar")
+def rsub(call: Call) -> Reading:
+    return _sum(call, call["other"], call["self"], 1.0, -call["alpha"])
+
+
+@aten("neg.default")
+def neg(call: Call) -> Reading:
+    return Step(AnyAxis(-1.0), (call["self"],))
+
+
+@aten("mul.Tensor", "mul.Scalar")
+def mul(call: Call) -> Reading:
+    x, c = call["self"], call["other"]
+    if _is_constant(x):
+        x, c = c, x
+    if not _is_constant(c):
+        raise NotFoldable("not-affine", "a product of two signals")
+    return _affine(call, x, c, None)
+
+
+@aten("div.Tensor", "div.Scalar")
+def div(call: Call) -> Reading:
+    x, c = call["self"], call["other"]
+    if not _is_constant(c):
+        raise NotFoldable("not-affine", "a quotient of two signals")
+    return _affine(call, x, 1.0 / c if isinstance(c, int | float) else 1.0 / c.tensor().double(), None)
+
+
+@aten("addcmul.default")
+def addcmul(call: Call) -> Reading:
+    """c + value·a·b with two of the three constant."""
+    c, a, b, value = call["self"], call["tensor1"], call["tensor2"], call["value"]
+    if _is_constant(a):
+        a, b = b, a
+    if not _is_constant(b) or _is_constant(a) == _is_constant(c):
+        raise NotFoldable("not-affine", "a product of two signals, or a signal and its multiple")
+    if _is_constant(a):
+        return _affine(call, c, None, value * a.tensor().double() * b.tensor().double())
+    return _affine(call, a, value * b.tensor().double(), c)
+
+
+def _is_constant(c: Any) -> bool:
+    return c.constant if isinstance(c, Value) else isinstance(c, int | float | Tensor)
+
+
+def _sum(call: Call, a: Any, b: Any, scale_a: float, scale_b: float) -> Reading:
+    """scale_a·a + scale_b·b: a sum of two signals, or a shift of one."""
+    if _is_constant(a):
+        a, b, scale_a, scale_b = b, a, scale_b, scale_a
+    if _is_constant(a):
+        raise NotFoldable("not-affine", "nothing but constants")
+    if _is_constant(b):
+        shift = scale_b * (b.tensor().double() if isinstance(b, Value) else b)
+        return _affine(call, a, scale_a, shift)
+    if not isinstance(a, Value) or not isinstance(b, Value):
+        raise NotFoldable("not-affine", "a size or another number that is not constant")
+    if a.symbols != b.symbols:
+        raise NotFoldable("not-affine", "summands of different shapes")
+    return Step(Sum(), (_scaled(a, scale_a), _scaled(b, scale_b)))
+
+
+def _scaled(x: Value, factor: float) -> Value | Step:
+    return x if factor == 1 else Step(AnyAxis(float(factor)), (x,))
+
+
+def _affine(call: Call, x: Value, scale: Any, shift: Any) -> Reading:
+    """scale·x + shift with numbers or tensors that vary along one axis at most."""
+    if not isinstance(x, Value):
+        raise NotFoldable("not-affine", "a size, or another number that is not constant")
+    if x.symbols != call.out.symbols:
+        raise NotFoldable("not-affine", "broadcasting makes the signal larger")
+    scale, axis_of_scale = _along(scale, x)
+    shift, axis_of_shift = _along(shift, x)
+    axes = {a for a in (axis_of_scale, axis_of_shift) if a is not None}
+    if len(axes) == 2:
+        raise NotFoldable("not-affine", "scale and shift vary along different axes")
+    if not axes:
+        factor, constant = (1.0 if scale is None else float(scale)), (0.0 if shift is None else float(shift))
+        return x if (factor, constant) == (1.0, 0.0) else Step(AnyAxis(factor, constant), (x,))
+    axis = axes.pop()
+    return Step(Map(diagonal(scale, shift, x.shape[axis]), axis), (x,))
+
+
+def _along(c: Any, x: Value) -> tuple[Tensor | None, int | None]:
+    """A constant as a vector and the axis of x it varies along; no axis for a plain number."""
+    if c is None:
+        return None, None
+    t = c.tensor() if isinstance(c, Value) else torch.as_tensor(c, dtype=torch.float64)
+    axes = [i for i, n in enumerate(t.shape) if n != 1]
+    if not axes:
+        return t.double().reshape(()), None
+    if len(axes) > 1:
+        raise NotFoldable("not-affine", "the constant differs from position to position")
+    return t.double().reshape(-1), x.dim - t.dim() + axes[0]

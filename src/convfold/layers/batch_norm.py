@@ -1,0 +1,78 @@
+"""Batch norm in eval mode: nn.BatchNorm1d-3d; aten batch_norm and its native spellings. One depthwise tap."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from convfold.algebra import spelling
+from convfold.algebra.convolution import Convolution
+from convfold.errors import NotFoldable
+from convfold.layers.spelling import Call, Map, Step, aten, diagonal
+
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+
+TRAINING = "batch norm is in training mode; its statistics change with the batch. Call model.eval() first."
+
+
+def batch_norm(mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Convolution:
+    """y = (x − mean)/√(var + eps)·weight + bias, all (C,): scale = weight/√(var + eps), shift = bias − mean·scale."""
+    scale = torch.rsqrt(var.double() + eps)
+    if weight is not None:
+        scale = scale * weight.double()
+    shift = -mean.double() * scale
+    if bias is not None:
+        shift = shift + bias.double()
+    return diagonal(scale, shift, len(scale))
+
+
+@spelling.of.register(nn.BatchNorm1d)
+@spelling.of.register(nn.BatchNorm2d)
+@spelling.of.register(nn.BatchNorm3d)
+@spelling.of.register(nn.SyncBatchNorm)
+def of_module(m: BatchNorm, channels: int | None = None, dims: int | None = None) -> Convolution:
+    op = unrounded(m)
+    assert m.running_mean is not None
+    return op.to(m.running_mean.dtype)
+
+
+def unrounded(m: BatchNorm) -> Convolution:
+    """The value in float64, to be composed: scale and shift are not the module's own numbers, but computed."""
+    if m.running_mean is None or m.running_var is None:
+        raise NotFoldable("training-mode", "the batch norm keeps no running statistics")
+    if m.training:
+        raise NotFoldable("training-mode", TRAINING)
+    op = batch_norm(m.running_mean, m.running_var, m.weight, m.bias, m.eps)
+    return op.lifted({nn.BatchNorm2d: 2, nn.BatchNorm3d: 3}.get(type(m), 0))
+
+
+def _read(call: Call) -> Step:
+    mean, var = call.tensor("running_mean"), call.tensor("running_var")
+    if mean is None or var is None:
+        raise NotFoldable("training-mode", "the batch norm keeps no running statistics")
+    op = batch_norm(mean, var, call.tensor("weight"), call.tensor("bias"), call["eps"])
+    return Step(Map(op, 1), (call["input"],))
+
+
+@aten("batch_norm.default")
+def read(call: Call) -> Step:
+    if call["training"]:
+        raise NotFoldable("training-mode", TRAINING)
+    return _read(call)
+
+
+@aten("_native_batch_norm_legit_no_training.default", "_batch_norm_no_update.default")
+def read_native(call: Call) -> list[Step | None]:
+    return [_read(call)]
+
+
+@aten("_native_batch_norm_legit.no_stats")
+def read_batch_statistics(call: Call) -> list[Step | None]:
+    return [_read(call)]
+
+
+@aten("native_batch_norm.default", "_native_batch_norm_legit.default", "cudnn_batch_norm.default")
+def read_either(call: Call) -> list[Step | None]:
+    if call["training"]:
+        raise NotFoldable("training-mode", TRAINING)
+    return [_read(call)]

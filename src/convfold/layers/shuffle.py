@@ -1,0 +1,75 @@
+"""Pixel shuffle, unshuffle and channel shuffle: nn.PixelShuffle, PixelUnshuffle, ChannelShuffle; their aten calls."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from convfold.algebra import spelling
+from convfold.algebra.convolution import Convolution
+from convfold.algebra.window import Window
+from convfold.errors import NotFoldable
+from convfold.layers.spelling import Call, Map, Step, aten, known_channels
+
+
+def pixel_shuffle(channels: int, r: int) -> Convolution:
+    """(C, H, W) → (C/r², rH, rW): a one-hot transposed convolution, stride r, in C/r² groups.
+
+    Phase (i, j) of output channel c is input channel c·r² + i·r + j. Kernel: (C/r², r², r, r), flipped.
+    """
+    one_hot = torch.eye(r * r, dtype=torch.float64).reshape(1, r * r, r, r).flip(2, 3)
+    window = Window(r, 1, r, 1, r - 1, r - 1)
+    return Convolution(one_hot.repeat(channels // r**2, 1, 1, 1), None, channels // r**2, (window, window))
+
+
+def pixel_unshuffle(channels: int, r: int) -> Convolution:
+    """(C, rH, rW) → (C·r², H, W): a one-hot convolution, stride r, in C groups. Kernel: (C·r², 1, r, r)."""
+    one_hot = torch.eye(r * r, dtype=torch.float64).reshape(r * r, 1, r, r)
+    return Convolution(one_hot.repeat(channels, 1, 1, 1), None, channels, (Window(r, r), Window(r, r)))
+
+
+def channel_shuffle(channels: int, groups: int) -> Convolution:
+    """A permutation of the channels: output i·g + j is input j·(C/g) + i. One group: any output may read any input."""
+    order = torch.arange(channels).reshape(groups, -1).t().flatten()
+    return Convolution(torch.eye(channels, dtype=torch.float64)[order])
+
+
+def _maps(call: Call, r: int, op: Convolution) -> Step:
+    x = call["self"]
+    if x.dim < 3:
+        raise NotFoldable("not-affine", "a shuffle of fewer than three axes")
+    return Step(Map(op, x.dim - 1 - op.dims, moves=True), (x,))
+
+
+@aten("pixel_shuffle.default")
+def read_shuffle(call: Call) -> Step:
+    r = call["upscale_factor"]
+    return _maps(call, r, pixel_shuffle(call["self"].shape[-3], r))
+
+
+@aten("pixel_unshuffle.default")
+def read_unshuffle(call: Call) -> Step:
+    r = call["downscale_factor"]
+    if any(n is not None and n % r for n in call["self"].signal.known(call["self"].dim - 3, 2)):
+        raise NotFoldable("not-affine", "a size that the factor does not divide")
+    return _maps(call, r, pixel_unshuffle(call["self"].shape[-3], r))
+
+
+@aten("channel_shuffle.default")
+def read_channels(call: Call) -> Step:
+    return Step(Map(channel_shuffle(call["self"].shape[1], call["groups"]), 1, moves=True), (call["self"],))
+
+
+@spelling.of.register(nn.PixelShuffle)
+def of_shuffle(m: nn.PixelShuffle, channels: int | None = None, dims: int | None = None) -> Convolution:
+    return pixel_shuffle(known_channels(m, channels), m.upscale_factor)
+
+
+@spelling.of.register(nn.PixelUnshuffle)
+def of_unshuffle(m: nn.PixelUnshuffle, channels: int | None = None, dims: int | None = None) -> Convolution:
+    return pixel_unshuffle(known_channels(m, channels), m.downscale_factor)
+
+
+@spelling.of.register(nn.ChannelShuffle)
+def of_channels(m: nn.ChannelShuffle, channels: int | None = None, dims: int | None = None) -> Convolution:
+    return channel_shuffle(known_channels(m, channels), m.groups)

@@ -1,0 +1,159 @@
+"""How a layer file sees the model: values, calls, and what a call turns out to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convfold.algebra.convolution import Convolution
+from convfold.algebra.operation import Operation
+from convfold.algebra.window import Window
+from convfold.errors import NotFoldable
+from convfold.region import Signal
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Value:
+    """A tensor in the model: its shape in example numbers and in symbols, and its content if that is constant."""
+
+    name: str
+    signal: Signal
+    symbols: tuple[Hashable, ...]
+    dtype: torch.dtype
+    content: Callable[[], Tensor] | None = None
+    bare: dict[str, Any] | None = None  # arguments to replace in the call `name`, for a norm without its affine tail
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.signal.shape
+
+    @property
+    def dim(self) -> int:
+        return len(self.signal.shape)
+
+    def is_fixed(self, axis: int) -> bool:
+        """Is there such an axis, and is its length known?"""
+        return 0 <= axis < self.dim and axis not in self.signal.free
+
+    @property
+    def constant(self) -> bool:
+        return self.content is not None
+
+    def tensor(self) -> Tensor:
+        if self.content is None:
+            raise NotFoldable("not-affine", f"{self.name} is computed from the input")
+        return self.content()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class AnyAxis:
+    """``factor · x + shift`` with plain numbers: the same for every channel, wherever the channels are."""
+
+    factor: float = 1.0
+    shift: float = 0.0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Map:
+    """A convolution on channel axis ``axis``; ``moves``: the model's call multiplies nothing; ``scatters``: it writes
+    from every input (a transposed convolution), where another reads for every output."""
+
+    operator: Convolution
+    axis: int
+    moves: bool = False
+    scatters: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Step:
+    """What a call computes: an operation on values, or on other steps."""
+
+    operation: Operation | Map | AnyAxis
+    inputs: tuple[Value | Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call in the model: its arguments by name, tensors as values, and the value it returns."""
+
+    name: str
+    arguments: dict[str, Any]
+    out: Value = field(repr=False)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arguments.get(name)
+
+    def tensor(self, name: str) -> Tensor | None:
+        """A constant tensor argument; None if it was not given."""
+        value = self.arguments.get(name)
+        if value is None:
+            return None
+        return value.tensor() if isinstance(value, Value) else torch.as_tensor(value)
+
+    def bare(self, **replaced: Any) -> Value:
+        """This call's value with some arguments replaced: a norm before its scale and shift."""
+        out = self.out
+        return Value(out.name, out.signal, out.symbols, out.dtype, None, replaced)
+
+
+#: What a call is: a step, one per output for calls that return several, or a value it merely passes on.
+Reading = Step | Value | list["Step | None"]
+Reader = Callable[[Call], Reading]
+
+#: Every ATen overload convfold reads.
+ATEN: dict[Any, Reader] = {}
+
+
+def aten(*names: str) -> Callable[[Reader], Reader]:
+    """Register a reader for ATen overloads, by name: ``conv2d.default``."""
+
+    def register(reader: Reader) -> Reader:
+        for name in names:
+            packet, overload = name.split(".")
+            ATEN[getattr(getattr(torch.ops.aten, packet), overload)] = reader
+        return reader
+
+    return register
+
+
+def per_axis(value: Any, dims: int) -> tuple[Any, ...]:
+    """One number or one per axis, as one per axis."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(value) if len(value) == dims else tuple(value) * dims
+    return (value,) * dims
+
+
+def diagonal(scale: Tensor | None, shift: Tensor | None, channels: int) -> Convolution:
+    """scale · x + shift per channel, in float64: a depthwise tap. A shift of nothing but zeros is none."""
+    like = scale if scale is not None else shift
+    assert like is not None
+    if scale is None:
+        scale = torch.ones(channels, dtype=torch.float64, device=like.device)
+    kernel = scale.double().expand(channels).reshape(channels, 1)
+    return Convolution(kernel, nonzero(None if shift is None else shift.double().expand(channels)), channels)
+
+
+def nonzero(bias: Tensor | None) -> Tensor | None:
+    """The bias, or None if it is all zeros: then what lies outside the border is zero too, and folds."""
+    return bias if bias is not None and (bias.is_meta or bool(bias.detach().ne(0).any())) else None
+
+
+def depthwise(channels: int, windows: Sequence[Window], value: float) -> Convolution:
+    """Every tap of every channel the same number: pools, repeats, pads."""
+    taps = [w.taps for w in windows]
+    kernel = torch.full((channels, 1, *taps), value, dtype=torch.float64)
+    return Convolution(kernel, None, channels, tuple(windows))
+
+
+def known_channels(module: object, channels: int | None) -> int:
+    """For modules that treat all channels alike and do not know how many there are."""
+    if channels is None:
+        raise NotFoldable(
+            "channels-differ",
+            f"{type(module).__name__} does not say how many channels it has; pass channels=, or merge it with a layer",
+        )
+    return channels

@@ -1,0 +1,64 @@
+"""Region × cost → Region: the cheapest exactly equal form. Knows geometry only; no tensor is touched here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from convfold.algebra.operation import Apply
+from convfold.plan.cost import Cost
+from convfold.plan.realize import realize
+from convfold.plan.recipe import is_move
+from convfold.plan.rules.siblings import siblings
+from convfold.plan.search import Decisions, Search
+from convfold.region import Region
+
+__all__ = ["Cost", "Plan", "Planner", "plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The planned region, and the cost before and after."""
+
+    region: Region
+    before: Cost
+    after: Cost
+
+    @property
+    def changed(self) -> bool:
+        return self.after < self.before
+
+
+class Planner:
+    """Plans regions, each shape once: networks repeat their blocks."""
+
+    def __init__(self) -> None:
+        self._known: dict[object, tuple[Cost, Cost, Decisions]] = {}
+
+    def __call__(self, region: Region) -> Plan:
+        search = Search(region)
+        key = _shape(region)
+        if key not in self._known:
+            self._known[key] = (search.original_cost(), *search.run())
+        before, after, decisions = self._known[key]
+        kept = search.kept_forms(decisions)
+        together = siblings(kept, search.signals)
+        after -= sum((group.saved for group in together), Cost())
+        if not after < before:
+            return Plan(region, before, before)
+        return Plan(realize(region, kept, together), before, after)
+
+
+def plan(region: Region) -> Plan:
+    """The cheapest exactly equal region found; the same region where nothing is gained."""
+    return Planner()(region)
+
+
+def _shape(region: Region) -> object:
+    """All the search looks at: operations, geometry and wiring, without names or numbers."""
+    place = {n.name: i for i, n in enumerate(region.nodes)}
+    nodes = []
+    for n in region.nodes:
+        op = n.operation
+        what = (op.operator.geometry, op.axis, is_move(op)) if isinstance(op, Apply) else op
+        nodes.append((what, tuple(place[i] for i in n.inputs), n.signal))
+    return tuple(nodes), tuple(place[o] for o in region.outputs)

@@ -1,0 +1,217 @@
+"""What is to be composed, not yet composed: geometry now, numbers once the plan is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from convfold.algebra import geometry as geo
+from convfold.algebra.convolution import Convolution
+from convfold.algebra.geometry import Geometry, Sizes
+from convfold.algebra.operation import Apply
+from convfold.algebra.window import Window
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """An operator whose geometry is known and whose numbers are computed on demand, once, in float64."""
+
+    geometry: Geometry
+
+    @property
+    def parts(self) -> tuple[Recipe, ...]:
+        """What it is composed of."""
+        return ()
+
+    @property
+    def given(self) -> Iterator[Given]:
+        """The operators of the model it is composed of, first applied first, each once."""
+        return (r for r in self._walk() if isinstance(r, Given))
+
+    def _walk(self) -> Iterator[Recipe]:
+        """This and everything it is composed of, each once: a chain of residuals shares its parts 2^n times."""
+        seen: set[int] = set()
+        todo: list[Recipe] = [self]
+        while todo:
+            recipe = todo.pop()
+            if id(recipe) not in seen:
+                seen.add(id(recipe))
+                yield recipe
+                todo.extend(reversed(recipe.parts))
+
+    @cached_property
+    def value(self) -> Convolution:
+        """The numbers."""
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """Let go of numbers that have been used."""
+        for recipe in self._walk():
+            recipe.__dict__.pop("value", None)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.value.to(x.dtype)(x)
+
+    @property
+    def identity(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True, eq=False)
+class Given(Recipe):
+    """An operator of the model as it stands; ``source`` is the path of the module it belongs to."""
+
+    operator: Convolution
+    source: str = ""
+    call: str | None = None  # the model's call, if it multiplies nothing: a shuffle, repetition, pad or pool
+    scatters: bool = False  # the model's call is a transposed convolution
+
+    @cached_property
+    def value(self) -> Convolution:
+        return self.operator.to(torch.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Identity(Recipe):
+    """The Dirac: what a branch that does nothing contributes to a sum."""
+
+    @property
+    def identity(self) -> bool:
+        return True
+
+    @cached_property
+    def value(self) -> Convolution:
+        return Convolution.identity(self.geometry.c_in, self.geometry.dims).to(torch.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Series(Recipe):
+    outer: Recipe
+    inner: Recipe
+    sizes: Sizes
+
+    @property
+    def parts(self) -> tuple[Recipe, ...]:
+        return (self.inner, self.outer)
+
+    @cached_property
+    def value(self) -> Convolution:
+        outer, inner = _together(self.outer.value, self.inner.value)
+        return outer.after(inner, self.sizes)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair(Recipe):
+    """Two operators on one input."""
+
+    first: Recipe
+    second: Recipe
+    sizes: Sizes
+
+    @property
+    def parts(self) -> tuple[Recipe, ...]:
+        return (self.first, self.second)
+
+
+@dataclass(frozen=True, eq=False)
+class Parallel(Pair):
+    @cached_property
+    def value(self) -> Convolution:
+        a, b = _together(self.first.value, self.second.value)
+        return a.plus(b, self.sizes)
+
+
+@dataclass(frozen=True, eq=False)
+class Stack(Pair):
+    @cached_property
+    def value(self) -> Convolution:
+        a, b = _together(self.first.value, self.second.value)
+        return a.stack(b, self.sizes)
+
+
+@dataclass(frozen=True, eq=False)
+class Block(Recipe):
+    whole: Recipe
+    rows: range
+    cols: range
+    bias: bool
+
+    @property
+    def parts(self) -> tuple[Recipe, ...]:
+        return (self.whole,)
+
+    @cached_property
+    def value(self) -> Convolution:
+        part = self.whole.value.block(self.rows, self.cols)
+        assert part is not None  # a zero block has no recipe
+        return part if self.bias else Convolution(part.kernel, None, part.groups, part.windows)
+
+
+@dataclass(frozen=True, eq=False)
+class Lifted(Recipe):
+    """A pointwise operator seen with another number of space axes."""
+
+    whole: Recipe
+
+    @property
+    def parts(self) -> tuple[Recipe, ...]:
+        return (self.whole,)
+
+    @cached_property
+    def value(self) -> Convolution:
+        return self.whole.value.lifted(self.geometry.dims)
+
+
+def _together(a: Convolution, b: Convolution) -> tuple[Convolution, Convolution]:
+    """Both on the device of the one with weights: scales, shuffles and identities are made on the CPU."""
+    device = next((c.kernel.device for c in (a, b) if c.kernel.device.type != "cpu"), a.kernel.device)
+    return a.to(device=device), b.to(device=device)
+
+
+def is_move(step: Apply) -> bool:
+    """Does the model's own call only move and add numbers, multiplying none?"""
+    return isinstance(step.operator, Given) and step.operator.call is not None
+
+
+def identity(channels: int, dims: int = 0) -> Recipe:
+    return Identity(Geometry(channels, channels, channels, (Window(),) * dims))
+
+
+def series(outer: Recipe, inner: Recipe, sizes: Sizes) -> Recipe:
+    """outer ∘ inner; raises :class:`NotFoldable` exactly where the algebra would."""
+    if inner.identity:
+        return outer
+    if outer.identity:
+        return inner
+    g = geo.series(outer.geometry, inner.geometry, sizes)
+    return Series(g, outer, inner, sizes)
+
+
+def parallel(a: Recipe, b: Recipe, sizes: Sizes) -> Recipe:
+    return Parallel(geo.parallel(a.geometry, b.geometry, sizes), a, b, sizes)
+
+
+def stack(a: Recipe, b: Recipe, sizes: Sizes) -> Recipe:
+    return Stack(geo.stack(a.geometry, b.geometry, sizes), a, b, sizes)
+
+
+def block(a: Recipe, rows: range, cols: range, bias: bool) -> Recipe | None:
+    """A block of the channel matrix; None where it is all zero."""
+    if len(rows) == a.geometry.c_out and len(cols) == a.geometry.c_in and (bias or a.geometry.period is None):
+        return a
+    g = geo.block(a.geometry, rows, cols)
+    if g is None:
+        return None
+    if not bias:
+        g = replace(g, period=None)
+    return Block(g, a, rows, cols, bias)
+
+
+def lifted(a: Recipe, dims: int) -> Recipe:
+    if a.geometry.dims == dims:
+        return a
+    return Lifted(a.geometry.lifted(dims), a)

@@ -1,0 +1,55 @@
+"""A(x) and B(x), each with readers of its own, as two slices of (A over B)(x): x is read once, the slices are copied.
+
+That pays where x is large and the results are small (the heads of a detector), and is left where it is the other way
+round (queries, keys and values as wide as their input).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+
+from convfold.plan.cost import Cost, copy_cost
+from convfold.plan.form import Form, Signals, Term
+from convfold.plan.recipe import Given, Recipe, stack
+
+
+@dataclass(frozen=True)
+class Siblings:
+    """Values computed together: one operator on one leaf, and each value's channels in its result."""
+
+    names: tuple[str, ...]
+    term: Term
+    rows: tuple[range, ...]
+    saved: Cost
+
+
+def siblings(kept: Mapping[str, Form], signals: Signals) -> list[Siblings]:
+    """Every group of kept values worth computing together."""
+    groups: dict[object, list[tuple[str, Recipe]]] = {}
+    for name, form in kept.items():
+        if len(form.blocks) == 1 and len(form.blocks[0]) == 1:
+            (t,) = form.blocks[0]
+            op = t.operator
+            if op is not None and not t.route and op.geometry.groups == 1 and not (isinstance(op, Given) and op.call):
+                key = (t.leaf, t.axis, op.geometry.windows, op.geometry.periodic)
+                groups.setdefault(key, []).append((name, op))
+    found = [_together(members, kept, signals) for members in groups.values() if len(members) > 1]
+    return [s for s in found if s is not None]
+
+
+def _together(members: list[tuple[str, Recipe]], kept: Mapping[str, Form], signals: Signals) -> Siblings | None:
+    names = tuple(name for name, _ in members)
+    (first,) = kept[names[0]].blocks[0]
+    operators = [op for _, op in members]
+    known = signals[first.leaf].known(first.axis, operators[0].geometry.dims)
+    both = reduce(lambda a, b: stack(a, b, known), operators)
+    term = Term(first.leaf, both, first.axis)
+    apart = sum((kept[name].cost(signals, signals[name]) for name in names), Cost())
+    together = sum((copy_cost(signals[name]) for name in names), term.cost(signals))
+    if not together < apart:
+        return None
+    stops = [sum(op.geometry.c_out for op in operators[: i + 1]) for i in range(len(operators))]
+    rows = tuple(range(stop - op.geometry.c_out, stop) for stop, op in zip(stops, operators, strict=True))
+    return Siblings(names, term, rows, apart - together)

@@ -1,0 +1,95 @@
+"""A maximal affine stretch of a model as a small graph of its own, free of any framework's graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+
+from torch import Tensor
+
+from convfold.algebra.operation import Apply, Layout, Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Shape of a value at the example size, which axes are free to change, and bytes per element."""
+
+    shape: tuple[int, ...]
+    free: frozenset[int] = frozenset()
+    itemsize: int = 4
+
+    @property
+    def bytes(self) -> int:
+        return prod(self.shape) * self.itemsize
+
+    def space(self, axis: int, dims: int) -> tuple[int, ...]:
+        return self.shape[axis + 1 : axis + 1 + dims]
+
+    def known(self, axis: int, dims: int) -> tuple[int | None, ...]:
+        """Sizes of the space axes, None where free."""
+        return tuple(None if i in self.free else self.shape[i] for i in range(axis + 1, axis + 1 + dims))
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One value: an operation on earlier values, or (no operation) an input of the region.
+
+    ``origin`` names the step of the model that computes exactly this from exactly these inputs, so that what the
+    plan leaves alone is left as it was.
+    """
+
+    name: str
+    operation: Operation | None
+    inputs: tuple[str, ...]
+    signal: Signal
+    origin: str | None = None
+
+
+@dataclass(frozen=True)
+class Region:
+    """Nodes in topological order, and the names of the values that are read outside."""
+
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+    by_name: dict[str, Node] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_name", {n.name: n for n in self.nodes})
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return tuple(n for n in self.nodes if n.operation is None)
+
+    @property
+    def steps(self) -> tuple[Node, ...]:
+        return tuple(n for n in self.nodes if n.operation is not None)
+
+    def consumers(self) -> dict[str, list[str]]:
+        users: dict[str, list[str]] = {n.name: [] for n in self.nodes}
+        for n in self.nodes:
+            for i in n.inputs:
+                users[i].append(n.name)
+        return users
+
+    def check(self) -> None:
+        """One producer per value, producers first, every output known: the invariants every rewrite keeps."""
+        seen: set[str] = set()
+        for n in self.nodes:
+            if n.name in seen:
+                raise AssertionError(f"{n.name} has two producers")
+            if missing := [i for i in n.inputs if i not in seen]:
+                raise AssertionError(f"{n.name} reads {missing} before it is computed")
+            if isinstance(n.operation, Apply | Layout) and len(n.inputs) != 1:
+                raise AssertionError(f"{n.name} takes one input, has {len(n.inputs)}")
+            seen.add(n.name)
+        if missing := [o for o in self.outputs if o not in seen]:
+            raise AssertionError(f"outputs {missing} are not computed")
+
+    def evaluate(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The outputs for given inputs: what a plan is tested by."""
+        values = dict(inputs)
+        for n in self.nodes:
+            if n.operation is not None:
+                values[n.name] = n.operation(*(values[i] for i in n.inputs))
+        return {o: values[o] for o in self.outputs}

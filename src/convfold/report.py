@@ -1,0 +1,132 @@
+"""What was folded, what was not and why, what it cost before and after: as text and as a dict."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from convfold.errors import REASONS
+from convfold.verify import Verdict
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Of the whole model at the example's sizes."""
+
+    macs: int  # multiply-adds of convolutions and matrix products
+    params: int
+    ops: int  # calls that compute
+    layers: int  # convolutions and linear layers
+    batch_norms: int
+
+
+@dataclass(frozen=True)
+class Applied:
+    """One stretch that was rewritten."""
+
+    where: str
+    before: str
+    after: str
+    macs_before: int
+    macs_after: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """One pair of neighbours that was left as it was."""
+
+    code: str
+    where: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of a fold, or of asking for one with `explain`."""
+
+    applied: tuple[Applied, ...]
+    refused: tuple[Refused, ...]
+    before: Totals
+    after: Totals
+    free: tuple[str, ...] = ()
+    error: Verdict | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.applied)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        stream = io.StringIO()
+        self.print(Console(file=stream, width=110, no_color=True, force_terminal=False, highlight=False))
+        return stream.getvalue().rstrip()
+
+    def print(self, console: Console) -> None:
+        """As tables, on the given console."""
+        console.print(self._totals())
+        if self.applied:
+            console.print(self._applied())
+        for line in self._refusals():
+            console.print(line, markup=False)
+        if self.free:
+            console.print(f"free to change: {', '.join(self.free)}", markup=False)
+        if self.error is not None:
+            console.print(str(self.error), markup=False)
+        if self.seconds:
+            console.print("seconds: " + ", ".join(f"{name} {t:.2f}" for name, t in self.seconds.items()), markup=False)
+
+    def _totals(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for heading in ("", "before", "after", "change"):
+            table.add_column(heading, justify="left" if not heading else "right")
+        for name, unit in (("macs", "multiply-adds"), ("params", "parameters"), ("ops", "operations")):
+            table.add_row(unit, *_change(getattr(self.before, name), getattr(self.after, name)))
+        table.add_row("convolutions + linears", *_change(self.before.layers, self.after.layers))
+        table.add_row("batch norms", *_change(self.before.batch_norms, self.after.batch_norms))
+        return table
+
+    def _applied(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        table.add_column("folded", overflow="fold")
+        table.add_column("from", overflow="fold")
+        table.add_column("to", overflow="fold")
+        table.add_column("multiply-adds", justify="right")
+        for a in self.applied[:SHOWN]:
+            table.add_row(a.where, a.before, a.after, f"{count(a.macs_before)} → {count(a.macs_after)}")
+        if len(self.applied) > SHOWN:
+            table.add_row(f"… and {len(self.applied) - SHOWN} more", "", "", "")
+        return table
+
+    def _refusals(self) -> list[str]:
+        lines = []
+        for code, n in Counter(r.code for r in self.refused).most_common():
+            examples = [f"{r.where}: {r.detail}" for r in self.refused if r.code == code]
+            lines.append(f"left {n} × {code}: {REASONS[code]}")
+            lines.append(f"    e.g. {examples[0]}")
+        return lines
+
+
+#: Rows of the table of what was folded; the dict has them all.
+SHOWN = 20
+
+
+def _change(before: int, after: int) -> tuple[str, str, str]:
+    change = f"{100 * (after - before) / before:+.1f} %" if before else ""
+    return count(before), count(after), change
+
+
+def count(n: float) -> str:
+    """A number with its SI prefix: 7.35 G, 651 M, 131."""
+    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(n) >= size:
+            return f"{n / size:.3g} {prefix}"
+    return f"{n:.0f}"

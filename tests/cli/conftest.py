@@ -1,0 +1,94 @@
+"""Factories in a folder of their own, the current one, and a way to run the command line in it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from convfold.cli import main
+
+FACTORIES = """
+import torch
+from torch import nn
+
+def net():
+    torch.manual_seed(0)
+    first = nn.Sequential(nn.Conv2d(3, 4, (3, 1), padding=(1, 0), bias=False), nn.BatchNorm2d(4), nn.ReLU())
+    second = nn.Sequential(nn.Conv2d(4, 5, 1), nn.BatchNorm2d(5), nn.Conv2d(5, 2, (1, 3)))
+    for m in (first[1], second[1]):
+        nn.init.normal_(m.running_mean), nn.init.uniform_(m.running_var, 0.5, 2.0)
+    return nn.Sequential(first, second).eval()
+
+def given():
+    print("building")  # must not end up among the data
+    return net(), (torch.randn(1, 3, 7, 6),)
+
+def other():
+    torch.manual_seed(1)
+    return nn.Conv2d(3, 2, (3, 3), padding=(1, 0)).eval(), (torch.randn(1, 3, 7, 6),)
+
+def nothing():
+    return nn.Sequential(nn.ReLU()).eval(), torch.randn(1, 3, 7, 6)
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)
+
+    def forward(self, x, mask, scale=None):
+        y = self.norm(self.conv(x)) * mask
+        return y if scale is None else y * scale
+
+def two():
+    return Two().eval()
+
+def padded():  # 0 → 1 reads zeros where 0 would have data
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)).eval(), torch.randn(1, 4, 9, 8)
+
+def training():
+    return net().train(), (torch.randn(1, 3, 7, 6),)
+
+def nan():
+    model = net()
+    model[0][0].weight.data[0, 0, 0, 0] = float("nan")
+    return model, (torch.randn(1, 3, 7, 6),)
+
+def raises():
+    raise ValueError("no such weights\\nat all")
+
+def leaves():
+    raise SystemExit(7)
+
+def number():
+    return 3
+
+def words():
+    return net(), "some words"
+
+number_itself = 3
+model_itself = net()
+"""
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "factories.py").write_text(FACTORIES)
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    for name in ("factories", "broken"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder: Path) -> Run:
+    return lambda *words: CliRunner().invoke(main, [str(w) for w in words])

@@ -1,0 +1,110 @@
+"""Whatever is wrong: one line that says what, the right exit code, nothing written."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from .conftest import Run
+
+G = "factories:given"
+NET = "factories:net"
+OUT = ["-o", "out.pt2"]
+
+#: What is wrong, the words, the exit code, and what the line must say.
+TABLE = [
+    ("missing file", ["fold", "none.pt2", *OUT], 1, "none.pt2: no such file"),
+    ("missing ONNX file", ["explain", "none.onnx"], 1, "none.onnx: no such file"),
+    ("neither file nor factory", ["fold", "resnet18", *OUT], 1, "give a .pt2 file, or package.module:factory"),
+    ("half a factory", ["explain", "factories:"], 1, "factories:: no such file"),
+    ("random bytes", ["fold", "random.pt2", *OUT], 1, "random.pt2: not a .pt2 file"),
+    ("empty file", ["explain", "empty.pt2"], 1, "empty.pt2: not a .pt2 file"),
+    ("a folder", ["fold", "folder.pt2", *OUT], 1, "folder.pt2: is a directory"),
+    ("a folder without suffix", ["verify", "folder", "folder"], 1, "folder: is a directory"),
+    ("a zip of something", ["fold", "text.pt2", *OUT], 1, "text.pt2: not a .pt2 file torch can load"),
+    ("a state dict", ["bench", "state.pt2"], 1, "state.pt2: not a .pt2 file torch can load"),
+    ("truncated file", ["explain", "short.pt2"], 1, "short.pt2: not a .pt2 file"),
+    ("ONNX", ["explain", "model.onnx"], 1, "model.onnx"),
+    ("training mode", ["fold", "factories:training", *OUT], 1, "batch norm '0.1' is in training mode"),
+    ("training mode, compared", ["verify", "factories:training", G], 1, "batch norm '0.1' is in training mode"),
+    ("NaN weights", ["fold", "factories:nan", *OUT], 1, "weight '0.0.weight' contains NaN"),
+    ("no such module", ["explain", "nowhere.models:net"], 1, "no module 'nowhere'"),
+    ("no such factory", ["explain", "factories:nett"], 1, "factories has no 'nett'"),
+    ("module that raises", ["explain", "broken:net"], 1, "importing broken raised ZeroDivisionError: division by zero"),
+    ("factory that raises", ["fold", "factories:raises", *OUT], 1, "raised ValueError: no such weights"),
+    ("factory that exits", ["fold", "factories:leaves", *OUT], 1, "raised SystemExit: 7"),
+    ("factory of a number", ["fold", "factories:number", *OUT], 1, "gives int, not an nn.Module"),
+    ("a number", ["fold", "factories:number_itself", *OUT], 1, "gives int, not an nn.Module"),
+    ("factory of words", ["fold", "factories:words", *OUT], 1, "args str, not a tuple"),
+    ("unknown option", ["fold", G, *OUT, "--exclud", "x"], 2, "--exclude"),
+    ("unknown option of all", ["--verison"], 2, "--version"),
+    ("unknown command", ["flod", G, *OUT], 2, "flod"),
+    ("no output", ["fold", G], 2, "--output"),
+    ("no IN", ["explain"], 2, "IN"),
+    ("unknown objective", ["explain", G, "--objective", "beauty"], 2, "beauty"),
+    ("missing folder", ["fold", G, "-o", "no/such/out.pt2"], 1, "the folder no/such does not exist"),
+    ("output is a folder", ["fold", G, "-o", "folder.pt2"], 1, "folder.pt2: is a directory"),
+    ("output of no known kind", ["fold", G, "-o", "out.pth"], 1, "ends in .pt2 or .onnx"),
+    ("no inputs", ["fold", NET, *OUT], 2, f"{NET} comes without example inputs: give --input"),
+    ("no inputs to measure with", ["bench", NET], 2, "give --input"),
+    ("too few inputs", ["explain", "factories:two", "--input", "x:1,3,8,8"], 1, "mask"),
+    ("wrong channels", ["fold", NET, *OUT, "--input", "input:1,4,7,6"], 1, "cannot be exported with these inputs"),
+    ("wrong channels, compared", ["verify", NET, NET, "--input", "input:1,4,7,6"], 1, "does not run on its example"),
+    ("wrong channels, measured", ["bench", NET, "--input", "input:1,4,7,6"], 1, "does not run on these inputs"),
+    ("wrong input name", ["fold", NET, *OUT, "--input", "image:1,3,7,6"], 2, "no input 'image'; it has input"),
+    ("too many inputs", ["fold", NET, *OUT, "--input", "1,3,7,6", "--input", "1,3"], 2, "no input 2; it has input"),
+    ("input twice", ["explain", NET, *["--input", "input:1,3,7,6"] * 2], 2, "input is given twice"),
+    ("input without sizes", ["explain", NET, "--input", "input"], 2, "'input': write name:1,3,224,224"),
+    ("input of letters", ["explain", NET, "--input", "input:1,b"], 2, "'input:1,b': write name:1,3,224,224"),
+    ("input of size 0", ["explain", NET, "--input", "input:0,3,7,6"], 2, "sizes from 1"),
+    ("input of no type", ["explain", NET, "--input", "input:1,3,7,6:float33"], 2, "'float33' is no torch type"),
+    ("input of the wrong type", ["explain", NET, "--input", "input:1,3,7,6:int64"], 1, "cannot be exported"),
+    ("input beyond memory", ["explain", NET, "--input", "input:1,3,9999999,9999999"], 1, "not enough memory"),
+    ("bad --dynamic", ["explain", G, "--dynamic", "height"], 2, "'height': write batch, all, none, or name:0,2,3"),
+    ("--dynamic of no input", ["explain", G, "--dynamic", "x:0"], 2, "no input is called 'x'; the inputs are input"),
+    ("--dynamic of no dimension", ["explain", G, "--dynamic", "input:4"], 2, "'input' has 4 dimensions"),
+    ("--dynamic twice", ["explain", G, "--dynamic", "all", "--dynamic", "input:2"], 2, "stand alone"),
+    ("models of other shapes", ["verify", G, "factories:nothing"], 1, "the models return different outputs"),
+    ("no threads", ["bench", G, "--threads", "0"], 2, "--threads"),
+]
+if Path("/proc").is_dir():
+    TABLE.append(("folder of the kernel", ["fold", G, "-o", "/proc/out.pt2"], 1, "cannot write in /proc"))
+
+
+@pytest.mark.parametrize(("words", "code", "said"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_one_line(words: list[str], code: int, said: str, run: Run, folder: Path) -> None:
+    _strew(folder)
+    before = _listing(folder)
+    result = run(*words)
+    lines = [line for line in result.stderr.splitlines() if line != "building"]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("convfold: error: ")
+    assert said in lines[0]
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert _listing(folder) == before
+
+
+def _strew(folder: Path) -> None:
+    """Files that are not models."""
+    (folder / "random.pt2").write_bytes(bytes(torch.randint(256, (500,), dtype=torch.uint8).tolist()))
+    (folder / "empty.pt2").touch()
+    (folder / "model.onnx").write_bytes(b"\x08\x07")
+    (folder / "folder.pt2").mkdir()
+    (folder / "folder").mkdir()
+    with zipfile.ZipFile(folder / "text.pt2", "w") as z:
+        z.writestr("words.txt", "not a model")
+    torch.save({"weight": torch.ones(3)}, folder / "state.pt2")
+    program = torch.export.export(torch.nn.Linear(3, 3), (torch.ones(2, 3),))
+    torch.export.save(program, folder / "short.pt2")
+    whole = (folder / "short.pt2").read_bytes()
+    (folder / "short.pt2").write_bytes(whole[: len(whole) // 2])
+
+
+def _listing(folder: Path) -> list[tuple[str, int]]:
+    return sorted((os.path.join(at, name), os.path.getsize(os.path.join(at, name)))
+                  for at, folders, files in os.walk(folder) for name in folders + files)  # fmt: skip

@@ -1,0 +1,258 @@
+"""Each command on a model small enough to wait for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import warnings
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import convfold
+from convfold.verify import Verdict
+
+from .conftest import Run
+
+GIVEN, NET = "factories:given", "factories:net"
+
+
+def inputs(path: Path) -> list[tuple[int, ...]]:
+    program = torch.export.load(path)
+    assert program.example_inputs is not None
+    args, kwargs = program.example_inputs
+    return [tuple(x.shape) for x in (*args, *kwargs.values())]
+
+
+def _same() -> Verdict:
+    return convfold.verify(torch.nn.Identity(), torch.nn.Identity(), torch.ones(2, 3))
+
+
+def test_version(run: Run) -> None:
+    result = run("--version")
+    assert (result.stdout, result.exit_code) == (f"convfold {convfold.__version__}\n", 0)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["fold", "-h"], ["bench", "--help"]])
+def test_help(words: list[str], run: Run) -> None:
+    result = run(*words)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Usage: ")
+    assert result.stderr == ""
+
+
+def test_no_command_is_a_question(run: Run) -> None:
+    result = run()
+    assert (result.stdout, result.exit_code) == ("", 2)
+    assert "Commands:" in result.stderr
+
+
+def test_fold_writes_what_it_says(run: Run, folder: Path) -> None:
+    result = run("fold", GIVEN, "-o", "out.pt2")
+    assert result.exit_code == 0
+    assert result.stderr == "building\nwrote out.pt2\n"
+    assert "multiply-adds" in result.stdout
+    assert "same: " in result.stdout
+    assert sorted(os.listdir(folder)) == ["broken.py", "factories.py", "out.pt2"]
+    assert inputs(folder / "out.pt2") == [(1, 3, 7, 6)]
+
+    again = run("fold", "out.pt2", "-o", "out.pt2", "--require-change")  # a second fold changes nothing
+    assert again.exit_code == 4
+    assert again.stderr == "convfold: error: nothing to fold; nothing is written\n"
+
+    same = run("verify", GIVEN, "out.pt2")
+    assert (same.exit_code, same.stdout[:5]) == (0, "same:")
+    swapped = run("verify", "out.pt2", NET)  # the inputs are those of the model that has some
+    assert swapped.exit_code == 0
+    different = run("verify", GIVEN, "factories:other")
+    assert (different.exit_code, different.stdout[:10]) == (3, "DIFFERENT:")
+
+    measured = run("bench", NET, "out.pt2", "--seconds", "0.01", "--threads", "1")
+    assert measured.exit_code == 0, measured.stderr
+    assert "1 thread " in measured.stdout
+    assert re.search(r"^out\.pt2 .* ms .* \d+\.\d\d ×", measured.stdout, re.MULTILINE)
+
+
+def test_fold_json(run: Run, folder: Path) -> None:
+    result = run("fold", GIVEN, "-o", "out.pt2", "--json", "--quiet", "--dynamic", "none")
+    report = json.loads(result.stdout)
+    assert result.stderr == "building\n"
+    assert report["applied"]
+    assert report["free"] == []
+    assert report["after"]["macs"] < report["before"]["macs"]
+    assert report["after"]["batch_norms"] == 0
+    assert report["error"]["passed"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "free"),
+    [
+        ([], ["input[0]"]),
+        (["--dynamic", "batch"], ["input[0]"]),
+        (["--dynamic", "none"], []),
+        (["--dynamic", "all"], ["input[0]", "input[2]", "input[3]"]),
+        (["--dynamic", "input:0,2"], ["input[0]", "input[2]"]),
+    ],
+)
+def test_sizes_that_stay_free(words: list[str], free: list[str], run: Run) -> None:
+    result = run("explain", NET, "--input", "input:1,3,7,6", "--json", *words)
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["free"] == free
+
+
+def test_inputs_by_name_and_in_order(run: Run) -> None:
+    by_name = run("explain", "factories:two", "--input", "scale:1,4,1,1", "--input", "x:1,3,8,9", "--input", "mask:6,7")
+    in_order = run("explain", "factories:two", "--input", "1,3,8,9", "--input", "6,7:float64", "--dynamic", "none")
+    assert (by_name.exit_code, in_order.exit_code) == (0, 0), by_name.stderr + in_order.stderr
+
+
+def test_inputs_in_place_of_those_in_the_file(run: Run, folder: Path) -> None:
+    words = ("--input", "x:2,3,8,9", "--input", "mask:2,1,6,7")
+    assert run("fold", "factories:two", "-o", "two.pt2", *words).exit_code == 0
+    assert inputs(folder / "two.pt2") == [(2, 3, 8, 9), (2, 1, 6, 7)]
+    assert run("bench", "two.pt2", "--input", "x:5,3,8,9", "--input", "mask:5,1,6,7", "--seconds", "0").exit_code == 0
+    mixed = run("bench", "two.pt2", "--input", "x:5,3,8,9", "--seconds", "0")
+    assert mixed.exit_code == 1
+    assert "two.pt2 does not run on these inputs" in mixed.stderr
+
+
+def test_a_file_without_inputs_asks_for_them(run: Run, folder: Path) -> None:
+    program = torch.export.export(torch.nn.Linear(3, 2).eval(), (torch.ones(4, 3),))
+    program.example_inputs = None
+    torch.export.save(program, folder / "bare.pt2")
+    asked = run("explain", "bare.pt2")
+    assert (asked.exit_code, "bare.pt2 comes without example inputs" in asked.stderr) == (2, True)
+    assert run("explain", "bare.pt2", "--input", "input:4,3").exit_code == 0
+    fixed = run("explain", "bare.pt2", "--input", "input:4,3", "--dynamic", "all")
+    assert (fixed.exit_code, "choose them when exporting" in fixed.stderr) == (2, True)
+
+
+def test_a_factory_may_be_the_model_itself(run: Run) -> None:
+    assert run("explain", "factories:model_itself", "--input", "input:2,3,7,6").exit_code == 0
+
+
+def test_exclude(run: Run) -> None:
+    left = json.loads(run("explain", GIVEN, "--exclude", "*", "--json").stdout)
+    assert left["applied"] == []
+
+
+def test_nothing_to_fold_is_no_failure_unless_asked(run: Run, folder: Path) -> None:
+    refused = run("fold", "factories:nothing", "-o", "out.pt2", "--require-change")
+    assert refused.exit_code == 4
+    assert not (folder / "out.pt2").exists()
+    assert run("fold", "factories:nothing", "-o", "out.pt2").exit_code == 0
+    assert (folder / "out.pt2").exists()
+
+
+def test_failed_verification_writes_nothing(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "out.pt2").write_text("what was there before")
+    verdict = replace(_same(), passed=False)
+    monkeypatch.setattr(sys.modules["convfold.fold"], "verify", lambda *args, **kwargs: verdict)
+    result = run("fold", GIVEN, "-o", "out.pt2")
+    lines = result.stderr.removeprefix("building\n").splitlines()
+    assert (result.exit_code, result.stdout, len(lines)) == (3, "", 1)
+    assert "the folded model differs: DIFFERENT: " in lines[0]
+    assert (folder / "out.pt2").read_text() == "what was there before"
+    assert sorted(os.listdir(folder)) == ["broken.py", "factories.py", "out.pt2"]
+    assert run("fold", GIVEN, "-o", "out.pt2", "--no-verify").exit_code == 0
+    assert "what was" not in (folder / "out.pt2").read_bytes()[:8].decode(errors="replace")
+
+
+def test_bench_json(run: Run) -> None:
+    result = json.loads(run("bench", GIVEN, "--json", "--seconds", "0").stdout)
+    assert result["models"] == [GIVEN]
+    assert result["timings"][0]["rounds"] == 5
+    assert result["timings"][0]["low"] <= result["timings"][0]["median"] <= result["timings"][0]["high"]
+
+
+def test_json_knows_no_infinity(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    verdict = replace(_same(), passed=False, error=float("inf"), interior=float("nan"))
+    monkeypatch.setattr(convfold, "verify", lambda *args, **kwargs: verdict)
+    result = run("verify", GIVEN, GIVEN, "--json")
+    data = json.loads(result.stdout)
+    assert (result.exit_code, data["error"], data["interior"], data["own_error"]) == (3, None, None, 0.0)
+
+
+def _bug(*args: Any, **kwargs: Any) -> None:
+    warnings.warn("about something", stacklevel=1)
+    logging.getLogger("torch").warning("and something else")
+    raise LookupError("this should\nnot happen")
+
+
+def test_a_bug_is_one_line_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convfold, "explain", _bug)
+    result = run("explain", NET, "--input", "input:1,3,7,6")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "convfold: internal error: LookupError: this should not happen (run with --debug for the traceback)\n"
+    )
+
+
+@pytest.mark.parametrize("words", [["--debug", "explain", NET], ["explain", NET, "--debug"]])
+def test_debug_shows_where(words: list[str], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convfold, "explain", _bug)
+    with pytest.warns(UserWarning, match="about something"):
+        result = run(*words, "--input", "input:1,3,7,6")
+    lines = result.stderr.splitlines()
+    assert result.exit_code == 1
+    assert "Traceback (most recent call last):" in lines
+    assert lines[-1] == "convfold: internal error: LookupError: this should not happen"
+
+
+def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(convfold, "explain", interrupted)
+    result = run("explain", GIVEN)
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == "convfold: error: interrupted"
+
+
+def test_golden_explain(run: Run, golden: Any) -> None:
+    text = run("explain", GIVEN).stdout + run("explain", "factories:padded").stdout
+    golden("explain.txt", re.sub(r"\d+\.\d\d(?=,|$)", "0.00", text, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "err"),
+    [
+        (["fold", GIVEN, "-o", "out.pt2", "--json"], 0, r"building\nwrote out.pt2\n"),
+        (["explain", "text.pt2"], 1, r"convfold: error: text.pt2: not a .pt2 file.*\n"),
+        (["explain", NET, "--input", "input:1,4,7,6"], 1, r"convfold: error: Sequential cannot be exported.*\n"),
+        (["explain", GIVEN, "--exlude=x"], 2, r"convfold: error: .*--exlude.*--exclude.*\n"),
+    ],
+)
+def test_as_a_process(words: list[str], code: int, err: str, folder: Path) -> None:
+    """Nothing of torch's leaks onto either stream, and nothing waits for input."""
+    with zipfile.ZipFile(folder / "text.pt2", "w") as z:
+        z.writestr("words.txt", "not a model")
+    reading, writing = os.pipe()  # open, and never written to
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "convfold", *words],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(Path(convfold.__file__).parents[1]), "NO_COLOR": "1"},
+            stdin=reading,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert re.fullmatch(err, done.stderr), done.stderr
+    assert done.returncode == code
+    if code == 0:
+        assert json.loads(done.stdout)["applied"]
+    else:
+        assert done.stdout == ""

@@ -1,0 +1,43 @@
+"""Shared set-up: one thread, float64 nowhere by default, property tests without a clock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "convfold",
+    deadline=None,
+    print_blob=True,
+    derandomize="CI" in os.environ,  # CI runs the same examples every time; a developer's run explores
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("convfold")
+torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--overwrite", action="store_true", help="write the golden files instead of comparing with them")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with a file in ``golden/`` beside the test."""
+
+    def same(name: str, text: str) -> None:
+        path: Path = request.path.parent / "golden" / name
+        if request.config.getoption("--overwrite"):
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8"), f"{name} differs; if it should, run pytest --overwrite"
+
+    return same
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(20240229)

@@ -1,0 +1,146 @@
+"""Random small networks: what a whole fold is tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Step = Callable[[list[Tensor]], Tensor]
+
+
+class RandomNetwork(nn.Module):
+    """A random graph of affine and other steps on maps (N, C, H, W), with shared values and several outputs."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList()
+        self.steps: list[Step] = []
+        self.outputs: list[int] = []
+        self.random = r = Random(seed)
+        torch.manual_seed(seed)
+        self.shape = (r.choice([1, 2, 3]), r.choice([4, 6]), r.randint(4, 7), r.randint(4, 7))
+        self.shapes = [self.shape]
+        for _ in range(r.randint(3, 9)):
+            self._grow(torch.zeros(self.shape))
+        self.outputs.append(len(self.shapes) - 1)
+        randomise(self)
+        self.eval().double()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        values = [x]
+        for step in self.steps:
+            values.append(step(values))
+        return tuple(values[i] for i in self.outputs)
+
+    def _grow(self, x: Tensor) -> None:
+        """One more step, if it gives a map that is not empty."""
+        step = self._random_step(self.random)
+        values = [torch.zeros(s) for s in self.shapes]
+        try:
+            shape = tuple(step(values).shape)
+        except (RuntimeError, ValueError):  # a kernel larger than its map
+            return
+        if 0 in shape or max(shape) > 64:
+            return
+        self.steps.append(step)
+        self.shapes.append(shape)
+        if self.random.random() < 0.15:
+            self.outputs.append(len(self.shapes) - 1)
+
+    def _layer(self, layer: nn.Module) -> nn.Module:
+        self.layers.append(layer.eval())
+        return layer
+
+    def _random_step(self, r: Random) -> Step:
+        i = len(self.shapes) - 1 - min(int(r.expovariate(0.9)), len(self.shapes) - 1)
+        n, c, h, w = self.shapes[i]
+        alike = [j for j, s in enumerate(self.shapes) if s == self.shapes[i]]
+        j = r.choice(alike)
+        joinable = [k for k, s in enumerate(self.shapes) if (s[0], *s[2:]) == (n, h, w)]
+        k = r.choice(joinable)
+        match r.choice("cccccctbbbbaaaaasSgpPqurlvVnsdxi"):
+            case "c":
+                return self._on(i, self._convolution(r, c))
+            case "t":
+                return self._on(i, self._transposed(r, c))
+            case "b":
+                return self._on(i, nn.BatchNorm2d(c, eps=r.choice([1e-5, 1e-3]), affine=r.random() < 0.8))
+            case "a":
+                return lambda values: values[i] + values[j]
+            case "d":
+                return lambda values: values[i] - 0.5 * values[j]
+            case "s":
+                factor, shift = r.uniform(-2, 2), r.uniform(-1, 1)
+                return lambda values: values[i] * factor + shift
+            case "S":
+                scale = nn.Parameter(torch.randn(c, 1, 1))
+                self.register_parameter(f"scale{len(self.steps)}_{r.randint(0, 10**9)}", scale)
+                return lambda values: values[i] * scale
+            case "g":
+                return self._on(i, nn.GroupNorm(r.choice([1, 2]), c) if c % 2 == 0 else nn.Identity())
+            case "p":
+                return self._on(i, nn.AvgPool2d(r.choice([1, 2, 3]), r.choice([1, 2]), r.choice([0, 0, 1][:2])))
+            case "P":
+                pads = tuple(r.choice([-1, 0, 0, 1, 2]) for _ in range(4))
+                return lambda values: F.pad(values[i], pads)
+            case "q":
+                return self._on(
+                    i, nn.PixelShuffle(2) if c % 4 == 0 else nn.ChannelShuffle(2) if c % 2 == 0 else nn.ReLU()
+                )
+            case "u":
+                return self._on(i, r.choice([nn.Upsample(scale_factor=2), nn.PixelUnshuffle(2)]))
+            case "r":
+                return lambda values: values[i].relu()
+            case "l":
+                linear = self._layer(nn.Linear(c, r.choice([c, 4]), bias=r.random() < 0.5))
+                return lambda values: linear(values[i].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            case "v":
+                norm = self._layer(nn.BatchNorm1d(c))
+                return lambda values: norm(values[i].flatten(2)).reshape(values[i].shape)
+            case "V":
+                stop = r.randint(1, c)
+                return lambda values: values[i][:, :stop]
+            case "n":
+                norm = self._layer(nn.LayerNorm(c))
+                return lambda values: norm(values[i].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            case "x":
+                return lambda values: torch.cat([values[i], values[k]], 1)
+            case _:
+                order = torch.tensor(r.sample(range(c), c))
+                return lambda values: values[i][:, order]
+
+    def _on(self, i: int, layer: nn.Module) -> Step:
+        layer = self._layer(layer)
+        return lambda values: layer(values[i])
+
+    def _convolution(self, r: Random, c: int) -> nn.Conv2d:
+        groups = r.choice([1, 1, 2 if c % 2 == 0 else 1, c])
+        out = groups * r.randint(1, max(8 // groups, 1))
+        kernel = (r.choice([1, 1, 2, 3]), r.choice([1, 1, 3]))
+        mode = r.choice(["zeros"] * 8 + ["reflect", "circular"])
+        padding = r.choice([0, 0, 1, (1, 0)])
+        stride = r.choice([1, 1, 1, 2, (1, 2)])
+        return nn.Conv2d(c, out, kernel, stride, padding, r.choice([1, 1, 2]), groups, r.random() < 0.5, mode)
+
+    def _transposed(self, r: Random, c: int) -> nn.ConvTranspose2d:
+        groups = r.choice([1, 1, 2 if c % 2 == 0 else 1])
+        out = groups * r.randint(1, 4)
+        stride = r.choice([1, 2, 2])
+        extra = r.choice([0, stride - 1])
+        return nn.ConvTranspose2d(c, out, r.choice([2, 3, 4]), stride, r.choice([0, 0, 1]), extra, groups)
+
+
+def randomise(model: nn.Module) -> None:
+    """Statistics and affine parameters away from zero and one: fresh ones hide every mistake."""
+    for m in model.modules():
+        if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
+            assert m.running_mean is not None and m.running_var is not None
+            nn.init.normal_(m.running_mean)
+            nn.init.uniform_(m.running_var, 0.5, 2.0)
+        if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm) and m.weight is not None:
+            nn.init.uniform_(m.weight, 0.5, 1.5)
+            nn.init.normal_(m.bias)

@@ -1,0 +1,42 @@
+"""Random networks through fold(): every output equal on every pixel, and never dearer."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+import convfold
+from tests.fuzz.networks import RandomNetwork
+
+UNVERIFIED = convfold.FoldConfig(verify=False)  # compared here, pixel by pixel, more strictly
+
+
+def check(seed: int) -> bool:
+    """Fold the network of this seed and compare; did anything change?"""
+    network = RandomNetwork(seed)
+    x = torch.randn(network.shape, dtype=torch.float64)
+    result = convfold.fold(network, (x,), dynamic_shapes="static", config=UNVERIFIED)
+    for inputs in (x, torch.randn_like(x)):
+        for got, expected in zip(result.module(inputs), network(inputs), strict=True):
+            assert got.shape == expected.shape, f"seed {seed}"
+            bound = 1e-10 * max(1.0, expected.abs().max().item())
+            assert (got - expected).abs().max().item() <= bound, f"seed {seed}"
+    assert result.report.after.macs <= result.report.before.macs, f"seed {seed}"
+    assert all(r.code in convfold.REASONS for r in result.report.refused)
+    return result.report.changed
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_networks(seed: int) -> None:
+    check(seed)
+
+
+@pytest.mark.slow
+def test_two_thousand_random_networks(capsys: pytest.CaptureFixture[str]) -> None:
+    first, count = int(os.environ.get("CONVFOLD_FUZZ_SEED", "1000")), 2000
+    changed = sum(check(seed) for seed in range(first, first + count))
+    with capsys.disabled():
+        print(f"\n{count} networks folded, {changed} of them changed, none wrong")
+    assert changed > count // 2

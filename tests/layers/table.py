@@ -1,0 +1,138 @@
+"""A table of small nets, folded together: one export for many layers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+import convfold
+from tests.folding import BATCHES, call_name, double, noise, tensors
+from tests.laws.oracle import assert_close, refused
+
+CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+NORM: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+SPACE = {1: (11,), 2: (7, 10), 3: (6, 7, 9)}
+
+#: Calls that multiply by weights.
+LAYERS = {"conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear"}
+#: Affine calls that a composition absorbs; none of them may be left where ``layers`` is given.
+ABSORBED = {"batch_norm", "mul", "div", "sub", "neg", "rsub", "addcmul", "avg_pool1d", "avg_pool2d", "avg_pool3d"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A net, its input's shape without the batch, and what must become of it.
+
+    Attributes:
+        calls: exactly these calls are left, by name.
+        layers: this many convolutions and linears are left, and nothing that they could have absorbed.
+        code: a reason that must be given for what was left.
+        merges: `merge` of the net's modules gives the same (True), refuses with a code, or is not asked (None).
+    """
+
+    name: str
+    net: nn.Module
+    shape: tuple[int, ...]
+    calls: dict[str, int] | None = None
+    layers: int | None = None
+    code: str | None = None
+    merges: bool | str | None = None
+    of: bool = True  # `Convolution.of` where it merges
+
+
+class _Table(nn.Module):
+    """All nets side by side; those of one input shape get a slice each of one input, for export counts its symbols."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        super().__init__()
+        self.cases = nn.ModuleDict({f"c{i}": case.net for i, case in enumerate(cases)})
+        self.shapes = list(dict.fromkeys(case.shape for case in cases))
+        self.order = [case.shape for case in cases]
+
+    def inputs(self, batch: int, seed: int = 1) -> tuple[Tensor, ...]:
+        return tuple(noise(batch, self.order.count(s), *s, seed=seed + i) for i, s in enumerate(self.shapes))
+
+    def forward(self, *inputs: Tensor) -> list[Tensor]:
+        parts = {shape: iter(x.unbind(1)) for shape, x in zip(self.shapes, inputs, strict=True)}
+        return [net(next(parts[shape])) for net, shape in zip(self.cases.values(), self.order, strict=True)]
+
+
+def check(cases: Sequence[Case], batch_free: bool = True) -> None:
+    """Fold the table, compare each net at several batch sizes, and look what is left of it; says all that is wrong."""
+    table = double(_Table(cases))
+    assert isinstance(table, _Table)
+    result = convfold.fold(table, table.inputs(2))
+    assert len(result.report.free) == batch_free * len(table.shapes), result.report.free
+    wrong = []
+    for batch in BATCHES if batch_free else (2,):
+        inputs = table.inputs(batch, seed=10 * batch)
+        with torch.no_grad():
+            expected, got = tensors(table(*inputs)), tensors(result.module(*inputs))
+        for case, y, z in zip(cases, expected, got, strict=True):
+            wrong += _failure(case, assert_close, z, y, f"at batch {batch}")
+    left = _calls_by_output(result)
+    for i, (case, calls) in enumerate(zip(cases, left, strict=True)):
+        codes = {
+            r.code for r in result.report.refused if r.where.startswith(f"cases.c{i}.") or r.where == f"cases.c{i}"
+        }
+        wrong += _failure(case, _assert_expected, case, calls, codes)
+        wrong += _failure(case, _assert_merges, case)
+    if wrong:
+        raise AssertionError("\n" + "\n".join(wrong))
+
+
+def _failure(case: Case, check: object, *args: object) -> list[str]:
+    try:
+        check(*args)  # type: ignore[operator]
+    except (AssertionError, convfold.ConvfoldError) as e:
+        return [f"{case.name}: {str(e) or type(e).__name__}"]
+    return []
+
+
+def _assert_expected(case: Case, calls: Counter[str], codes: set[str]) -> None:
+    if case.calls is not None and calls != case.calls:
+        raise AssertionError(f"left {dict(calls)}, expected {case.calls}; reasons {codes}")
+    if case.layers is not None:
+        layers = sum(n for name, n in calls.items() if name in LAYERS)
+        if layers != case.layers or calls.keys() & ABSORBED:
+            raise AssertionError(f"left {dict(calls)}, expected {case.layers} layers; reasons {codes}")
+    if case.code is not None and case.code not in codes:
+        raise AssertionError(f"reasons {codes or 'none'}, expected {case.code!r}; left {dict(calls)}")
+
+
+def _assert_merges(case: Case) -> None:
+    if case.merges is None:
+        return
+    modules = list(case.net) if isinstance(case.net, nn.Sequential) else [case.net]
+    if isinstance(case.merges, str):
+        with refused(case.merges):
+            convfold.merge(*modules)
+        return
+    merged = convfold.merge(*modules)
+    value = convfold.Convolution.of(case.net) if case.of else merged
+    for shape in {case.shape, (case.shape[0], *(n + 2 for n in case.shape[1:]))}:
+        x = noise(2, *shape)
+        with torch.no_grad():
+            expected = case.net(x)
+            assert_close(merged(x), expected, f"merge at {shape}")
+            assert_close(value(x), expected, f"Convolution.of at {shape}")
+
+
+def _calls_by_output(result: convfold.Result) -> list[Counter[str]]:
+    """The calls each output is computed by."""
+    (output,) = (n for n in result.module.graph.nodes if n.op == "output")
+    found = []
+    for value in output.args[0]:
+        seen, todo = set(), [value]
+        while todo:
+            node = todo.pop()
+            if node not in seen:
+                seen.add(node)
+                todo.extend(node.all_input_nodes)
+        found.append(Counter(name for n in seen if (name := call_name(n)) and name not in ("sym_size", "unbind")))
+    return found

@@ -1,0 +1,73 @@
+"""Real architectures, small: folded, the same function, never dearer, and still a module like any other."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from torch.utils import _pytree as pytree
+
+import convfold
+import zoo
+from benchmarks.leftover import leftover
+
+MODELS = [name for name in zoo.names() if name.startswith("tiny-")] + ["dbb", "ecb", "expanded-linear"]
+
+
+def leaves(outputs: object) -> list[torch.Tensor]:
+    return [y for y in pytree.tree_leaves(outputs) if isinstance(y, torch.Tensor)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_folds_to_the_same_function(name: str) -> None:
+    case = zoo.build(name)
+    before = {k: v.clone() for k, v in case.model.state_dict().items()}
+    result = convfold.fold(case.model, case.args, case.kwargs)
+    report = result.report
+    assert report.error is not None and report.error.passed
+    assert report.error.ratio <= 3, str(report.error)
+    assert report.after.macs <= report.before.macs
+    assert report.after.ops <= report.before.ops
+    assert report.after.batch_norms == 0
+    left = leftover(result.module, case.args)
+    assert not left.norms and not left.scales
+    assert all(torch.equal(v, before[k]) for k, v in case.model.state_dict().items())
+    assert not any(p.data_ptr() == q.data_ptr() for p in result.module.parameters() for q in case.model.parameters())
+
+
+@pytest.mark.parametrize("name", ["tiny-repvgg", "tiny-levit", "tiny-sesr", "tiny-segformer"])
+def test_the_result_is_a_module_like_any_other(name: str) -> None:
+    case = zoo.build(name)
+    result = convfold.fold(case.model, case.args, case.kwargs)
+    module = result.module
+    expected = leaves(module(*case.args))
+    for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert all(map(torch.equal, leaves(twin(*case.args)), expected))
+    compiled = torch.compile(module, backend="aot_eager")
+    for got, y in zip(leaves(compiled(*case.args)), expected, strict=True):
+        torch.testing.assert_close(got, y)
+    state = io.BytesIO()
+    torch.save(module.state_dict(), state)
+    state.seek(0)
+    module.load_state_dict(torch.load(state, weights_only=True))
+    again = convfold.fold(module, case.args, case.kwargs)
+    assert not again.report.changed and again.report.after == result.report.after
+    module.train()
+    sum(y.square().mean() for y in leaves(module(*case.args))).backward()
+    trained = [p for p in module.parameters() if p.requires_grad]
+    assert trained and all(p.grad is not None for p in trained)
+
+
+def test_saved_and_read_again(tmp_path) -> None:
+    case = zoo.build("tiny-repvgg")
+    result = convfold.fold(case.model, case.args)
+    result.save(tmp_path / "folded.pt2")
+    again = convfold.fold(tmp_path / "folded.pt2")
+    assert not again.report.changed
+    assert again.report.free == result.report.free
+    x = torch.randn(3, *case.args[0].shape[1:])
+    torch.testing.assert_close(again.module(x), result.module(x))
+    assert [p.name for p in tmp_path.iterdir()] == ["folded.pt2"]

@@ -1,0 +1,74 @@
+"""Random small regions: what the planner is tested on."""
+
+from __future__ import annotations
+
+from random import Random
+
+import torch
+
+from convfold.algebra.convolution import Convolution
+from convfold.algebra.operation import Apply, Concat, Layout, Slice, Sum
+from convfold.algebra.window import Window
+from convfold.plan.recipe import Given
+from convfold.region import Node, Region, Signal
+
+
+def random_region(r: Random, steps: int) -> Region:
+    """Up to ``steps`` operations on one or two inputs, two space axes, several readers and outputs."""
+    channels, space = r.choice([4, 6]), (r.randint(3, 8), r.randint(3, 8))
+    nodes = [Node(f"x{i}", None, (), Signal((2, channels, *space))) for i in range(r.choice([1, 1, 2]))]
+    for i in range(steps):
+        node = _random_node(r, f"v{i}", nodes)
+        if node is not None:
+            nodes.append(node)
+    outputs = {nodes[-1].name} | {n.name for n in nodes if n.operation and r.random() < 0.1}
+    needed = set(outputs)
+    for n in reversed(nodes):
+        if n.name in needed:
+            needed.update(n.inputs)
+    nodes = [n for n in nodes if n.name in needed]
+    return Region(tuple(nodes), tuple(n.name for n in nodes if n.name in outputs))
+
+
+def _random_node(r: Random, name: str, nodes: list[Node]) -> Node | None:
+    x = r.choice(nodes[-3:])
+    shape = x.signal.shape
+    match r.choice("aaaaaasscvl"):
+        case "a":
+            return _random_apply(r, name, x)
+        case "s":
+            y = r.choice([n for n in nodes if n.signal.shape == shape])
+            return Node(name, Sum(), (x.name, y.name), x.signal, name)
+        case "c":
+            y = r.choice([n for n in nodes if (n.signal.shape[0], *n.signal.shape[2:]) == (shape[0], *shape[2:])])
+            signal = Signal((shape[0], shape[1] + y.signal.shape[1], *shape[2:]))
+            return Node(name, Concat(1), (x.name, y.name), signal, name)
+        case "v":
+            start = r.randint(0, shape[1] // 2)
+            stop = r.randint(start + 1, shape[1])
+            return Node(name, Slice(1, start, stop), (x.name,), Signal((shape[0], stop - start, *shape[2:])), name)
+        case _ if len(shape) == 4:
+            flat = (*shape[:2], shape[2] * shape[3])
+            return Node(name, Layout.view(shape, flat, flat), (x.name,), Signal(flat), name)
+    return None
+
+
+def _random_apply(r: Random, name: str, x: Node) -> Node | None:
+    n, c, *space = x.signal.shape
+    if r.random() < 0.3:
+        out, groups, k = c, c, r.choice([1, 3])
+    else:
+        out, k = r.choice([c, c, 4, 6, 8]), r.choice([1, 1, 3, 3, 2])
+        groups = r.choice([1, 1, 2]) if out % 2 == 0 == c % 2 else 1
+    pad = r.choice([0, 0, (k - 1) // 2])
+    windows = tuple(Window(k, r.choice([1, 1, 1, 2]), 1, 1, pad, pad) for _ in space)
+    op = Convolution(
+        torch.randn(out, c // groups, *(w.taps for w in windows), dtype=torch.float64),
+        r.choice([None, torch.randn(out, dtype=torch.float64)]),
+        groups,
+        windows,
+    )
+    size = op.geometry.size(space)
+    if 0 in size:
+        return None
+    return Node(name, Apply(Given(op.geometry, op, name), 1), (x.name,), Signal((n, out, *size)), name)

@@ -1,0 +1,98 @@
+"""The plan computes the same, never costs more, and is as cheap as any choice of what to keep."""
+
+from __future__ import annotations
+
+from itertools import product
+from random import Random
+
+import pytest
+import torch
+
+from convfold.algebra.convolution import Convolution
+from convfold.algebra.operation import Apply
+from convfold.algebra.window import Window
+from convfold.errors import NotFoldable
+from convfold.plan import Cost, plan
+from convfold.plan.recipe import Given
+from convfold.plan.search import Search
+from convfold.region import Node, Region, Signal
+from tests.plan.regions import random_region
+
+
+def same_values(before: Region, after: Region) -> None:
+    inputs = {n.name: torch.randn(n.signal.shape, dtype=torch.float64) for n in before.inputs}
+    expected, got = before.evaluate(inputs), after.evaluate(inputs)
+    assert expected.keys() == got.keys()
+    for name, y in expected.items():
+        torch.testing.assert_close(got[name], y, rtol=0, atol=1e-10 * max(1.0, y.abs().max().item()))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_regions_compute_the_same_and_never_cost_more(seed: int) -> None:
+    r, changed = Random(seed), 0
+    for _ in range(100):
+        region = random_region(r, r.randint(2, 9))
+        if not region.steps:
+            continue
+        region.check()
+        result = plan(region)
+        assert result.after <= result.before
+        if result.changed:
+            changed += 1
+            result.region.check()
+            same_values(region, result.region)
+    assert changed > 30
+
+
+def cheapest_of_all(region: Region) -> Cost:
+    """Every value carried or kept for every reader, tried one by one: 2^edges plans, no memory, no frontier."""
+    steps, by_name = region.steps, region.by_name
+    edges = [(n.name, k) for n in steps for k, i in enumerate(n.inputs) if by_name[i].operation is not None]
+    search = Search(region)
+    best: Cost | None = None
+    for choice in product((False, True), repeat=len(edges)):
+        carried = dict(zip(edges, choice, strict=True))
+        kept = set(region.outputs) | {by_name[n].inputs[k] for (n, k), c in carried.items() if not c}
+        forms, total = {}, Cost()
+        try:
+            for n in steps:
+                inputs = [forms[i] if carried.get((n.name, k)) else search.leaf(i) for k, i in enumerate(n.inputs)]
+                if any(not f.blocks for f in inputs):
+                    raise NotFoldable("not-affine")
+                forms[n.name] = search.form(n, inputs)
+                if n.name in kept:
+                    total += search.cost(n, forms[n.name])
+        except NotFoldable:
+            continue
+        best = total if best is None else min(best, total)
+    assert best is not None
+    return best
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_exhaustive_search(seed: int) -> None:
+    r, done = Random(1000 + seed), 0
+    while done < 60:
+        region = random_region(r, r.randint(2, 6))
+        edges = sum(region.by_name[i].operation is not None for n in region.steps for i in n.inputs)
+        if region.steps and edges <= 9:
+            assert Search(region).run()[0] == cheapest_of_all(region)
+            done += 1
+
+
+def two_heads(c_in: int, c_out: int) -> Region:
+    """Two 1×1 convolutions on one map, both read outside."""
+    nodes = [Node("x", None, (), Signal((1, c_in, 8, 8)))]
+    for name in ("a", "b"):
+        op = Convolution(torch.randn(c_out, c_in, 1, 1, dtype=torch.float64), None, 1, (Window(), Window()))
+        nodes.append(Node(name, Apply(Given(op.geometry, op, name), 1), ("x",), Signal((1, c_out, 8, 8)), name))
+    return Region(tuple(nodes), ("a", "b"))
+
+
+def test_siblings_are_computed_together_only_where_their_input_is_large() -> None:
+    heads = two_heads(64, 4)
+    together = plan(heads)
+    assert sum(isinstance(n.operation, Apply) for n in together.region.steps) == 1
+    assert together.after < together.before
+    same_values(heads, together.region)
+    assert not plan(two_heads(16, 16)).changed

@@ -1,0 +1,22 @@
+"""The bugs this field is known for, one test or more each: what is here fails if convfold has them too.
+
+| trap | test |
+|---|---|
+| a convolution used on two paths is changed for both | `test_sharing` |
+| weights shared by two operations: copy on write | `test_sharing` |
+| grouped ConvTranspose + BN scales the wrong axis; groups 1, C_in = C_out along dim 0 | `test_transposed` |
+| 1×1 with a bias before a zero-padded k×k: wrong ring | `test_border` |
+| strided first convolution: padding is p1 + s1·p2 | `test_border` |
+| non-square kernels padded in the wrong axis order | `test_border` |
+| even-sized kernels, asymmetric padding; negative pads | `test_border` |
+| average pool with count_include_pad=False or ceil_mode | `test_border` |
+| batch norm in training mode; eps; affine=False; track_running_stats=False | `test_batch_norm` |
+| a bias created by folding: requires_grad, dtype, device | `test_parameters` |
+| folding twice; bias name collision; half precision | `test_parameters` |
+| in-place operations; shape-only operands; x + 0, x * 1, sum([...]) | `test_graph` |
+| computed weights: weight standardisation, parametrisations, LoRA | `test_computed_weights` |
+| a failed check that passes; a misspelt option ignored; merged and slower | `test_judgement` |
+
+Left for the ONNX reader: zero bias hidden behind CastLike → Expand (onnxslim 0.1.98), negative pads of ONNX Conv
+(onnxscript#2838; ours are `test_border`'s), `--model-check` that exits 0 (onnxslim; ours are `test_judgement`'s).
+"""

@@ -8,8 +8,8 @@ at most one axis, its channels. It is *legal* where it could be absorbed exactly
   none of them pads and none is transposed: next to zeros it would not be one bias a channel.
 
 Between the two there may be views and permutes that keep the channel axis whole. Constants are parameters, buffers,
-numbers and what is computed from them. Sums with another signal, activations and everything else stop the walk. A call
-of constants alone is counted as *constant*: it gives the same in every run and could be evaluated once.
+numbers and what is computed from them, a tensor of ones included. Sums with another signal, activations and everything
+else stop the walk. A call of constants alone is counted as *constant*: it gives the same in every run.
 """
 
 from __future__ import annotations
@@ -65,8 +65,7 @@ class _Graph:
             self.shapes.run(*args)
         self.constant: dict[Node, None] = {}
         for n in module.graph.nodes:
-            inputs = n.all_input_nodes
-            if n.op == "get_attr" or (n.op == "call_function" and inputs and all(a in self.constant for a in inputs)):
+            if n.op == "get_attr" or (n.op == "call_function" and all(a in self.constant for a in n.all_input_nodes)):
                 self.constant[n] = None
 
     def is_legal(self, node: Node) -> bool:

@@ -14,23 +14,23 @@ from tests.folding import Net, noise, randomised
 from tests.laws.oracle import assert_close, refused
 from tests.layers.table import CONV, NORM, SPACE, Case, check
 
-MODULES = [
-    nn.Identity(),
-    nn.Dropout(),
-    nn.Dropout1d(),
-    nn.Dropout2d(),
-    nn.Dropout3d(),
-    nn.AlphaDropout(),
-    nn.FeatureAlphaDropout(),
+KINDS = [
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
 ]
 
 
 def test_between_a_convolution_and_a_norm() -> None:
     cases = []
-    for m in MODULES:
-        dims = {nn.Dropout1d: 1, nn.Dropout3d: 3}.get(type(m), 2)
-        net = nn.Sequential(CONV[dims](3, 4, 2), m, NORM[dims](4))
-        cases.append(Case(type(m).__name__, net, (3, *SPACE[dims]), {f"conv{dims}d": 1}, merges=True))
+    for kind in KINDS:
+        dims = {nn.Dropout1d: 1, nn.Dropout3d: 3}.get(kind, 2)
+        net = nn.Sequential(CONV[dims](3, 4, 2), kind(), NORM[dims](4))
+        cases.append(Case(kind.__name__, net, (3, *SPACE[dims]), {f"conv{dims}d": 1}, merges=True))
 
     def case(name: str, function: Any, left: dict[str, int] | None) -> Case:
         net = Net(lambda m, x: m.norm(function(m.conv(x))), conv=nn.Conv2d(3, 4, 2), norm=nn.BatchNorm2d(4))
@@ -63,10 +63,9 @@ def test_a_type_in_between_is_kept_for_it_rounds() -> None:
 
 
 def test_active_dropout_is_refused_by_merge() -> None:
-    for m in MODULES[1:]:
+    for kind in KINDS[1:]:
         with refused("training-mode"):
-            convfold.merge(nn.Conv2d(3, 4, 2), m.train(), nn.Conv2d(4, 2, 1))
-        m.eval()
+            convfold.merge(nn.Conv2d(3, 4, 2), kind(), nn.Conv2d(4, 2, 1))
 
 
 def test_active_dropout_stays_in_the_graph() -> None:
@@ -77,9 +76,9 @@ def test_active_dropout_stays_in_the_graph() -> None:
     assert {r.code for r in result.report.refused} == {"training-mode"}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_as_modules(module: nn.Module) -> None:
-    x = noise(2, 3, 4)
+@pytest.mark.parametrize("kind", KINDS)
+def test_as_modules(kind: type[nn.Module]) -> None:
+    module, x = kind().eval(), noise(2, 3, 4)
     assert_close(convfold.Convolution.of(module, channels=3, dims=1).to(torch.float64)(x), x)
     with refused("channels-differ"):
         convfold.Convolution.of(module)

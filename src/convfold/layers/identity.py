@@ -32,6 +32,7 @@ def read_native_dropout(call: Call) -> list[Step | None]:
 @aten(
     "clone.default",
     "alias.default",
+    "detach.default",
     "contiguous.default",
     "_to_copy.default",
     "to.dtype",

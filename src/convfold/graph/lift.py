@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.fx import Graph
 from torch.fx import Node as FxNode
@@ -18,8 +17,7 @@ from convfold.errors import NotFoldable
 from convfold.graph.constants import Constants
 from convfold.graph.read import is_free
 from convfold.layers import ATEN, AnyAxis, Call, Map, Reading, Step, Value
-from convfold.layers.spelling import diagonal
-from convfold.plan.recipe import Given
+from convfold.plan.recipe import Given, uniform
 from convfold.region import Node, Region, Signal
 
 
@@ -224,11 +222,7 @@ class _Lifting:
             call = node.name if kind.moves else None
             return Apply(Given(op.geometry, op, self._source(node), call, kind.scatters), kind.axis % len(value.shape))
         if isinstance(kind, AnyAxis):
-            channels = value.shape[axis]
-            scale = torch.full((channels,), kind.factor, dtype=torch.float64)
-            shift = torch.full((channels,), kind.shift, dtype=torch.float64) if kind.shift else None
-            op = diagonal(scale, shift, channels)
-            return Apply(Given(op.geometry, op, self._source(node)), axis)
+            return Apply(uniform(value.shape[axis], kind.factor, kind.shift, self._source(node)), axis)
         if isinstance(kind, Layout):
             return replace(kind, origin=node.name)
         return kind  # type: ignore[no-any-return]

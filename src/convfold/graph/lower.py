@@ -169,7 +169,7 @@ class Lowering:
         value = recipe.value if isinstance(recipe, Given) else recovered(recipe.value)
         value = value.to(like.dtype, like.device)
         given = list(recipe.given)
-        sources = list(dict.fromkeys(g.source for g in given if g.source))
+        sources = list(dict.fromkeys(recipe.sources))
         paths = [p for p in (_common_path(sources), *sources[:1]) if p] or [""]
         trains = any(s in self.lifted.training for s in sources)
         channels_last = _channels_last(given, value.dims)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from convfold.algebra.operation import Apply
 from convfold.plan.cost import Cost
 from convfold.plan.realize import realize
-from convfold.plan.recipe import is_move
+from convfold.plan.recipe import Uniform, is_move
 from convfold.plan.rules.siblings import siblings
 from convfold.plan.search import Decisions, Search
 from convfold.region import Region
@@ -59,6 +59,8 @@ def _shape(region: Region) -> object:
     nodes = []
     for n in region.nodes:
         op = n.operation
-        what = (op.operator.geometry, op.axis, is_move(op)) if isinstance(op, Apply) else op
+        what: object = op
+        if isinstance(op, Apply):
+            what = (op.operator.geometry, op.axis, is_move(op), isinstance(op.operator, Uniform))
         nodes.append((what, tuple(place[i] for i in n.inputs), n.signal))
     return tuple(nodes), tuple(place[o] for o in region.outputs)

@@ -32,6 +32,11 @@ class Recipe:
         """The operators of the model it is composed of, first applied first, each once."""
         return (r for r in self._walk() if isinstance(r, Given))
 
+    @property
+    def sources(self) -> Iterator[str]:
+        """Paths of the modules it is composed of, first applied first."""
+        return (r.source for r in self._walk() if isinstance(r, Given | Uniform) and r.source)
+
     def _walk(self) -> Iterator[Recipe]:
         """This and everything it is composed of, each once: a chain of residuals shares its parts 2^n times."""
         seen: set[int] = set()
@@ -73,6 +78,29 @@ class Given(Recipe):
     @cached_property
     def value(self) -> Convolution:
         return self.operator.to(torch.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Uniform(Recipe):
+    """``factor · x + shift`` with plain numbers: a scale of the channels, whichever axis they are on.
+
+    So it commutes with every layout, the ones that split or join channels too.
+    """
+
+    factor: float
+    shift: float
+    source: str = ""
+
+    @cached_property
+    def value(self) -> Convolution:
+        channels = self.geometry.c_out
+        kernel = torch.full((channels, 1), self.factor, dtype=torch.float64)
+        bias = torch.full((channels,), self.shift, dtype=torch.float64) if self.shift else None
+        return Convolution(kernel, bias, channels)
+
+    def over(self, channels: int) -> Uniform:
+        """The same for another number of channels."""
+        return uniform(channels, self.factor, self.shift, self.source)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +209,10 @@ def identity(channels: int, dims: int = 0) -> Recipe:
     return Identity(Geometry(channels, channels, channels, (Window(),) * dims))
 
 
+def uniform(channels: int, factor: float, shift: float, source: str = "") -> Uniform:
+    return Uniform(Geometry(channels, channels, channels, (), () if shift else None), factor, shift, source)
+
+
 def series(outer: Recipe, inner: Recipe, sizes: Sizes) -> Recipe:
     """outer ∘ inner; raises :class:`NotFoldable` exactly where the algebra would."""
     if inner.identity:
@@ -203,6 +235,8 @@ def block(a: Recipe, rows: range, cols: range, bias: bool) -> Recipe | None:
     """A block of the channel matrix; None where it is all zero."""
     if len(rows) == a.geometry.c_out and len(cols) == a.geometry.c_in and (bias or a.geometry.period is None):
         return a
+    if isinstance(a, Uniform) and rows == cols:
+        return uniform(len(rows), a.factor, a.shift if bias else 0.0, a.source)
     g = geo.block(a.geometry, rows, cols)
     if g is None:
         return None

@@ -19,7 +19,7 @@ from convfold.algebra.operation import Apply, Concat
 from convfold.errors import NotFoldable
 from convfold.plan.cost import Cost, view_cost
 from convfold.plan.form import Form
-from convfold.plan.recipe import is_move
+from convfold.plan.recipe import Uniform, is_move
 from convfold.plan.rules import carry
 from convfold.region import Node, Region, Signal
 
@@ -143,7 +143,9 @@ class Search:
         if len(readers) != 1 or node.name in self.region.outputs:
             return False
         a, b = node.operation, self.region.by_name[readers[0]].operation
-        if not isinstance(a, Apply) or not isinstance(b, Apply) or a.axis != b.axis:
+        if not isinstance(a, Apply) or not isinstance(b, Apply):
+            return False
+        if a.axis != b.axis and not isinstance(b.operator, Uniform):
             return False
         return b.operator.geometry.diagonal and not is_move(a)  # scaled, a move would start to multiply
 

@@ -1,5 +1,7 @@
 """B∘Σ x_i = Σ B∘x_i and B∘concat(x_i) = Σ B_i∘x_i, B_i the column blocks: an operator goes to every term.
 
+Where the concat is along another axis, a pointwise B goes to every part whole.
+
 At a term it composes: B∘route∘A = route∘(B∘A), for which B must be pointwise if there is a route.
 """
 
@@ -11,7 +13,7 @@ from convfold.algebra.operation import Apply
 from convfold.errors import NotFoldable
 from convfold.plan import recipe
 from convfold.plan.form import Form, Signals, Term, Terms
-from convfold.plan.recipe import Recipe
+from convfold.plan.recipe import Recipe, Uniform
 from convfold.plan.rules.gather import gathered
 
 
@@ -22,7 +24,9 @@ def apply(step: Apply, x: Form, signals: Signals) -> Form:
     if len(x.blocks) == 1:
         return Form((_over_sum(b, step.axis, x.blocks[0], signals),))
     if x.axis != step.axis:
-        raise NotFoldable("layout-mixes-channels", "the concat is along another axis than the channels")
+        if not g.pointwise or g.periodic:
+            raise NotFoldable("layout-mixes-channels", "the concat is along another axis than the channels")
+        return Form(tuple(_over_sum(b, step.axis, part, signals) for part in x.blocks), x.axis, x.sizes)
     columns = list(_ranges(x.sizes))
     if g.groups == 1:
         terms: list[Term] = []
@@ -49,18 +53,24 @@ def _over_sum(b: Recipe, axis: int, terms: Terms, signals: Signals) -> Terms:
 
 
 def _compose(b: Recipe, axis: int, t: Term, signals: Signals) -> Term:
+    a = None if t.operator is None or t.operator.identity else t.operator
+    if isinstance(b, Uniform) and a is not None:  # on any axis: on the operator's, before the route
+        b = b.over(a.geometry.c_out)
+        return Term(t.leaf, recipe.series(b, a, signals[t.leaf].known(t.axis, a.geometry.dims)), t.axis, t.route)
     at = t.traced(axis)
     if t.route:
         if not b.geometry.pointwise or b.geometry.periodic:
             raise NotFoldable("layout-mixes-channels", "a view lies between, and the second reads neighbours")
         b = recipe.lifted(b, 0)
     route = t.resized(axis, b.geometry.c_out)
-    if t.operator is None or t.operator.identity:
+    if a is None:
         return Term(t.leaf, b, at, route)
-    if at != t.axis:
+    if isinstance(a, Uniform):
+        a = a.over(signals[t.leaf].shape[at])
+    elif at != t.axis:
         raise NotFoldable("layout-mixes-channels", f"channel axes differ: {t.axis} and {at}")
-    sizes = signals[t.leaf].known(at, max(b.geometry.dims, t.operator.geometry.dims))
-    return Term(t.leaf, recipe.series(b, t.operator, sizes), at, route)
+    sizes = signals[t.leaf].known(at, max(b.geometry.dims, a.geometry.dims))
+    return Term(t.leaf, recipe.series(b, a, sizes), at, route)
 
 
 def _ranges(sizes: Iterable[int]) -> Iterable[range]:

@@ -232,3 +232,53 @@ def test_taps_do_not_pass_a_view() -> None:
             ),
         ]
     )
+
+
+def test_a_number_passes_every_view() -> None:
+    """Attention divides its queries by √d behind the view that splits them into heads."""
+
+    def case(name: str, function: Any, **members: nn.Module) -> Case:
+        return Case(name, Net(function, **members), (5, 6), layers=len(members))
+
+    a, b = nn.Linear(6, 6), nn.Linear(3, 2)
+    check(
+        [
+            case("queries", lambda m, x: (m.a(x).unflatten(-1, (2, 3)).transpose(1, 2) / 3**0.5).relu(), a=a),
+            case("and shifted", lambda m, x: m.a(x).unflatten(-1, (2, 3)) * 2 - 1, a=a),
+            case("a sum of two", lambda m, x: (m.a(x) + m.b(x.relu())).view(-1, 3) * 2 + 1, a=a, b=nn.Linear(6, 6)),
+            case("several", lambda m, x: -(m.a(x).view(-1, 5, 2, 3).flatten(1, 2) * 2).transpose(1, 2) + 1, a=a),
+            # Only a leaf could have the view before it: it stays where it is.
+            Case("before the view", Net(lambda m, x: m.b((x * 3 + 1).unflatten(-1, (2, 3))), b=b), (5, 6)),
+        ]
+    )
+
+
+def test_a_pointwise_layer_enters_a_concat_of_positions() -> None:
+    """Maps of several sizes as one sequence of tokens, as detectors feed their decoders."""
+
+    def tokens(m: Any, x: Tensor) -> Tensor:
+        levels = [m.p(x), m.q(x[:, :, ::2, ::2])]
+        return m.fc(torch.cat([y.flatten(2).transpose(1, 2) for y in levels], 1))  # type: ignore[no-any-return]
+
+    norm = nn.BatchNorm2d(3)
+    check(
+        [
+            Case(
+                "levels of a detector",
+                Net(tokens, p=nn.Conv2d(2, 16, 1), q=nn.Conv2d(2, 16, 2), fc=nn.Linear(16, 3)),
+                (2, 4, 6),
+                layers=2,
+            ),
+            Case(
+                "a norm behind rows",
+                Net(
+                    lambda m, x: m.n(torch.cat([m.a(x), m.b(x)], 2)),
+                    a=nn.Conv2d(2, 3, 1),
+                    b=nn.Conv2d(2, 3, (2, 1)),
+                    n=norm,
+                ),
+                (2, 4, 3),
+                code=None,
+            ),
+        ]
+    )

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import convfold
-from tests.folding import Net, call_name, double, noise
+from tests.folding import Net, call_name, double, fold_checked, noise
 from tests.laws.oracle import assert_close
 from tests.layers.table import Case, check
 
@@ -140,3 +140,15 @@ def test_a_norm_that_is_read_as_it_is_keeps_its_tail() -> None:
     net = double(Net(lambda m, x: (y := m.norm(x), y.relu() + m.a(y))[1], norm=nn.LayerNorm(5), a=nn.Linear(5, 5)))
     result = convfold.fold(net, noise(2, 4, 5))
     assert result.report.after.ops <= result.report.before.ops
+
+
+def test_what_the_norm_itself_reads_is_read_outside() -> None:
+    """The convolution is read by a norm, whose tail is in its region, and beside it: it is computed once, for both."""
+    net = Net(
+        lambda m, x: (y := m.b(m.a(x)), m.norm(y) + (y * 0.3 + 1))[1],
+        a=nn.Conv2d(4, 1, 3),
+        b=nn.Conv2d(1, 2, 1),
+        norm=nn.GroupNorm(2, 2),
+    )
+    result = fold_checked(net, (2, 4, 7, 6))
+    assert result.report.after.layers == 2

@@ -317,7 +317,12 @@ class _Lifting:
             self.out.regions.append(region)
 
     def _read_outside(self, node: FxNode, inside: set[str]) -> bool:
-        return any(user.name not in inside or user not in self.steps for user in self._readers(node))
+        return any(
+            user not in self.steps
+            or user.name not in inside
+            or any(v.bare is not None for v in _leaves(self.steps[user]))  # its norm reads, of which the tail is a step
+            for user in self._readers(node)
+        )
 
     def _readers(self, node: FxNode) -> Iterable[FxNode]:
         """Users that are used; a split's own users stand for it."""

@@ -37,8 +37,12 @@ class Target:
     macs: float | None = None
 
 
+#: The error, as a multiple of the original's own.
+RATIO = 2.0
 #: Composed weights are cast to float32 once: that much is left in float64.
 FLOAT64_AGREES = 1e-6
+#: Detectors that pick their queries by top-k: one rounding may swap two, in the original as in the folded model.
+DISCONTINUOUS = {"rt-detr-r18"}
 
 TARGETS = {
     "repvgg-a0": Target(23),
@@ -80,8 +84,7 @@ def measure(name: str) -> dict[str, Any]:
 def error_in_float64(case: zoo.Case, folded: nn.Module) -> float:
     """‖y − y64‖ / ‖y64‖ with both in float64: what casting the composed weights cost, and no rounding on the way.
 
-    A detector picks its queries by top-k; rounding may swap two, in the original and in the folded model alike, and
-    then a comparison of float32 runs says nothing. This one does.
+    Where a detector picks its queries by top-k a comparison of float32 runs says nothing; this one does.
     """
     exact, got = (run_in(torch.float64, model, case.args, dict(case.kwargs)) for model in (case.model, folded))
     pairs = zip(pytree.tree_leaves(exact), pytree.tree_leaves(got), strict=True)
@@ -99,9 +102,10 @@ def missed(name: str, case: dict[str, Any]) -> list[str]:
     if macs[1] > most:
         found.append(f"{macs[1] / 1e6:.1f} M multiply-adds, wanted {most / 1e6:.1f}")
     error = case["error"]
-    if not error["passed"]:
-        swapped = error["in_float64"] < FLOAT64_AGREES
-        found.append(f"error in float32, {'none' if swapped else 'also'} in float64")
+    if not error["passed"] or error["in_float64"] > FLOAT64_AGREES:
+        found.append("another function")
+    elif error["folded"] > RATIO * error["original"] and name not in DISCONTINUOUS:
+        found.append("error")
     if case["left"]["norms"]:
         found.append(f"{len(case['left']['norms'])} legal batch norms left")
     return found
@@ -111,7 +115,7 @@ def table(cases: dict[str, dict[str, Any]]) -> Table:
     out = Table(box=None, pad_edge=False)
     for heading in ("model", "convs + linears", "batch norms", "M multiply-adds", "M parameters"):
         out.add_column(heading, justify="left" if heading == "model" else "right")
-    for heading in ("error/own", "export s", "fold s", "legal left", "scales", "constant", "missed"):
+    for heading in ("error/own", "in float64", "export s", "fold s", "legal left", "scales", "constant", "missed"):
         out.add_column(heading, justify="left" if heading == "missed" else "right")
     for name, case in cases.items():
         (l0, l1), (b0, b1), (m0, m1), (p0, p1) = (case[k] for k in ("layers", "batch_norms", "macs", "parameters"))
@@ -119,7 +123,8 @@ def table(cases: dict[str, dict[str, Any]]) -> Table:
         out.add_row(
             name, f"{l0} → {l1}", f"{b0} → {b1}", f"{m0 / 1e6:.1f} → {m1 / 1e6:.1f}",
             f"{p0 / 1e6:.2f} → {p1 / 1e6:.2f}",
-            f"{error['folded'] / error['original']:.2f}", f"{seconds['read']:.1f}",
+            "top-k" if name in DISCONTINUOUS else f"{error['folded'] / error['original']:.2f}",
+            f"{error['in_float64']:.0e}", f"{seconds['read']:.1f}",
             f"{sum(seconds[stage] for stage in ('lift', 'plan', 'lower')):.2f}",
             str(len(left["norms"])), str(len(left["scales"])), str(len(left["constant"])),
             "; ".join(missed(name, case)),

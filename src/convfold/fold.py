@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._ops import HigherOrderOperator
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
@@ -242,6 +243,12 @@ def _listed(kinds: Counter[str]) -> str:
 
 def _verified(model: Any, module: GraphModule, source: Source) -> Verdict:
     """Raise unless the folded module computes what the original does."""
+    branching = (n for n in source.program.graph.nodes if isinstance(n.target, HigherOrderOperator))
+    if (node := next(branching, None)) is not None:
+        raise InvalidInput(
+            f"{path_of(node) or node.name!r}: a model with control flow ({node.target.name()}) cannot be run in "
+            "float64 to be verified; fold it with FoldConfig(verify=False) (--no-verify)"
+        )
     original = model if isinstance(model, nn.Module) else source.program.module(check_guards=False)
     inputs = (source.args, source.kwargs)
     verdict = verify(original, module, *inputs, more=tuple(other_sizes(inputs, *source.free_places())))

@@ -9,11 +9,15 @@ from torch import nn
 from tests.folding import Net
 from tests.layers.table import CONV, NORM, SPACE, Case, check
 
+INSTANCE = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+
 
 def test_every_kind_behind_and_before_what_it_fits() -> None:
     cases = []
     for dims in (1, 2, 3):
         conv, shape, one = CONV[dims], (3, *SPACE[dims]), {f"conv{dims}d": 1}
+        instance = INSTANCE[dims](4, affine=True, track_running_stats=True)
+        cases.append(Case(f"instance {dims}d", nn.Sequential(conv(3, 4, 2), instance), shape, one, merges=True))
         for affine in (True, False):
             norm = NORM[dims](4, affine=affine, eps=0.01)
             cases.append(Case(f"{dims}d {affine}", nn.Sequential(conv(3, 4, 2), norm), shape, one, merges=True))

@@ -69,7 +69,17 @@ def test_other_spellings() -> None:
             Case("vector weight", Net(lambda m, x: F.linear(x, m.b), **options), (4, 8)),
             Case("a product of signals", Net(lambda m, x: (x @ m.w) @ (x @ m.w).transpose(-1, -2), **options), (4, 3)),
             Case("bilinear", Net(lambda m, x: x @ x.transpose(-1, -2) @ x, **options), (4, 3)),
-            Case("einsum", Net(lambda m, x: torch.einsum("nlc,cd->nld", x, m.w) @ m.v.T, **options), (4, 3)),
+            Case("einsum", Net(lambda m, x: torch.einsum("nlc,cd->nld", x, m.w) @ m.v.T, **options), (4, 3), layers=1),
+            Case(
+                "einsum, matrix first",
+                Net(lambda m, x: F.linear(torch.einsum("dc, ncl -> nld", m.w.T, x), m.v), **options),
+                (3, 4),
+                layers=1,
+            ),
+            Case("einsum, summed", Net(lambda m, x: torch.einsum("nlc,cd->nd", x, m.w), **options), (4, 3)),
+            Case("einsum, diagonal", Net(lambda m, x: torch.einsum("ncc,cd->nd", x, m.w), **options), (3, 3)),
+            Case("einsum, elementwise", Net(lambda m, x: torch.einsum("nlc,lc->nlc", x, m.w), **options), (3, 8)),
+            Case("einsum, ellipsis", Net(lambda m, x: torch.einsum("...c,cd->...d", x, m.w), **options), (4, 3)),
             Case(
                 "bmm with a constant", Net(lambda m, x: torch.bmm(x, m.w.expand(x.shape[0], 3, 8)), **options), (4, 3)
             ),

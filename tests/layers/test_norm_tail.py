@@ -46,6 +46,12 @@ def test_before_a_layer() -> None:
                 {**group, "conv2d": 1},
             ),
             Case(
+                "instance norm",
+                nn.Sequential(nn.InstanceNorm2d(4, affine=True), nn.Conv2d(4, 3, 1)),
+                (4, 5, 6),
+                {"instance_norm": 1, "conv2d": 1},
+            ),
+            Case(
                 "group norm without affine",
                 nn.Sequential(nn.GroupNorm(2, 4, affine=False), nn.Conv2d(4, 3, 1)),
                 (4, 5, 6),

@@ -80,6 +80,37 @@ def test_a_flag_that_was_compiled_in_cannot_be_changed() -> None:
         result.module(x, y=y, flag=False)
 
 
+def test_one_tensor_given_twice_may_be_two() -> None:
+    """Attention asks whether query and key are one tensor; the folded module is right when they are not."""
+    net = double(nn.MultiheadAttention(8, 2, batch_first=True))
+    x, y, z = noise(2, 5, 8), noise(2, 5, 8, seed=2), noise(2, 5, 8, seed=3)
+    result = convfold.fold(net, (x, x, x))
+    for inputs in ((x, x, x), (x, y, z)):
+        with torch.no_grad():
+            for expected, got in zip(net(*inputs), result.module(*inputs), strict=True):
+                assert_close(got, expected)
+
+
+class Branching(Parts):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = torch.cond(x.sum() > 0, self.step, torch.relu, (self.norm(self.conv(x)),))
+        return y
+
+    def step(self, x: Tensor) -> Tensor:
+        return -x
+
+
+def test_control_flow_folds_and_cannot_be_verified() -> None:
+    net, x = double(Branching()), noise(2, *X)
+    with pytest.raises(convfold.InvalidInput, match=r"'cond'.*cannot be run in float64.*verify=False"):
+        convfold.fold(net, x)
+    result = convfold.fold(net, x, config=convfold.FoldConfig(verify=False))
+    assert result.report.after.batch_norms == 0
+    with torch.no_grad():
+        for signal in (x, -x):
+            assert_close(result.module(signal), net(signal))
+
+
 def test_a_size_that_is_not_free_is_refused_by_name() -> None:
     result = convfold.fold(double(Keywords()), (noise(2, *X),), {"y": noise(2, *Y)})
     with pytest.raises(convfold.InvalidInput, match=r"'x': expected shape \(any, 3, 7, 6\), got \(2, 3, 7, 5\)"):

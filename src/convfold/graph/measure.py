@@ -58,7 +58,8 @@ class _Run(Interpreter):
         self.weights = weights
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-        return self.weights(str(target))
+        weight = self.weights(str(target))
+        return weight.detach() if isinstance(weight, Tensor) else weight  # the counter hooks what wants a gradient
 
 
 def _macs(graph: Graph, weights: Callable[[str], Any], inputs: tuple[Any, ...]) -> int:

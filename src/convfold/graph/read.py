@@ -98,7 +98,7 @@ def read(model: object, args: Any = None, kwargs: Any = None, dynamic_shapes: An
         if args is None and model.example_inputs is not None:
             args, kwargs = model.example_inputs
     elif isinstance(model, nn.Module):
-        args, kwargs = _arguments(args, kwargs)
+        args, kwargs = _apart(_arguments(args, kwargs))
         kwargs = _in_order(model, kwargs)
         refuse_training(model)
         refuse_bad_weights({**dict(model.named_parameters()), **dict(model.named_buffers())})
@@ -257,6 +257,19 @@ def _arguments(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]
     if not isinstance(args, tuple | list):
         raise InvalidInput(f"args must be a tuple of the model's inputs, got {type(args).__name__}")
     return tuple(args), dict(kwargs or {})
+
+
+def _apart(inputs: Inputs) -> Inputs:
+    """A tensor given twice as two: a model that asks whether they are one would be exported for that case alone."""
+    seen: set[int] = set()
+
+    def one(x: Any) -> Any:
+        if not isinstance(x, Tensor) or id(x) not in seen:
+            seen.add(id(x))
+            return x
+        return x.detach().clone().requires_grad_(x.requires_grad)
+
+    return pytree.tree_map(one, inputs)  # type: ignore[no-any-return]
 
 
 def _in_order(model: nn.Module, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Batch norm in eval mode: nn.BatchNorm1d-3d; aten batch_norm and its native spellings. One depthwise tap."""
+"""Batch norm in eval mode: nn.BatchNorm1d-3d; aten batch_norm and its native spellings. One depthwise tap.
+
+An instance norm that tracks statistics is the same in eval mode: aten instance_norm without ``use_input_stats``.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,11 @@ from convfold.algebra.convolution import Convolution
 from convfold.errors import NotFoldable
 from convfold.layers.spelling import Call, Map, Step, aten, diagonal
 
-BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+BatchNorm = (
+    nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+    | nn.InstanceNorm1d | nn.InstanceNorm2d | nn.InstanceNorm3d
+)  # fmt: skip
+_DIMS = {nn.BatchNorm2d: 2, nn.BatchNorm3d: 3, nn.InstanceNorm1d: 1, nn.InstanceNorm2d: 2, nn.InstanceNorm3d: 3}
 
 TRAINING = "batch norm is in training mode; its statistics change with the batch. Call model.eval() first."
 
@@ -30,6 +37,9 @@ def batch_norm(mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | 
 @spelling.of.register(nn.BatchNorm2d)
 @spelling.of.register(nn.BatchNorm3d)
 @spelling.of.register(nn.SyncBatchNorm)
+@spelling.of.register(nn.InstanceNorm1d)
+@spelling.of.register(nn.InstanceNorm2d)
+@spelling.of.register(nn.InstanceNorm3d)
 def of_module(m: BatchNorm, channels: int | None = None, dims: int | None = None) -> Convolution:
     op = unrounded(m)
     assert m.running_mean is not None
@@ -39,14 +49,15 @@ def of_module(m: BatchNorm, channels: int | None = None, dims: int | None = None
 def unrounded(m: BatchNorm) -> Convolution:
     """The value in float64, to be composed: scale and shift are not the module's own numbers, but computed."""
     if m.running_mean is None or m.running_var is None:
-        raise NotFoldable("training-mode", "the batch norm keeps no running statistics")
+        raise NotFoldable("training-mode", f"the {type(m).__name__} keeps no running statistics")
     if m.training:
         raise NotFoldable("training-mode", TRAINING)
     op = batch_norm(m.running_mean, m.running_var, m.weight, m.bias, m.eps)
-    return op.lifted({nn.BatchNorm2d: 2, nn.BatchNorm3d: 3}.get(type(m), 0))
+    return op.lifted(_DIMS.get(type(m), 0))
 
 
-def _read(call: Call) -> Step:
+def read_kept(call: Call) -> Step:
+    """With the statistics it has kept."""
     mean, var = call.tensor("running_mean"), call.tensor("running_var")
     if mean is None or var is None:
         raise NotFoldable("training-mode", "the batch norm keeps no running statistics")
@@ -58,21 +69,21 @@ def _read(call: Call) -> Step:
 def read(call: Call) -> Step:
     if call["training"]:
         raise NotFoldable("training-mode", TRAINING)
-    return _read(call)
+    return read_kept(call)
 
 
 @aten("_native_batch_norm_legit_no_training.default", "_batch_norm_no_update.default")
 def read_native(call: Call) -> list[Step | None]:
-    return [_read(call)]
+    return [read_kept(call)]
 
 
 @aten("_native_batch_norm_legit.no_stats")
 def read_batch_statistics(call: Call) -> list[Step | None]:
-    return [_read(call)]
+    return [read_kept(call)]
 
 
 @aten("native_batch_norm.default", "_native_batch_norm_legit.default", "cudnn_batch_norm.default")
 def read_either(call: Call) -> list[Step | None]:
     if call["training"]:
         raise NotFoldable("training-mode", TRAINING)
-    return [_read(call)]
+    return [read_kept(call)]

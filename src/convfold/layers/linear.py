@@ -1,4 +1,4 @@
-"""Linear: nn.Linear; aten linear, addmm, mm, matmul with a constant. No space axis, channels last (or anywhere)."""
+"""Linear: nn.Linear; aten linear, addmm, mm, matmul, einsum with a constant. No space axis, channels anywhere."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from torch import nn
 
 from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.operation import Layout
 from convfold.errors import NotFoldable
-from convfold.layers.spelling import Call, Map, Step, aten, nonzero
+from convfold.layers.spelling import Call, Map, Reading, Step, aten, nonzero
 
 
 @spelling.of.register(nn.Linear)
@@ -45,3 +46,27 @@ def read_matmul(call: Call) -> Step:
     if x.constant and x.dim == 2 and w.dim >= 2 and not w.constant:
         return Step(Map(Convolution(x.tensor()), w.dim - 2), (w,))
     raise NotFoldable("not-affine", "a product of two signals")
+
+
+@aten("einsum.default")
+def read_einsum(call: Call) -> Reading:
+    """``oc,b…c…→b…o…``: a constant matrix contracts one axis of the signal; then the axes are permuted."""
+    equation, tensors = call["equation"].replace(" ", ""), call["tensors"]
+    terms, _, out = equation.partition("->")
+    constant = [(t, v) for t, v in zip(terms.split(","), tensors, strict=True) if v.constant]
+    signals = [(t, v) for t, v in zip(terms.split(","), tensors, strict=True) if not v.constant]
+    if len(constant) != 1 or len(signals) != 1 or "->" not in equation or "." in equation:
+        raise NotFoldable("not-affine", "not the product of a signal and a constant matrix")
+    (matrix, weight), (axes, x) = constant[0], signals[0]
+    contracted = [c for c in matrix if c in axes]
+    free = [c for c in matrix if c not in axes]
+    if len(matrix) != 2 or len(contracted) != 1 or len(free) != 1 or contracted[0] in out:
+        raise NotFoldable("not-affine", "not one axis contracted with a matrix")
+    (c,), (o,) = contracted, free
+    mapped = axes.replace(c, o)
+    if len(set(axes)) != len(axes) or sorted(mapped) != sorted(out):
+        raise NotFoldable("not-affine", "axes summed over or taken along a diagonal")
+    kernel = weight.tensor() if matrix == o + c else weight.tensor().t()
+    step = Step(Map(Convolution(kernel), axes.index(c)), (x,))
+    order = [mapped.index(a) for a in out]
+    return step if order == sorted(order) else Step(Layout.permute(order), (step,))

@@ -1,8 +1,9 @@
-"""The affine tail of LayerNorm, GroupNorm and RMSNorm: scale and shift after normalising, split off to fold on."""
+"""The affine tail of LayerNorm, GroupNorm, InstanceNorm, RMSNorm: scale and shift after normalising fold forward."""
 
 from __future__ import annotations
 
 from convfold.errors import NotFoldable
+from convfold.layers import batch_norm
 from convfold.layers.spelling import Call, Map, Step, aten, diagonal
 
 
@@ -24,3 +25,8 @@ def read(call: Call) -> Step:
 @aten("group_norm.default")
 def read_group(call: Call) -> Step:
     return _tail(call, 1)
+
+
+@aten("instance_norm.default")
+def read_instance(call: Call) -> Step:
+    return _tail(call, 1) if call["use_input_stats"] else batch_norm.read_kept(call)

@@ -40,7 +40,7 @@ class FoldConfig:
     """How to fold.
 
     Attributes:
-        objective: what to minimise; "macs" compares multiply-adds, then bytes moved, then operations.
+        objective: what to minimise; "macs" compares multiply-adds, then bytes moved and operations (`plan.cost`).
         exclude: globs over module paths; what runs inside such a module is left alone.
         verify: compare the result with the original in float64 and raise `VerificationFailed` where it differs.
     """

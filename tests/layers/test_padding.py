@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.folding import Net
-from tests.layers.table import CONV, SPACE, Case, check
+from tests.layers.table import CONV, NORM, SPACE, Case, check
 
 ZERO: dict[int, type[nn.Module]] = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
 CONSTANT: dict[int, type[nn.Module]] = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.ConstantPad3d}
@@ -18,8 +18,9 @@ CONSTANT: dict[int, type[nn.Module]] = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_before_a_convolution(dims: int) -> None:
+    """Uneven padding stays a pad of its own, for no call of a convolution takes it; a norm behind it still folds."""
     conv, zero, shape = CONV[dims], ZERO[dims], (3, *SPACE[dims])
-    one, asymmetric = {f"conv{dims}d": 1}, {f"conv{dims}d": 1, "constant_pad_nd": 1}
+    one, asymmetric = {f"conv{dims}d": 1}, {f"conv{dims}d": 1, "pad": 1}
 
     def case(name: str, pads: Any, left: dict[str, int], **options: Any) -> Case:
         return Case(name, nn.Sequential(zero(pads), conv(3, 4, 3, **options)), shape, left, merges=True)
@@ -34,7 +35,14 @@ def test_before_a_convolution(dims: int) -> None:
             case("uneven", (1, 0, 2, 1, 0, 3)[: 2 * dims], asymmetric),
             case("uneven, strided", (0, 1, 0, 1, 0, 1)[: 2 * dims], asymmetric, stride=2),
             case("crops", (-1, 0, 0, -1, -1, -1)[: 2 * dims], asymmetric),
-            case("pads and crops", (-1, 2, 1, -2, 1, -1)[: 2 * dims], {**asymmetric, "constant_pad_nd": 2}),
+            case("pads and crops", (-1, 2, 1, -2, 1, -1)[: 2 * dims], asymmetric),
+            Case(
+                "uneven, with a norm",
+                nn.Sequential(zero((1, 0, 2, 1, 0, 3)[: 2 * dims]), conv(3, 4, 3), NORM[dims](4)),
+                shape,
+                asymmetric,
+                merges=True,
+            ),
             case("nothing", 0, one),
             Case("constant zero", nn.Sequential(CONSTANT[dims](1, 0.0), conv(3, 4, 3)), shape, one, merges=True),
             Case("constant one", nn.Sequential(CONSTANT[dims](1, 1.0), conv(3, 4, 3)), shape, merges="padding-mode"),
@@ -94,7 +102,7 @@ def test_behind_a_convolution(dims: int) -> None:
 
 def test_functional_spellings() -> None:
     conv = nn.Conv2d(3, 4, (3, 2))
-    one, asymmetric = {"conv2d": 1}, {"conv2d": 1, "constant_pad_nd": 1}
+    one, asymmetric = {"conv2d": 1}, {"conv2d": 1, "pad": 1}
 
     def case(name: str, pad: Any, left: dict[str, int] | None = None, code: str | None = None) -> Case:
         return Case(

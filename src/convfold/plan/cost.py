@@ -8,10 +8,14 @@ from math import prod
 from convfold.algebra.geometry import Geometry
 from convfold.region import Signal
 
+#: Bytes of traffic that one operation more must save. Measured on a concat before a convolution against two
+#: convolutions and a sum: below some megabytes the smaller calls lose more than the copy costs.
+OPERATION = 2 << 20
 
-@dataclass(frozen=True, slots=True, order=True)
+
+@dataclass(frozen=True, slots=True)
 class Cost:
-    """Multiply-adds, then bytes moved, then operations: compared in that order.
+    """Multiply-adds first; where they are equal, bytes moved and operations, each worth ``OPERATION`` bytes.
 
     Multiply-adds are those of convolutions and matrix products, as torch counts them. The scale and shift of a batch
     norm, like a sum, costs bytes and an operation.
@@ -20,6 +24,16 @@ class Cost:
     macs: int = 0
     bytes: int = 0
     ops: int = 0
+
+    @property
+    def _key(self) -> tuple[int, int]:
+        return self.macs, self.bytes + OPERATION * self.ops
+
+    def __lt__(self, other: Cost) -> bool:
+        return self._key < other._key
+
+    def __le__(self, other: Cost) -> bool:
+        return self._key <= other._key
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.macs + other.macs, self.bytes + other.bytes, self.ops + other.ops)
@@ -31,8 +45,10 @@ class Cost:
 def operator_cost(g: Geometry, x: Signal, axis: int) -> Cost:
     """One convolution on a signal: reads input and weights, writes output.
 
-    Where it upsamples, the outputs are computed phase by phase and interleaved: one more pass over the output. So a
-    convolution followed by a shuffle costs what the one transposed convolution equal to them costs.
+    Padding that differs from one end of an axis to the other, and cropping, is an operation before it: no framework's
+    convolution takes it. Where it upsamples, the outputs are computed phase by phase and interleaved: one more pass
+    over the output. So a convolution followed by a shuffle costs what the one transposed convolution equal to them
+    costs.
     """
     space = x.space(axis, g.dims)
     positions = prod(x.shape) // max(x.shape[axis] * prod(space), 1)
@@ -42,7 +58,10 @@ def operator_cost(g: Geometry, x: Signal, axis: int) -> Cost:
     if g.diagonal:
         return Cost(0, moved * x.itemsize, 1)
     if not g.upsamples:
-        return Cost(positions * g.macs(space), moved * x.itemsize, 1)
+        pads = [w.lo + w.hi if w.lo != w.hi or w.lo < 0 else 0 for w in g.windows]
+        uneven = any(w.lo != w.hi or w.lo < 0 for w in g.windows)
+        padded = positions * g.c_in * prod(n + p for n, p in zip(space, pads, strict=True)) if uneven else 0
+        return Cost(positions * g.macs(space), (moved + 2 * padded) * x.itemsize, 1 + uneven)
     passes = 2 if g.periodic and g.phased is None else 1  # a bias that differs from phase to phase is added by itself
     return Cost(positions * g.macs(space), (moved + 2 * out * passes) * x.itemsize, 1 + passes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections import Counter
@@ -164,12 +165,12 @@ class _Work:
         self.progress = progress
         with self.timed("read"):
             self.source = read(model, args, kwargs, dynamic_shapes)
-        with self.timed("lift"):
+        with self.timed("lift"), collector_paused():
             self.graph = Graph(self.source, config.excludes)
             modules = [path for path, _ in model.named_modules()] if isinstance(model, nn.Module) else []
             config.check([*modules, *map(path_of, self.graph.calls.graph.nodes)])
             self.lifted = self.graph.lift()
-        with self.timed("plan"):
+        with self.timed("plan"), collector_paused():
             planner = Planner()
             self.plans: list[Plan] = [planner(region) for region in self.lifted.regions]
         self.changes = [(r, p) for r, p in zip(self.lifted.regions, self.plans, strict=True) if p.changed]
@@ -178,7 +179,7 @@ class _Work:
         """The planned regions in place, the graph measured before and after, the reasons asked for in between."""
         self.before, self.refused = self.graph.measure(), self._refused()
         self.calls_before = [_kinds(self.lifted, region.steps) for region, _ in self.changes]
-        with self.timed("lower"):
+        with self.timed("lower"), collector_paused():
             module = self.graph.write(self.lifted, [(region, plan.region) for region, plan in self.changes])
         self.after = self.graph.measure()
         return module
@@ -215,6 +216,18 @@ class _Work:
             where = self._where(region.outputs[-1])
             found.append(Applied(where, before, after, plan.before.macs, plan.after.macs))
         return tuple(found)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Without the cyclic garbage collector: one pass over all that an export leaves takes longer than our own work."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _kinds(lifted: Lifted, steps: Any) -> str:

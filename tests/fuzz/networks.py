@@ -62,7 +62,7 @@ class RandomNetwork(nn.Module):
         j = r.choice(alike)
         joinable = [k for k, s in enumerate(self.shapes) if (s[0], *s[2:]) == (n, h, w)]
         k = r.choice(joinable)
-        match r.choice("cccccctbbbbaaaaasSgpPqurlvVnsdxi"):
+        match r.choice("cccccctbbbbaaaaasSgpPqurlvVnsdxiyyh"):
             case "c":
                 return self._on(i, self._convolution(r, c))
             case "t":
@@ -109,6 +109,11 @@ class RandomNetwork(nn.Module):
                 return lambda values: norm(values[i].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
             case "x":
                 return lambda values: torch.cat([values[i], values[k]], 1)
+            case "y":  # of positions
+                rows = r.choice([m for m, s in enumerate(self.shapes) if (*s[:2], s[3]) == (n, c, w)])
+                return lambda values: torch.cat([values[i], values[rows]], 2)
+            case "h":  # a number between views that split the channels
+                return lambda values: (values[i].reshape(n, -1, 2, h, w) * 0.7 + 0.2).reshape(n, c, h, w)
             case _:
                 order = torch.tensor(r.sample(range(c), c))
                 return lambda values: values[i][:, order]

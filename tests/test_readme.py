@@ -1,0 +1,22 @@
+"""The README's first screen is what the command says."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import convfold
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_session_shown_is_real() -> None:
+    spec = importlib.util.spec_from_file_location("nets", ROOT / "examples" / "nets.py")
+    assert spec is not None and spec.loader is not None
+    nets = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(nets)
+    readme = [line.rstrip() for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()]
+    said = str(convfold.explain(*nets.small())).splitlines()
+    lines = [line.rstrip() for line in said if not line.startswith("seconds")]  # the one line that is never the same
+    assert len(lines) > 12
+    assert [line for line in lines if line not in readme] == []

@@ -15,7 +15,7 @@ from rich.console import Console
 FOLDER = Path(__file__).parent / "results"
 
 #: Tables go to standard output, progress to standard error.
-console = Console(width=140 if not os.isatty(1) else None)
+console = Console(width=170 if not os.isatty(1) else None)
 progress = Console(stderr=True, highlight=False)
 
 

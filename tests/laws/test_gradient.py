@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from hypothesis import assume, given, settings
-from torch import Tensor
+from torch import Tensor, nn
 
+import convfold
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
@@ -119,3 +120,40 @@ def test_a_frozen_part_stays_frozen() -> None:
     a, b = Convolution(torch.randn(2, 2), torch.randn(2)), Convolution(torch.randn(2, 2), torch.randn(2))
     folded = b @ a
     assert not folded.kernel.requires_grad and folded.bias is not None and not folded.bias.requires_grad
+
+
+CHAINS: dict[str, Callable[[], list[nn.Module]]] = {
+    "conv, norm, conv": lambda: [
+        nn.Conv2d(2, 3, (3, 2), stride=2, padding=1),
+        nn.BatchNorm2d(3),
+        nn.Conv2d(3, 2, (1, 3)),
+    ],
+    "grouped, dilated": lambda: [nn.Conv1d(4, 4, 3, groups=2), nn.Conv1d(4, 2, 2, dilation=2, groups=2)],
+    "transposed": lambda: [nn.ConvTranspose2d(2, 4, 2, stride=2, groups=2), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 2)],
+    "shuffle": lambda: [nn.Conv2d(1, 4, 2), nn.PixelShuffle(2), nn.Conv2d(1, 2, 1)],
+    "linear": lambda: [nn.BatchNorm1d(3), nn.Linear(3, 4), nn.Linear(4, 2)],
+    "padding of another mode": lambda: [nn.Conv1d(2, 2, 3, padding=1, padding_mode="reflect"), nn.Conv1d(2, 1, 2)],
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_gradcheck_of_merge(name: str) -> None:
+    """In every weight and bias of the chain, a norm's scale and shift among them."""
+    modules = [m.double().eval() for m in CHAINS[name]()]
+    for m in modules:
+        if isinstance(m, nn.modules.batchnorm._BatchNorm):
+            nn.init.normal_(m.running_mean)
+            nn.init.uniform_(m.running_var, 0.5, 2.0)
+    names = [(m, name) for m in modules for name, _ in list(m.named_parameters(recurse=False))]
+    weights = tuple(torch.randn_like(m.get_parameter(name)).requires_grad_() for m, name in names)
+    for m, name in names:
+        del m._parameters[name]
+
+    def merged(*given: Tensor) -> tuple[Tensor, ...]:
+        for (m, name), t in zip(names, given, strict=True):
+            setattr(m, name, t)
+        layer = convfold.merge(*modules)
+        return tuple(t for t in (layer.weight, layer.bias) if t is not None)
+
+    assert len(merged(*weights)) == 2
+    assert torch.autograd.gradcheck(merged, weights)

@@ -83,7 +83,10 @@ def verify(
         InvalidInput: the inputs do not fit, or the outputs have different structure.
     """
     a, b = _callable(model_a), _callable(model_b)
-    args = (args,) if isinstance(args, Tensor) else tuple(args)
+    args = (args,) if isinstance(args, Tensor) else args
+    if not isinstance(args, tuple | list):
+        raise InvalidInput(f"args must be a tuple of the models' inputs, got {type(args).__name__}")
+    args = tuple(args)
     example: Inputs = (args, dict(kwargs or {}))
     generator = torch.Generator().manual_seed(seed)
     trials = [("example", example, True), ("random", randomised(example, generator), True)]
@@ -118,8 +121,12 @@ def verify(
     )
 
 
-def _callable(model: nn.Module | ExportedProgram) -> nn.Module:
-    return model.module() if isinstance(model, ExportedProgram) else model
+def _callable(model: object) -> nn.Module:
+    if isinstance(model, ExportedProgram):
+        return model.module()
+    if isinstance(model, nn.Module):
+        return model
+    raise InvalidInput(f"cannot verify a {type(model).__name__}; give an nn.Module or an ExportedProgram")
 
 
 def _outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -75,6 +77,18 @@ class TestFailedCheck:
             convfold.verify(Net(lambda m, x: (x, x)), nn.Identity(), x)
         with pytest.raises(convfold.InvalidInput, match=r"\(2, 3\).*\(6,\)"):
             convfold.verify(nn.Identity(), nn.Flatten(0), x)
+
+    @pytest.mark.parametrize(
+        ("models", "args", "said"),
+        [
+            ((nn.Identity(), 3), torch.ones(1), "cannot verify a int"),
+            (("a.pt2", nn.Identity()), torch.ones(1), "cannot verify a str"),
+            ((nn.Identity(), nn.Identity()), None, "args must be a tuple of the models' inputs, got NoneType"),
+        ],
+    )
+    def test_what_is_no_model_or_no_inputs(self, models: tuple[Any, Any], args: Any, said: str) -> None:
+        with pytest.raises(convfold.InvalidInput, match=said):
+            convfold.verify(*models, args)
 
     def test_outputs_that_are_whole_numbers(self) -> None:
         a, b = Net(lambda m, x: x.argmax(1)), Net(lambda m, x: x.argmin(1))

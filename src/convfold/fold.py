@@ -28,6 +28,7 @@ from convfold.graph.lift import Lifted, path_of
 from convfold.graph.measure import packet
 from convfold.graph.read import Source, export, read
 from convfold.plan import Plan, Planner
+from convfold.plan.recipe import Given
 from convfold.plan.refusals import refusals
 from convfold.report import Applied, Refused, Report
 from convfold.verify import Verdict, other_sizes, verify
@@ -212,7 +213,7 @@ class _Work:
     def _applied(self) -> tuple[Applied, ...]:
         found = [Applied(where, "weight computed from weights", "constant", 0, 0) for where in self.graph.evaluated]
         for (region, plan), before in zip(self.changes, self.calls_before, strict=True):
-            after = _listed(Counter(_kind(step.operation) for step in plan.region.steps))
+            after = _listed(Counter(_kind(self.lifted, step.operation) for step in plan.region.steps))
             where = self._where(region.outputs[-1])
             found.append(Applied(where, before, after, plan.before.macs, plan.after.macs))
         return tuple(found)
@@ -233,14 +234,19 @@ def collector_paused() -> Iterator[None]:
 def _kinds(lifted: Lifted, steps: Any) -> str:
     """The calls of a region by kind: '3 conv2d, 3 batch_norm, 2 add'."""
     nodes = [lifted.nodes[s.name] for s in steps if s.name in lifted.nodes]
-    calls = [n.args[0] if "getitem" in str(n.target) else n for n in nodes]
-    return _listed(Counter(str(packet(c.target)).rpartition(".")[2].strip("_") for c in calls))  # type: ignore[union-attr]
+    return _listed(Counter(_called(n.args[0] if "getitem" in str(n.target) else n) for n in nodes))
 
 
-def _kind(operation: Operation | None) -> str:
+def _called(node: Any) -> str:
+    return str(packet(node.target)).rpartition(".")[2].strip("_")
+
+
+def _kind(lifted: Lifted, operation: Operation | None) -> str:
     """What a planned step is called in the report."""
     if not isinstance(operation, Apply):
         return type(operation).__name__.lower()
+    if isinstance(operation.operator, Given) and operation.operator.call is not None:
+        return _called(lifted.nodes[operation.operator.call])
     g = operation.operator.geometry
     if g.diagonal:
         return "scale"

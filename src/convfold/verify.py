@@ -51,6 +51,7 @@ class Verdict:
         return self.error / self.own_error if self.own_error else float(self.error > 0) * inf or 1.0
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:

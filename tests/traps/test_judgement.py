@@ -152,6 +152,7 @@ def test_excluded_modules_are_left_alone() -> None:
     result = fold_checked(net, (2, 3, 7, 6), config=convfold.FoldConfig(exclude="0"))
     assert_calls(result, conv2d=2, batch_norm=1, relu=2)
     assert {"0.0.weight", "0.1.running_mean"} <= set(result.module.state_dict())
+    assert {r.where for r in result.report.refused if r.code == "excluded"} == {"0.0", "0.1"}
     assert_calls(
         fold_checked(net, (2, 3, 7, 6), config=convfold.FoldConfig(exclude="*.1")), conv2d=2, batch_norm=2, relu=2
     )

@@ -142,8 +142,12 @@ class _Lifting:
                 parts = self.parts.get(node.args[0])
                 if parts is not None and node.args[1] < len(parts) and (part := parts[node.args[1]]) is not None:
                     self.steps[node] = part
-            elif node.target in ATEN and not self.excluded(path_of(node)):
-                self._read(node)
+            elif node.target in ATEN:
+                path = path_of(node)
+                if self.excluded(path):
+                    self.out.opaque[path] = NotFoldable("excluded", where=path)  # once a module
+                else:
+                    self._read(node)
         self._join()
         return self.out
 

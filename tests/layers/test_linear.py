@@ -76,6 +76,16 @@ def test_other_spellings() -> None:
                 (3, 4),
                 layers=1,
             ),
+            Case(
+                "einsum, permuted, then layers on other axes",
+                Net(
+                    lambda m, x: m.q(m.p(torch.einsum("nchw,cd->nwdh", x, m.w))) * 2 + 1,
+                    **options,
+                    p=nn.Conv2d(5, 2, (3, 1)),
+                    q=nn.Linear(4, 3),
+                ),
+                (3, 4, 5),
+            ),
             Case("einsum, summed", Net(lambda m, x: torch.einsum("nlc,cd->nd", x, m.w), **options), (4, 3)),
             Case("einsum, diagonal", Net(lambda m, x: torch.einsum("ncc,cd->nd", x, m.w), **options), (3, 3)),
             Case("einsum, elementwise", Net(lambda m, x: torch.einsum("nlc,lc->nlc", x, m.w), **options), (3, 8)),

@@ -210,8 +210,8 @@ class Convolution:
 
     def _gather(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """As a convolution: pad (or crop), then read."""
-        padding = tuple(w.lo if w.lo == w.hi and w.lo >= 0 else 0 for w in self.windows)
-        explicit = [(0, 0) if p else (w.lo, w.hi) for w, p in zip(self.windows, padding, strict=True)]
+        padding = tuple(w.lo if w.symmetric else 0 for w in self.windows)
+        explicit = [(0, 0) if w.symmetric else (w.lo, w.hi) for w in self.windows]
         x = padded(x, explicit)
         stride = tuple(w.stride for w in self.windows)
         dilation = tuple(w.dilation for w in self.windows)

@@ -38,6 +38,11 @@ class Window:
         return self.lo + self.hi - self.reach
 
     @property
+    def symmetric(self) -> bool:
+        """Is the padding what a framework's convolution takes: one number, not negative, for both ends?"""
+        return self.lo == self.hi >= 0
+
+    @property
     def pointwise(self) -> bool:
         """True when output n reads input n and nothing else, at every size."""
         return self == Window()

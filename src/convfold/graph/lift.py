@@ -191,7 +191,7 @@ class _Lifting:
             for i, x in enumerate(step.inputs):
                 if isinstance(x, Step):
                     inner = f"{name}.in{i}"
-                    add(inner, x, value, node)
+                    add(inner, x, _before(step.operation, value), node)
                     inputs.append(inner)
                 elif x.bare is not None:
                     inner = f"{x.name}.bare"
@@ -335,6 +335,15 @@ class _Lifting:
                 yield from user.users
             elif user.users or user.op == "output" or user.is_impure():
                 yield user
+
+
+def _before(operation: Any, value: Value) -> Value:
+    """What an unnamed step inside a call computes: of the call's shape, or of that before the call permutes it."""
+    if not isinstance(operation, Layout) or operation.order is None:
+        return value
+    signal, back = value.signal, [operation.order.index(i) for i in range(value.dim)]
+    free = frozenset(operation.order[i] for i in signal.free)
+    return replace(value, signal=Signal(tuple(signal.shape[i] for i in back), free, signal.itemsize))
 
 
 def _leaves(step: Step) -> Iterable[Value]:

@@ -44,7 +44,7 @@ def of_affine(m: Affine, channels: int | None = None, dims: int | None = None) -
 
 def pad_arguments(w: Window) -> tuple[int, tuple[int, int]]:
     """Padding of nn.ConvNd, and what is left for a pad before it."""
-    return (w.lo, (0, 0)) if w.lo == w.hi and w.lo >= 0 else (0, (w.lo, w.hi))
+    return (w.lo, (0, 0)) if w.symmetric else (0, (w.lo, w.hi))
 
 
 def transposed_arguments(w: Window) -> tuple[int, int, tuple[int, int]]:

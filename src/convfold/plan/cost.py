@@ -58,9 +58,9 @@ def operator_cost(g: Geometry, x: Signal, axis: int) -> Cost:
     if g.diagonal:
         return Cost(0, moved * x.itemsize, 1)
     if not g.upsamples:
-        pads = [w.lo + w.hi if w.lo != w.hi or w.lo < 0 else 0 for w in g.windows]
-        uneven = any(w.lo != w.hi or w.lo < 0 for w in g.windows)
-        padded = positions * g.c_in * prod(n + p for n, p in zip(space, pads, strict=True)) if uneven else 0
+        uneven = not all(w.symmetric for w in g.windows)
+        lengths = (n if w.symmetric else n + w.lo + w.hi for w, n in zip(g.windows, space, strict=True))
+        padded = positions * g.c_in * prod(lengths) if uneven else 0
         return Cost(positions * g.macs(space), (moved + 2 * padded) * x.itemsize, 1 + uneven)
     passes = 2 if g.periodic and g.phased is None else 1  # a bias that differs from phase to phase is added by itself
     return Cost(positions * g.macs(space), (moved + 2 * out * passes) * x.itemsize, 1 + passes)

@@ -27,7 +27,7 @@ from convfold.graph.exported import Graph
 from convfold.graph.lift import Lifted, path_of
 from convfold.graph.measure import packet
 from convfold.graph.read import Source, export, read
-from convfold.plan import Plan, Planner
+from convfold.plan import Plan, Planner, Prices
 from convfold.plan.recipe import Given
 from convfold.plan.refusals import refusals
 from convfold.report import Applied, Refused, Report
@@ -42,18 +42,19 @@ class FoldConfig:
     """How to fold.
 
     Attributes:
-        objective: what to minimise; "macs" compares multiply-adds, then bytes moved and operations (`plan.cost`).
+        objective: what to minimise; "time" by a roofline, "macs" compares multiply-adds, then bytes moved and operations
+            (`plan.cost`). Neither ever raises the multiply-adds.
         exclude: globs over module paths; what runs inside such a module is left alone.
         verify: compare the result with the original in float64 and raise `VerificationFailed` where it differs.
     """
 
-    objective: str = "macs"
+    objective: str = "time"
     exclude: tuple[str, ...] = ()
     verify: bool = True
 
     def __post_init__(self) -> None:
-        if self.objective != "macs":
-            raise InvalidInput(f"unknown objective {self.objective!r}; known: 'macs'")
+        if self.objective not in ("time", "macs"):
+            raise InvalidInput(f"unknown objective {self.objective!r}; known: 'time', 'macs'")
         if isinstance(self.exclude, str):
             object.__setattr__(self, "exclude", (self.exclude,))
 
@@ -164,6 +165,7 @@ class _Work:
     ) -> None:
         self.seconds: dict[str, float] = {}
         self.progress = progress
+        self.prices = Prices(config.objective)
         with self.timed("read"):
             self.source = read(model, args, kwargs, dynamic_shapes)
         with self.timed("lift"), collector_paused():
@@ -172,7 +174,7 @@ class _Work:
             config.check([*modules, *map(path_of, self.graph.calls.graph.nodes)])
             self.lifted = self.graph.lift()
         with self.timed("plan"), collector_paused():
-            planner = Planner()
+            planner = Planner(self.prices)
             self.plans: list[Plan] = [planner(region) for region in self.lifted.regions]
         self.changes = [(r, p) for r, p in zip(self.lifted.regions, self.plans, strict=True) if p.changed]
 
@@ -200,7 +202,7 @@ class _Work:
         opaque = self.lifted.opaque.values()
         found = [Refused(e.code, e.where, e.detail) for e in opaque if e.code != "not-affine"]
         for plan in self.plans:
-            for first, second, e in refusals(plan.region):
+            for first, second, e in refusals(plan.region, self.prices):
                 found.append(Refused(e.code, f"{self._where(first)} → {self._where(second)}", e.detail))
         return tuple(found)
 

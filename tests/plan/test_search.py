@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 from random import Random
 
@@ -13,6 +14,7 @@ from convfold.algebra.operation import Apply
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.plan import Cost, plan
+from convfold.plan.form import Form
 from convfold.plan.recipe import Given
 from convfold.plan.search import Search
 from convfold.region import Node, Region, Signal
@@ -49,24 +51,37 @@ def cheapest_of_all(region: Region) -> Cost:
     steps, by_name = region.steps, region.by_name
     edges = [(n.name, k) for n in steps for k, i in enumerate(n.inputs) if by_name[i].operation is not None]
     search = Search(region)
-    best: Cost | None = None
+    costs = []
     for choice in product((False, True), repeat=len(edges)):
         carried = dict(zip(edges, choice, strict=True))
         kept = set(region.outputs) | {by_name[n].inputs[k] for (n, k), c in carried.items() if not c}
-        forms, total = {}, Cost()
-        try:
-            for n in steps:
-                inputs = [forms[i] if carried.get((n.name, k)) else search.leaf(i) for k, i in enumerate(n.inputs)]
-                if any(not f.blocks for f in inputs):
-                    raise NotFoldable("not-affine")
-                forms[n.name] = search.form(n, inputs)
-                if n.name in kept:
-                    total += search.cost(n, forms[n.name])
-        except NotFoldable:
-            continue
-        best = total if best is None else min(best, total)
-    assert best is not None
-    return best
+        costs += every_form(search, steps, carried, kept, {}, Cost())
+    return min(costs)
+
+
+def every_form(
+    search: Search,
+    steps: tuple[Node, ...],
+    carried: dict[tuple[str, int], bool],
+    kept: set[str],
+    forms: dict[str, Form],
+    paid: Cost,
+) -> Iterator[Cost]:
+    """The cost of a choice of what to carry, for each choice of forms where a step has several."""
+    if not steps:
+        yield paid
+        return
+    n, *rest = steps
+    inputs = [forms[i] if carried.get((n.name, k)) else search.leaf(i) for k, i in enumerate(n.inputs)]
+    if any(not f.blocks for f in inputs):
+        return
+    try:
+        found = search.forms(n, inputs)
+    except NotFoldable:
+        return
+    for form in found:
+        cost = search.cost(n, form) if n.name in kept else Cost()
+        yield from every_form(search, tuple(rest), carried, kept, forms | {n.name: form}, paid + cost)
 
 
 @pytest.mark.parametrize("seed", range(4))

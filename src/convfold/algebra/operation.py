@@ -1,4 +1,4 @@
-"""The kinds of affine step a region is made of: an operator applied, or signals joined, cut or laid out anew.
+"""The kinds of affine step a region is made of: an operator applied, signals joined, or one moved along its axes.
 
 Each is a frozen value, callable on tensors. A signal here may have its channel axis anywhere: a linear layer
 on tokens (N, L, C) and a 1×1 convolution on maps (N, C, H, W) are the same step.
@@ -6,15 +6,18 @@ on tokens (N, L, C) and a 1×1 convolution on maps (N, C, H, W) are the same ste
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
-from math import prod
 from typing import Protocol
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from convfold.algebra.geometry import Geometry
+from convfold.algebra.layout import Layout, Slice
+from convfold.algebra.spatial import Spatial, Spread
+
+__all__ = ["Apply", "Concat", "Layout", "Move", "Operation", "Operator", "Slice", "Spatial", "Spread", "Sum"]
 
 
 class Operator(Protocol):
@@ -64,68 +67,7 @@ class Concat:
         return torch.cat(xs, self.axis)
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Positions ``start … stop−1`` of ``axis``."""
+#: Steps that treat every position along the axes they carry alike.
+Move = Layout | Slice | Spatial | Spread
 
-    axis: int
-    start: int
-    stop: int
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return x.narrow(self.axis, self.start, self.stop - self.start)
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """A permute (``order``) or a view (``shape``): the same numbers at other places.
-
-    ``carried`` lists the axes that survive whole, as (axis before, axis after); a pointwise operator on one
-    commutes with the layout, and only the length of that axis changes.
-    """
-
-    carried: tuple[tuple[int, int], ...]
-    order: tuple[int, ...] | None = None
-    shape: tuple[int, ...] | None = None
-    origin: str | None = field(default=None, compare=False)  # the model's call: it knows free sizes by name
-
-    @classmethod
-    def permute(cls, order: Sequence[int]) -> Layout:
-        order = tuple(a % len(order) for a in order)
-        return cls(tuple((a, i) for i, a in enumerate(order)), order)
-
-    @classmethod
-    def view(cls, before: Sequence[Hashable], after: Sequence[Hashable], shape: Sequence[int]) -> Layout:
-        """From a shape to another; lengths may be symbols, ``shape`` is the new one in example numbers.
-
-        An axis survives if it is as long after as before and stands behind as many elements: the same stride.
-        """
-        carried = []
-        for i, n in enumerate(before):
-            for j, m in enumerate(after):
-                if n == m and prod(before[:i]) == prod(after[:j]):  # type: ignore[arg-type]
-                    carried.append((i, j))
-                    break
-        return cls(tuple(carried), None, tuple(shape))
-
-    def traced(self, axis: int) -> int | None:
-        """The axis before that becomes ``axis`` after; None if it does not survive whole."""
-        return next((i for i, j in self.carried if j == axis), None)
-
-    def forward(self, axis: int) -> int | None:
-        return next((j for i, j in self.carried if i == axis), None)
-
-    def resized(self, axis: int, n: int) -> Layout:
-        """The same layout where the carried ``axis`` (after) has length n."""
-        if self.shape is None:
-            return self
-        return replace(self, shape=(*self.shape[:axis], n, *self.shape[axis + 1 :]))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if self.order is not None:
-            return x.permute(self.order)
-        assert self.shape is not None
-        return x.reshape(self.shape)
-
-
-Operation = Apply | Sum | Concat | Slice | Layout
+Operation = Apply | Sum | Concat | Move

@@ -12,7 +12,8 @@ from torch.fx import Graph
 from torch.fx import Node as FxNode
 from torch.fx.node import map_aggregate
 
-from convfold.algebra.operation import Apply, Concat, Layout, Operation
+from convfold.algebra.convolution import Convolution
+from convfold.algebra.operation import Apply, Concat, Layout, Operation, Slice, Spatial
 from convfold.errors import NotFoldable
 from convfold.graph.constants import Constants
 from convfold.graph.read import is_free
@@ -82,7 +83,8 @@ class Reader:
         out = self.value(node) or self._first_output(node)
         if out is None or not out.dtype.is_floating_point:
             return None
-        reading = ATEN[node.target](Call(node.name, self._arguments(node), out))
+        call = Call(node.name, self._arguments(node), out, node.target, self.sizes.number)  # type: ignore[arg-type]
+        reading = ATEN[node.target](call)
         if not isinstance(reading, Value):
             for step in reading if isinstance(reading, list) else [reading]:
                 if step is not None and any(v.dtype != out.dtype for v in _leaves(step)):
@@ -229,6 +231,8 @@ class _Lifting:
             return Apply(uniform(value.shape[axis], kind.factor, kind.shift, self._source(node)), axis)
         if isinstance(kind, Layout):
             return replace(kind, origin=node.name)
+        if isinstance(kind, Spatial) and isinstance(value_of := kind.convolution, Convolution):
+            return replace(kind, convolution=Given(value_of.geometry, value_of, self._source(node), node.name))
         return kind  # type: ignore[no-any-return]
 
     def _source(self, node: FxNode) -> str:
@@ -252,7 +256,7 @@ class _Lifting:
         axes: dict[FxNode, int] = {}
         for node, step in self.steps.items():
             match step.operation:
-                case Map(axis=axis) | Concat(axis=axis):
+                case Map(axis=axis) | Concat(axis=axis) | Spatial(axis=axis):
                     axes[node] = axis % self._signal(node).dim
         rest = [n for n in self.steps if n not in axes]
         for node in rest:
@@ -279,7 +283,7 @@ class _Lifting:
         for m, step in edges:
             if node in axes or m not in axes:
                 continue
-            if isinstance(step.operation, Layout):
+            if isinstance(step.operation, Layout | Slice | Spatial):
                 across = step.operation.forward if self.steps.get(node) is step else step.operation.traced
                 axis = across(axes[m])
             else:

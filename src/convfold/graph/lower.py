@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.fx import Node as FxNode
 
 from convfold.algebra.convolution import Convolution, transposed_weight
-from convfold.algebra.operation import Apply, Concat, Layout, Slice, Sum
+from convfold.algebra.operation import Apply, Concat, Layout, Slice, Spatial, Spread, Sum
 from convfold.algebra.structure import recovered
-from convfold.graph.lift import Lifted
+from convfold.graph.lift import Lifted, path_of
 from convfold.graph.unlift import Calls
 from convfold.layers.module import pad_arguments, transposed_arguments
 from convfold.layers.shuffle import pixel_unshuffle
@@ -133,8 +133,7 @@ class Lowering:
         inputs = [self._input(i) for i in node.inputs]
         match node.operation:
             case Apply(operator=Given(call=str(name))):  # a shuffle stays a shuffle, wherever it is applied
-                call = self.lifted.nodes[name]
-                return self._call(call.target, inputs[0], *call.args[1:], **call.kwargs)
+                return self._again(name, inputs[0])
             case Apply(operator=operator, axis=axis):
                 assert isinstance(operator, Recipe)
                 return self._apply(operator, axis, inputs[0], len(node.signal.shape), at.meta["val"])
@@ -149,8 +148,42 @@ class Lowering:
                 return self._call(aten.slice.Tensor, inputs[0], axis, start, stop)
             case Layout() as layout:
                 return self._layout(layout, inputs[0])
+            case Spatial(origin=str(name)):
+                return self._again(name, inputs[0])
+            case Spread() as spread:
+                return self._spread(spread, inputs[0], node.signal.shape[spread.spatial.axis], at)
             case _:
                 raise AssertionError(f"{node.name}: nothing to write")
+
+    def _again(self, name: str, x: FxNode) -> FxNode:
+        """The model's call on another value: its other arguments do not depend on how many channels there are."""
+        call = self.lifted.nodes[name]
+        return self._call(call.target, x, *call.args[1:], **call.kwargs)
+
+    def _spread(self, spread: Spread, x: FxNode, channels: int, at: FxNode) -> FxNode:
+        like = at.meta["val"]
+        matrices = [self._constant(m.to(like.dtype).to(like.device), at) for m in spread.matrices]
+
+        def product(a: FxNode, m: FxNode, last: bool) -> FxNode:
+            if last:
+                return self._call(aten.matmul.default, a, self._call(aten.t.default, m))
+            return self._call(aten.matmul.default, m, a)
+
+        def reshape(a: FxNode, shape: list[int]) -> FxNode:
+            return self._call(aten.reshape.default, a, shape)
+
+        def permute(a: FxNode, order: list[int]) -> FxNode:
+            return self._call(aten.permute.default, a, order)
+
+        y: FxNode = spread.apply(x, channels, matrices, reshape, permute, product)
+        return y
+
+    def _constant(self, content: Tensor, at: FxNode) -> FxNode:
+        """Numbers that are no weights: a buffer."""
+        node = self.graph.get_attr(path := f"_new_{len(self.parameters)}")
+        self.calls.weights[path] = content.contiguous()
+        self.parameters.append(NewParameter(node, [path_of(at)], "resize"))
+        return node
 
     def _layout(self, layout: Layout, x: FxNode) -> FxNode:
         if layout.order is not None:

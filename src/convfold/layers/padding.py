@@ -1,4 +1,4 @@
-"""Zero padding and cropping of the space axes: nn.ZeroPad; aten pad, constant_pad_nd."""
+"""Padding and cropping of the space axes, every mode: nn.ZeroPad; aten pad, constant_pad_nd, reflection and replication."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
-from convfold.layers.spelling import Call, Map, Step, aten, depthwise, known_channels
+from convfold.layers.spelling import Call, Step, aten, depthwise, known_channels, spatial
 
 
 def zero_padding(channels: int, pads: Sequence[int], dims: int) -> Convolution:
@@ -23,16 +23,26 @@ def zero_padding(channels: int, pads: Sequence[int], dims: int) -> Convolution:
 
 @aten("pad.default", "constant_pad_nd.default")
 def read(call: Call) -> Step:
-    x, pads = call["self"], call["pad"]
-    if call["mode"] not in (None, "constant") or call["value"] not in (None, 0, 0.0):
-        raise NotFoldable("padding-mode", "padding with copies of the data, or with another value than zero")
-    dims = x.dim - 2
-    pads = list(pads)
+    """Cropping preserves constants, as does padding with copies of the data; zeros do not, but are a convolution."""
+    x, pads = call["self"], list(call["pad"])
+    copies = call["mode"] not in (None, "constant")
+    if not copies and call["value"] not in (None, 0, 0.0):
+        raise NotFoldable("padding-mode", "padding with another value than zero")
     while len(pads) >= 2 and pads[-2:] == [0, 0]:
         del pads[-2:]
-    if not 1 <= dims <= 3 or len(pads) > 2 * dims or not all(isinstance(p, int) for p in pads):
-        raise NotFoldable("padding-mode", "padding of the batch or channel axis, or by an unknown amount")
-    return Step(Map(zero_padding(x.shape[1], pads, dims), 1, moves=True), (x,))
+    if not pads or not all(isinstance(p, int) for p in pads) or len(pads) >= 2 * x.dim:
+        raise NotFoldable("padding-mode", "padding by an unknown amount, or of the batch")
+    axes = [x.dim - 1 - i for i in reversed(range(len(pads) // 2)) if pads[2 * i] or pads[2 * i + 1]]
+    dims, constants = x.dim - 2, copies or max(pads) <= 0
+    if copies or not 1 <= dims <= 3 or len(pads) > 2 * dims:
+        return spatial(call, axes, constants=constants)
+    return spatial(call, axes, constants=constants, channel=1, convolution=zero_padding(x.shape[1], pads, dims))
+
+
+@aten(*(f"{kind}_pad{d}d.default" for kind in ("reflection", "replication") for d in (1, 2, 3)))
+def read_copies(call: Call) -> Step:
+    x = call["self"]
+    return spatial(call, range(x.dim - len(call["padding"]) // 2, x.dim), constants=True)
 
 
 @spelling.of.register(nn.ZeroPad1d)

@@ -1,4 +1,4 @@
-"""Average pooling where it is a convolution: nn.AvgPool1d-3d; aten avg_pool1d-3d, adaptive_avg_pool1d-3d."""
+"""Average pooling, of every kind: nn.AvgPool1d-3d; aten avg_pool1d-3d, adaptive_avg_pool1d-3d."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
-from convfold.layers.spelling import Call, Map, Step, aten, depthwise, known_channels, per_axis
+from convfold.layers.spelling import Call, Step, aten, depthwise, known_channels, per_axis, spatial
 
 
 def average_pool(
@@ -39,35 +39,38 @@ def average_pool(
 
 @aten("avg_pool1d.default", "avg_pool2d.default", "avg_pool3d.default")
 def read(call: Call) -> Step:
+    """A mean of as many values as the window holds preserves constants; zeros of the padding that count do not."""
     x = call["self"]
-    dims = call.out.dim - 2
-    kernel = call["kernel_size"]
-    if len(kernel) not in (1, dims) or dims < 1:
-        raise NotFoldable("not-affine", "a pool without a batch axis")
-    op = average_pool(
-        x.shape[1],
-        per_axis(kernel, dims),
-        call["stride"],
-        call["padding"],
-        call["ceil_mode"],
-        call["count_include_pad"],
-        call["divisor_override"],
-        x.signal.known(1, dims),
-    )
-    return Step(Map(op, 1, moves=True), (x,))
+    dims = int(str(call.target).rpartition("pool")[2][0])
+    kernel = per_axis(call["kernel_size"], dims)
+    padding = per_axis(call["padding"], dims)
+    divisor = call["divisor_override"]
+    counted = any(padding) and call["count_include_pad"]
+    whole = divisor is None or (divisor == prod(kernel) and not any(padding) and not call["ceil_mode"])
+    channel = x.dim - 1 - dims
+    try:
+        convolution = average_pool(
+            x.shape[channel], kernel, call["stride"], padding, call["ceil_mode"], call["count_include_pad"], divisor,
+            x.signal.known(channel, dims),
+        )  # fmt: skip
+    except NotFoldable:
+        convolution = None
+    return spatial(call, range(channel + 1, x.dim), constants=whole and not counted, convolution=convolution)
 
 
 @aten("adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "adaptive_avg_pool3d.default")
+@aten("_adaptive_avg_pool2d.default", "_adaptive_avg_pool3d.default")
 def read_adaptive(call: Call) -> Step:
-    """Windows of one size only where the output size divides the input size, which must be known."""
+    """A convolution only where the output size divides the input size, which must be known."""
     x = call["self"]
-    dims = x.dim - 2
-    windows = []
-    for n, m in zip(x.signal.known(1, dims), per_axis(call["output_size"], dims), strict=True):
-        if n is None or not isinstance(m, int) or n % m:
-            raise NotFoldable("window-not-uniform", "adaptive windows of different sizes")
-        windows.append(Window(n // m, n // m))
-    return Step(Map(depthwise(x.shape[1], windows, 1.0 / prod(w.taps for w in windows)), 1, moves=True), (x,))
+    dims = int(str(call.target).rpartition("pool")[2][0])
+    channel = x.dim - 1 - dims
+    sizes = list(zip(x.signal.known(channel, dims), per_axis(call["output_size"], dims), strict=True))
+    convolution = None
+    if all(n is not None and isinstance(m, int) and n % m == 0 for n, m in sizes):
+        windows = [Window(n // m, n // m) for n, m in sizes if n is not None]
+        convolution = depthwise(x.shape[channel], windows, 1.0 / prod(w.taps for w in windows))
+    return spatial(call, range(channel + 1, x.dim), constants=True, convolution=convolution)
 
 
 @spelling.of.register(nn.AvgPool1d)

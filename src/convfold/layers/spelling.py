@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.operation import Operation
+from convfold.algebra.operation import Operation, Spatial
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.region import Signal
@@ -83,6 +83,8 @@ class Call:
     name: str
     arguments: dict[str, Any]
     out: Value = field(repr=False)
+    target: Callable[..., Tensor] = field(repr=False)
+    number: Callable[[Any], int] = field(repr=False)  # a size, perhaps symbolic, at the example
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments.get(name)
@@ -98,6 +100,40 @@ class Call:
         """This call's value with some arguments replaced: a norm before its scale and shift."""
         out = self.out
         return Value(out.name, out.signal, out.symbols, out.dtype, None, replaced)
+
+
+def spatial(
+    call: Call,
+    axes: Sequence[int],
+    *,
+    constants: bool,
+    channel: int | None = None,
+    convolution: Convolution | None = None,
+    matrices: Callable[[], tuple[Tensor, ...]] | None = None,
+) -> Step:
+    """A call that maps ``axes`` of its first argument, treating all others alike; see :class:`Spatial`.
+
+    The axes it keeps stay in order: where its output has fewer, those it maps are gone. Unless said otherwise the
+    channels are taken to be the axis before those it maps, or the last of all if it does not map that.
+    """
+    (name, x), *rest = call.arguments.items()
+    kept = [i for i in range(x.dim) if i not in axes]
+    gone = x.dim - call.out.dim
+    carried = tuple((i, i if not gone else kept.index(i)) for i in kept)
+    after = [] if gone else axes
+    sizes = tuple(x.symbols[i] for i in axes), tuple(call.out.symbols[i] for i in after)
+    arguments = tuple((key, _plain(value, call.number)) for key, value in rest)
+    if channel is None:
+        channel = axes[0] - 1 if x.dim - 1 in axes else x.dim - 1
+    step = Spatial(call.target, name, arguments, sizes, carried, constants, channel, convolution, matrices, call.name)
+    return Step(step, (x,))
+
+
+def _plain(value: Any, number: Callable[[Any], int]) -> Any:
+    """An argument as numbers in tuples, to be compared and called with."""
+    if isinstance(value, list | tuple):
+        return tuple(_plain(v, number) for v in value)
+    return number(value) if isinstance(value, torch.SymInt) else value
 
 
 #: What a call is: a step, one per output for calls that return several, or a value it merely passes on.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from convfold.algebra.operation import Apply
-from convfold.plan.cost import Cost
+from convfold.plan.cost import Cost, Prices
 from convfold.plan.realize import realize
 from convfold.plan.recipe import Uniform, is_move
 from convfold.plan.rules.siblings import siblings
 from convfold.plan.search import Decisions, Search
 from convfold.region import Region
 
-__all__ = ["Cost", "Plan", "Planner", "plan"]
+__all__ = ["Cost", "Plan", "Planner", "Prices", "plan"]
 
 
 @dataclass(frozen=True)
@@ -31,26 +31,39 @@ class Plan:
 class Planner:
     """Plans regions, each shape once: networks repeat their blocks."""
 
-    def __init__(self) -> None:
+    def __init__(self, prices: Prices | None = None) -> None:
+        self.prices = prices or Prices()
         self._known: dict[object, tuple[Cost, Cost, Decisions]] = {}
 
     def __call__(self, region: Region) -> Plan:
-        search = Search(region)
-        key = _shape(region)
+        """Never with more multiply-adds, nor with more operations for as many: else by multiply-adds, or not at all."""
+        found = self._plan(region, self.prices)
+        if _dearer(found) and self.prices.objective != "macs":
+            found = self._plan(region, replace(self.prices, objective="macs"))
+        return Plan(region, found.before, found.before) if _dearer(found) else found
+
+    def _plan(self, region: Region, prices: Prices) -> Plan:
+        search = Search(region, prices)
+        key = (prices, _shape(region))
         if key not in self._known:
             self._known[key] = (search.original_cost(), *search.run())
         before, after, decisions = self._known[key]
         kept = search.kept_forms(decisions)
-        together = siblings(kept, search.signals)
+        together = siblings(kept, search)
         after -= sum((group.saved for group in together), Cost())
         if not after < before:
             return Plan(region, before, before)
-        return Plan(realize(region, kept, together), before, after)
+        return Plan(realize(search, kept, together), before, after)
 
 
-def plan(region: Region) -> Plan:
+def _dearer(plan: Plan) -> bool:
+    before, after = plan.before, plan.after
+    return after.macs > before.macs or (after.macs == before.macs and after.ops > before.ops)
+
+
+def plan(region: Region, prices: Prices | None = None) -> Plan:
     """The cheapest exactly equal region found; the same region where nothing is gained."""
-    return Planner()(region)
+    return Planner(prices)(region)
 
 
 def _shape(region: Region) -> object:

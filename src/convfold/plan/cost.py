@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 from convfold.algebra.geometry import Geometry
+from convfold.algebra.spatial import Spread
+from convfold.plan.machine import DEFAULT, Machine
 from convfold.region import Signal
 
-#: Bytes of traffic that one operation more must save. Measured on a concat before a convolution against two
-#: convolutions and a sum: below some megabytes the smaller calls lose more than the copy costs.
+#: Bytes of traffic that one operation more must save where multiply-adds come first. Measured on a concat before a
+#: convolution against two convolutions and a sum: below some megabytes the smaller calls lose more than the copy costs.
 OPERATION = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Multiply-adds first; where they are equal, bytes moved and operations, each worth ``OPERATION`` bytes.
+    """Multiply-adds, bytes moved and operations, and the ``rank`` they are compared by.
 
     Multiply-adds are those of convolutions and matrix products, as torch counts them. The scale and shift of a batch
     norm, like a sum, costs bytes and an operation.
@@ -24,65 +26,89 @@ class Cost:
     macs: int = 0
     bytes: int = 0
     ops: int = 0
-
-    @property
-    def _key(self) -> tuple[int, int]:
-        return self.macs, self.bytes + OPERATION * self.ops
+    rank: tuple[int, int] = (0, 0)
 
     def __lt__(self, other: Cost) -> bool:
-        return self._key < other._key
+        return self.rank < other.rank
 
     def __le__(self, other: Cost) -> bool:
-        return self._key <= other._key
+        return self.rank <= other.rank
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.macs + other.macs, self.bytes + other.bytes, self.ops + other.ops)
+        (a, b), (c, d) = self.rank, other.rank
+        return Cost(self.macs + other.macs, self.bytes + other.bytes, self.ops + other.ops, (a + c, b + d))
 
     def __sub__(self, other: Cost) -> Cost:
-        return Cost(self.macs - other.macs, self.bytes - other.bytes, self.ops - other.ops)
+        (a, b), (c, d) = self.rank, other.rank
+        return Cost(self.macs - other.macs, self.bytes - other.bytes, self.ops - other.ops, (a - c, b - d))
 
 
-def operator_cost(g: Geometry, x: Signal, axis: int) -> Cost:
-    """One convolution on a signal: reads input and weights, writes output.
+@dataclass(frozen=True)
+class Prices:
+    """What every kind of step costs, on signals of given shapes.
 
-    Padding that differs from one end of an axis to the other, and cropping, is an operation before it: no framework's
-    convolution takes it. Where it upsamples, the outputs are computed phase by phase and interleaved: one more pass
-    over the output. So a convolution followed by a shuffle costs what the one transposed convolution equal to them
-    costs.
+    ``objective`` "time": by a roofline, the sum over the steps of ``max(MACs / peak, bytes / bandwidth) + overhead``, in
+    picoseconds (whole, so that sums do not depend on their order). "macs": multiply-adds first; where they are equal,
+    bytes moved and operations, each worth ``OPERATION`` bytes.
     """
-    space = x.space(axis, g.dims)
-    positions = prod(x.shape) // max(x.shape[axis] * prod(space), 1)
-    out = positions * g.c_out * prod(g.size(space))
-    weights = prod(g.kernel_shape) + (g.c_out * prod(g.period) if g.period is not None else 0)
-    moved = prod(x.shape) + out + weights
-    if g.diagonal:
-        return Cost(0, moved * x.itemsize, 1)
-    if not g.upsamples:
-        uneven = not all(w.symmetric for w in g.windows)
-        lengths = (n if w.symmetric else n + w.lo + w.hi for w, n in zip(g.windows, space, strict=True))
-        padded = positions * g.c_in * prod(lengths) if uneven else 0
-        return Cost(positions * g.macs(space), (moved + 2 * padded) * x.itemsize, 1 + uneven)
-    passes = 2 if g.periodic and g.phased is None else 1  # a bias that differs from phase to phase is added by itself
-    return Cost(positions * g.macs(space), (moved + 2 * out * passes) * x.itemsize, 1 + passes)
 
+    objective: str = "time"
+    machine: Machine = field(default=DEFAULT)
 
-def move_cost(g: Geometry, x: Signal, axis: int) -> Cost:
-    """A shuffle, repetition, pad, pool or permutation of channels: elements read and written, none multiplied."""
-    space = x.space(axis, g.dims)
-    out = prod(x.shape) // max(x.shape[axis] * prod(space), 1) * g.c_out * prod(g.size(space))
-    return Cost(0, (prod(x.shape) + out) * x.itemsize, 1)
+    def step(self, macs: int, moved: int, ops: int = 1) -> Cost:
+        """One call, or several that go over the data together."""
+        if self.objective == "macs":
+            return Cost(macs, moved, ops, (macs, moved + OPERATION * ops))
+        m = self.machine
+        return Cost(macs, moved, ops, (0, round(1e12 * (max(macs / m.peak, moved / m.bandwidth) + ops * m.overhead))))
 
+    def operator(self, g: Geometry, x: Signal, axis: int) -> Cost:
+        """One convolution on a signal: reads input and weights, writes output.
 
-def sum_cost(terms: int, y: Signal) -> Cost:
-    """Adding ``terms`` signals, two at a time."""
-    return Cost(0, 3 * (terms - 1) * y.bytes, terms - 1)
+        Padding that differs from one end of an axis to the other, and cropping, is an operation before it: no
+        framework's convolution takes it. Where it upsamples, the outputs are computed phase by phase and interleaved:
+        one more pass over the output. So a convolution followed by a shuffle costs what the one transposed convolution
+        equal to them costs.
+        """
+        space = x.space(axis, g.dims)
+        positions = prod(x.shape) // max(x.shape[axis] * prod(space), 1)
+        out = positions * g.c_out * prod(g.size(space))
+        weights = prod(g.kernel_shape) + (g.c_out * prod(g.period) if g.period is not None else 0)
+        moved = (prod(x.shape) + out + weights) * x.itemsize
+        if g.diagonal:
+            return self.step(0, moved)
+        cost = self.step(positions * g.macs(space), moved)
+        if not g.upsamples:
+            if all(w.symmetric for w in g.windows):
+                return cost
+            lengths = (n if w.symmetric else n + w.lo + w.hi for w, n in zip(g.windows, space, strict=True))
+            return cost + self.step(0, 2 * positions * g.c_in * prod(lengths) * x.itemsize)
+        passes = 2 if g.periodic and g.phased is None else 1  # a bias that differs by phase is added by itself
+        return cost + self.step(0, 2 * out * passes * x.itemsize, passes)
 
+    def move(self, x: Signal, y: Signal) -> Cost:
+        """A shuffle, repetition, pad, pool or resize: elements read and written, none multiplied."""
+        return self.step(0, x.bytes + y.bytes)
 
-def copy_cost(y: Signal) -> Cost:
-    """Laying parts end to end: every element read and written once."""
-    return Cost(0, 2 * y.bytes, 1)
+    def view(self) -> Cost:
+        """A slice, permute or view: no element moved, one operation."""
+        return self.step(0, 0)
 
+    def sum(self, terms: int, y: Signal) -> Cost:
+        """Adding ``terms`` signals, two at a time."""
+        return self.step(0, 3 * (terms - 1) * y.bytes, terms - 1)
 
-def view_cost() -> Cost:
-    """A slice, permute or view: no element moved, one operation."""
-    return Cost(0, 0, 1)
+    def copy(self, y: Signal) -> Cost:
+        """Laying parts end to end: every element read and written once."""
+        return self.step(0, 2 * y.bytes)
+
+    def spread(self, spread: Spread, x: Signal, y: Signal, channels: int) -> Cost:
+        """Taps laid out in rows, then one matrix product an axis, each writing what the next one reads."""
+        total = self.step(0, 2 * x.bytes)
+        batch = prod(y.shape) // max(channels * prod(spread.after), 1)
+        rows = [w.taps * n for w, n in zip(spread.windows, spread.before, strict=True)]
+        for i in reversed(range(len(rows))):
+            rest = batch * channels * prod(rows[:i]) * prod(spread.after[i + 1 :])
+            moved = rest * (rows[i] + spread.after[i]) + rows[i] * spread.after[i]
+            total += self.step(rest * rows[i] * spread.after[i], moved * x.itemsize)
+        return total

@@ -1,62 +1,151 @@
 """What a value is in terms of values already computed: the normal form the planner works in.
 
-    value = concat_i ( Σ_j  route_ij ( operator_ij ( leaf_ij ) ) )
+    value = concat_i ( Σ_j  term_ij )        term = route after ( operator ( route before ( leaf ) ) )
 
-A leaf is a value that is computed and kept; an operator takes it to the result in one step; a route lays the result
-out anew. Every law in `plan.rules` says how one kind of operation acts on such forms.
+A leaf is a value that is computed and kept. A term has one operator and any number of moves (layouts, slices, maps of
+the space axes), of which some come before the operator and some after; a pointwise one commutes with them, and where
+it is computed is decided last, in `plan.evaluation`. Every law in `plan.rules` says how one kind of step acts on forms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from convfold.algebra.operation import Layout
+from convfold.algebra.operation import Move
 from convfold.errors import NotFoldable
-from convfold.plan.cost import Cost, copy_cost, move_cost, operator_cost, sum_cost, view_cost
-from convfold.plan.recipe import Given, Recipe, stack
+from convfold.plan import recipe
+from convfold.plan.cost import Prices
+from convfold.plan.recipe import Recipe, Uniform
 from convfold.region import Signal
 
-#: Signals of the leaves, by name.
-Signals = Mapping[str, Signal]
+
+@dataclass(frozen=True)
+class Context:
+    """What the laws look up: the signals of the leaves, by name, and what steps cost."""
+
+    signals: Mapping[str, Signal]
+    prices: Prices
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A move, and the signal behind it."""
+
+    move: Move
+    signal: Signal
+
+    def resized(self, axis: int, n: int) -> Moved:
+        """The same move where ``axis`` behind it, which it carries, has length n."""
+        return Moved(self.move.resized(axis, n), with_length(self.signal, axis, n))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Term:
-    """``route(operator(leaf))``; no operator means the leaf itself."""
+    """The moves of ``route`` on a leaf, and between them, after the first ``at``, the operator; none: the moves alone."""
 
     leaf: str
+    route: tuple[Moved, ...] = ()
     operator: Recipe | None = None
-    axis: int = -1  # of the operator, on the leaf
-    route: tuple[Layout, ...] = ()
+    at: int = 0
+    axis: int = -1  # of the operator, at its place
+
+    @property
+    def movable(self) -> bool:
+        """Does the operator commute with moves?"""
+        g = self.operator.geometry if self.operator is not None else None
+        return g is not None and g.pointwise and not g.periodic
+
+    def read(self, context: Context) -> Signal:
+        """What the operator is applied to."""
+        return self.route[self.at - 1].signal if self.at else context.signals[self.leaf]
+
+    def known(self, context: Context, dims: int) -> tuple[int | None, ...]:
+        """Sizes of the operator's space axes, None where free."""
+        return self.read(context).known(self.axis, dims)
 
     def traced(self, axis: int) -> int:
-        """The leaf's axis that becomes ``axis`` behind the route."""
-        for layout in reversed(self.route):
-            before = layout.traced(axis)
+        """The axis just behind the operator that becomes ``axis`` at the end."""
+        for moved in reversed(self.route[self.at :]):
+            before = moved.move.traced(axis)
             if before is None:
-                raise NotFoldable("layout-mixes-channels", "a view between the two splits or joins the channel axis")
+                raise NotFoldable("layout-mixes-channels", "a step between the two splits, joins or reads along the axis")
             axis = before
         return axis
 
-    def resized(self, axis: int, n: int) -> tuple[Layout, ...]:
-        """The route when ``axis`` behind it has length n."""
-        route = []
-        for layout in reversed(self.route):
-            route.append(layout.resized(axis, n))
-            before = layout.traced(axis)
+    def resized(self, axis: int, n: int) -> tuple[Moved, ...]:
+        """The route when ``axis`` at the end, which is the operator's behind it, has length n."""
+        route = list(self.route)
+        for i in reversed(range(self.at, len(route))):
+            route[i] = route[i].resized(axis, n)
+            before = route[i].move.traced(axis)
             assert before is not None  # whoever changes an axis has traced it
             axis = before
-        return tuple(reversed(route))
+        return tuple(route)
 
-    def cost(self, signals: Signals) -> Cost:
-        cost = Cost()
-        for _ in self.route:
-            cost += view_cost()
-        if self.operator is not None and not self.operator.identity:
-            moves = isinstance(self.operator, Given) and self.operator.call is not None
-            cost += (move_cost if moves else operator_cost)(self.operator.geometry, signals[self.leaf], self.axis)
-        return cost
+    def followed(self, moved: Moved) -> Term:
+        """One move more."""
+        if len(self.route) > self.at and (fewer := _fewer(moved, self.route[-1], self._before_last())) is not None:
+            return replace(self, route=(*self.route[:-1], *fewer))
+        return replace(self, route=(*self.route, moved))
+
+    def _before_last(self) -> Signal | None:
+        return self.route[-2].signal if len(self.route) > 1 else None
+
+    def placed(self, to: int) -> Term:
+        """The same with the operator, a pointwise one, at another place.
+
+        Raises:
+            NotFoldable: ``layout-mixes-channels`` where a move between does not carry its axis, ``ghost-is-constant``
+                where a bias would have to pass one that does not preserve constants.
+        """
+        if to == self.at:
+            return self
+        assert self.operator is not None
+        op = recipe.lifted(self.operator, 0)
+        route, axis = list(self.route), self.axis
+        down = to < self.at
+        for i in range(self.at - 1, to - 1, -1) if down else range(self.at, to):
+            move = route[i].move
+            if op.geometry.period is not None and not move.constants:
+                raise NotFoldable("ghost-is-constant", "a bias before a step that does not preserve constants")
+            other = move.traced(axis) if down else move.forward(axis)
+            if other is None:
+                raise NotFoldable("layout-mixes-channels", "a step splits, joins or reads along the channel axis")
+            behind = axis if down else other
+            route[i] = route[i].resized(behind, op.geometry.c_out if down else op.geometry.c_in)
+            axis = other
+        return replace(self, route=tuple(route), operator=op, at=to, axis=axis)
+
+    def lowest(self) -> Term:
+        """The operator, a pointwise one, as near to the leaf as it gets: the one way to write the term."""
+        term = self
+        while term.at > 0:
+            try:
+                term = term.placed(term.at - 1)
+            except NotFoldable:
+                break
+        return term._straightened()
+
+    def _straightened(self) -> Term:
+        """Moves that undo each other, met now that the operator has left their midst."""
+        term = replace(self, route=self.route[: self.at])
+        for moved in self.route[self.at :]:
+            term = term.followed(moved)
+        return term
+
+
+def _fewer(outer: Moved, inner: Moved, before: Signal | None) -> tuple[Moved, ...] | None:
+    from convfold.algebra.layout import Layout
+
+    if not isinstance(outer.move, Layout) or not isinstance(inner.move, Layout):
+        return None
+    moves = outer.move.after(inner.move)
+    return None if moves is None else tuple(Moved(m, outer.signal) for m in moves)
+
+
+def with_length(x: Signal, axis: int, n: int) -> Signal:
+    return replace(x, shape=(*x.shape[:axis], n, *x.shape[axis + 1 :]))
 
 
 Terms = tuple[Term, ...]
@@ -76,58 +165,8 @@ class Form:
 
     @classmethod
     def opaque(cls) -> Form:
-        """A step that has no form (a slice of a leaf): kept as it is, never carried."""
+        """A step that has no form: kept as it is, never carried."""
         return cls(())
 
-    def cost(self, signals: Signals, y: Signal) -> Cost:
-        """Of computing and keeping the value, whose signal is ``y``."""
-        total = Cost()
-        for terms, size in zip(self.blocks, self.sizes or (0,), strict=True):
-            for t in terms:
-                total += t.cost(signals)
-            if len(terms) > 1:
-                total += sum_cost(len(terms), self.block_signal(y, size))
-        return total + copy_cost(y) if len(self.blocks) > 1 else total
-
     def block_signal(self, y: Signal, size: int) -> Signal:
-        if len(self.blocks) == 1:
-            return y
-        return Signal((*y.shape[: self.axis], size, *y.shape[self.axis + 1 :]), y.free, y.itemsize)
-
-    def stacked(self, signals: Signals) -> Form:
-        """Neighbouring blocks that read one leaf in one way, as one operator where that is cheaper.
-
-        concat(A(x), B(x)) = (A over B)(x): one reading of x and no copy.
-        """
-        if len(self.blocks) == 1:
-            return self
-        blocks, sizes = [self.blocks[0]], [self.sizes[0]]
-        for terms, size in zip(self.blocks[1:], self.sizes[1:], strict=True):
-            joined = _stack(blocks[-1], terms, self.axis, sizes[-1] + size, signals)
-            if joined is None:
-                blocks.append(terms)
-                sizes.append(size)
-            else:
-                blocks[-1], sizes[-1] = (joined,), sizes[-1] + size
-        return Form(tuple(blocks), self.axis, tuple(sizes)) if len(blocks) > 1 else Form(tuple(blocks))
-
-
-def _stack(a: Terms, b: Terms, axis: int, size: int, signals: Signals) -> Term | None:
-    if len(a) > 1 or len(b) > 1:
-        return None
-    (s,), (t,) = a, b
-    same = s.leaf == t.leaf and s.axis == t.axis and len(s.route) == len(t.route)
-    if not same or s.operator is None or t.operator is None or s.operator.identity or t.operator.identity:
-        return None
-    if any(v.order != w.order or v.carried != w.carried for v, w in zip(s.route, t.route, strict=True)):
-        return None
-    x = signals[s.leaf]
-    try:
-        if s.traced(axis) != s.axis:
-            return None
-        both = stack(s.operator, t.operator, x.known(s.axis, max(s.operator.geometry.dims, t.operator.geometry.dims)))
-    except NotFoldable:
-        return None
-    joined = Term(s.leaf, both, s.axis, s.resized(axis, size))
-    # The copy of the concat shrinks too, but by how much depends on the other blocks: not counted, so never too bold.
-    return joined if joined.cost(signals) <= s.cost(signals) + t.cost(signals) else None
+        return y if len(self.blocks) == 1 else with_length(y, self.axis, size)

@@ -1,110 +1,74 @@
-"""From chosen forms back to a region: each kept value becomes the operations that compute it."""
+"""From chosen forms back to a region: each kept value becomes the steps that compute it."""
 
 from __future__ import annotations
 
-from convfold.algebra.operation import Apply, Concat, Slice, Sum
-from convfold.plan.form import Form, Term
+from convfold.algebra.operation import Apply, Slice, Sum
+from convfold.plan.evaluation import Computed
+from convfold.plan.form import Form
 from convfold.plan.rules.siblings import Siblings
-from convfold.region import Node, Region, Signal
+from convfold.plan.search import Search
+from convfold.region import Node, Region
 
 
-def realize(region: Region, kept: dict[str, Form], together: list[Siblings]) -> Region:
+def realize(search: Search, kept: dict[str, Form], together: list[Siblings]) -> Region:
     """The region that computes the kept values, each from the others, some of them together.
 
-    A value whose form is its own operation on its own inputs stays the node it was, origin and all.
+    A value whose form is its own step on its own inputs stays the node it was, origin and all.
     """
-    builder = _Builder(region, kept)
+    region = search.region
+    builder = _Builder(region)
     groups = {name: group for group in together for name in group.names}
-    for name in kept:
+    for name, form in kept.items():
+        node = region.by_name[name]
         if name in groups:
             builder.add_sibling(name, groups[name])
+        elif form.blocks:
+            builder.add(node, search.computed(node, form))
         else:
-            builder.add(name)
+            builder.nodes.append(node)
     return Region((*region.inputs, *builder.nodes), region.outputs)
 
 
 class _Builder:
-    def __init__(self, region: Region, kept: dict[str, Form]) -> None:
-        self.region, self.kept = region, kept
-        self.signals: dict[str, Signal] = {n.name: n.signal for n in region.nodes}
+    def __init__(self, region: Region) -> None:
+        self.region = region
         self.nodes: list[Node] = []
 
-    def add(self, name: str) -> None:
-        node, form = self.region.by_name[name], self.kept[name]
-        if self._unchanged(node, form):
+    def add(self, node: Node, value: Computed) -> None:
+        if _is_own(node, value):
             self.nodes.append(node)
-            return
-        form = form.stacked(self.signals)
-        parts = []
-        for i, (terms, size) in enumerate(zip(form.blocks, form.sizes or (0,), strict=True)):
-            prefix = f"{name}.{i}" if len(form.blocks) > 1 else name
-            signal = form.block_signal(node.signal, size)
-            parts.append(self._sum(terms, prefix, signal, last=len(form.blocks) == 1))
-        if len(parts) > 1:
-            self.nodes.append(Node(name, Concat(form.axis), tuple(parts), node.signal))
+        elif value.operation is None:  # the value is another value: a sum of one
+            assert value.name is not None
+            self.nodes.append(Node(node.name, Sum(), (value.name,), node.signal))
+        else:
+            self._steps(value, node.name)
 
     def add_sibling(self, name: str, group: Siblings) -> None:
         """A slice of the operator the group shares, which comes before the first of them."""
         whole = f"{group.names[0]}.all"
         if name == group.names[0]:
-            self.nodes.append(Node(whole, self._operation(group.term), (group.term.leaf,), self._applied(group.term)))
+            assert group.together.operation is not None
+            inputs = tuple(i.name or "" for i in group.together.inputs)
+            self.nodes.append(Node(whole, group.together.operation, inputs, group.together.signal))
         rows = group.rows[group.names.index(name)]
-        cut = Slice(group.term.axis, rows.start, rows.stop)
-        self.nodes.append(Node(name, cut, (whole,), self.signals[name]))
+        cut = Slice(group.axis, rows.start, rows.stop)
+        self.nodes.append(Node(name, cut, (whole,), self.region.by_name[name].signal))
 
-    def _operation(self, t: Term) -> Apply:
-        assert t.operator is not None
-        return Apply(t.operator, t.axis)
-
-    def _unchanged(self, node: Node, form: Form) -> bool:
-        """Its own operation, read off leaves that are its own inputs: nothing was carried into it."""
-        if not form.blocks:
-            return True
-        terms = [t for block in form.blocks for t in block]
-        if not all(t.leaf in node.inputs for t in terms):
-            return False
-        match node.operation:
-            case Apply(operator=operator):
-                return len(terms) == 1 and terms[0].operator is operator and not terms[0].route
-            case Sum() | Concat():
-                return [t.leaf for t in terms] == list(node.inputs) and all(
-                    t.operator is None and not t.route for t in terms
-                )
-            case _:
-                return len(terms) == 1 and terms[0].operator is None and len(terms[0].route) <= 1
-
-    def _sum(self, terms: tuple[Term, ...], name: str, signal: Signal, last: bool) -> str:
-        if len(terms) == 1:
-            return self._term(terms[0], name, signal, named=last)
-        parts = tuple(self._term(t, f"{name}.t{j}", signal, named=False) for j, t in enumerate(terms))
-        self.nodes.append(Node(name, Sum(), parts, signal))
+    def _steps(self, value: Computed, name: str) -> str:
+        """Every step of a value, the last called ``name``, those before it after it."""
+        if value.operation is None:
+            assert value.name is not None
+            return value.name
+        many = len(value.inputs) > 1
+        inputs = tuple(self._steps(v, f"{name}.{i}" if many else f"{name}.s") for i, v in enumerate(value.inputs))
+        self.nodes.append(Node(name, value.operation, inputs, value.signal))
         return name
 
-    def _term(self, t: Term, name: str, signal: Signal, named: bool) -> str:
-        """The value of one term; ``named``: it must bear exactly this name."""
-        steps: list[Apply | object] = []
-        if t.operator is not None and not t.operator.identity:
-            steps.append(self._operation(t))
-        steps += t.route
-        if not steps:
-            if named:  # the value is another value: a sum of one
-                self.nodes.append(Node(name, Sum(), (t.leaf,), signal))
-                return name
-            return t.leaf
-        at = t.leaf
-        for i, step in enumerate(steps):
-            final = i == len(steps) - 1
-            own = name if final else f"{name}.s{i}"
-            shape = signal if final else self._applied(t)
-            self.nodes.append(Node(own, step, (at,), shape))  # type: ignore[arg-type]
-            at = own
-        return at
 
-    def _applied(self, t: Term) -> Signal:
-        """Signal between operator and route (routes of several layouts keep it: only its free axes are read)."""
-        x = self.signals[t.leaf]
-        if t.operator is None:
-            return x
-        g = t.operator.geometry
-        space = g.size(x.space(t.axis, g.dims))
-        return Signal((*x.shape[: t.axis], g.c_out, *space, *x.shape[t.axis + 1 + g.dims :]), x.free, x.itemsize)
+def _is_own(node: Node, value: Computed) -> bool:
+    """Its own step, read off its own inputs: nothing was carried into it."""
+    if [v.name for v in value.inputs] != list(node.inputs):
+        return False
+    if isinstance(node.operation, Apply) and isinstance(value.operation, Apply):
+        return value.operation.operator is node.operation.operator
+    return value.operation == node.operation

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 
 import torch
 from torch import Tensor
@@ -180,6 +181,32 @@ class Block(Recipe):
 
 
 @dataclass(frozen=True, eq=False)
+class Taps(Recipe):
+    """Every tap of an operator as a pointwise one of its own: channel ``o·∏taps + t`` is output o's tap t.
+
+    The bias is that of one tap, ``bearer``, which must be one that never reads outside.
+    """
+
+    whole: Recipe
+    bearer: tuple[int, ...]
+
+    @property
+    def parts(self) -> tuple[Recipe, ...]:
+        return (self.whole,)
+
+    @cached_property
+    def value(self) -> Convolution:
+        whole = self.whole.value
+        kernel = whole.kernel.flatten(2).transpose(1, 2)  # (c_out, ∏taps, c_in // groups)
+        bias = None
+        if whole.bias is not None:
+            one_hot = torch.zeros(whole.geometry.taps, dtype=torch.float64, device=whole.kernel.device)
+            one_hot[self.bearer] = 1.0
+            bias = (whole.bias.reshape(-1, 1) * one_hot.flatten()).flatten()
+        return Convolution(kernel.flatten(0, 1), bias, whole.groups)
+
+
+@dataclass(frozen=True, eq=False)
 class Lifted(Recipe):
     """A pointwise operator seen with another number of space axes."""
 
@@ -245,7 +272,12 @@ def block(a: Recipe, rows: range, cols: range, bias: bool) -> Recipe | None:
     return Block(g, a, rows, cols, bias)
 
 
+def taps(a: Recipe, bearer: tuple[int, ...]) -> Recipe:
+    g = a.geometry
+    return Taps(Geometry(g.c_out * prod(g.taps), g.c_in, g.groups, (), None if g.period is None else ()), a, bearer)
+
+
 def lifted(a: Recipe, dims: int) -> Recipe:
-    if a.geometry.dims == dims:
+    if a.geometry.dims == dims or isinstance(a, Uniform):
         return a
     return Lifted(a.geometry.lifted(dims), a)

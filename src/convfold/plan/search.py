@@ -1,7 +1,8 @@
 """Which values to compute, and which to carry into those that read them.
 
 A value read by a later step is either *kept* (computed, then read) or *carried* (its form is substituted, so that the
-reader composes with it); with several readers each may choose. The search walks the region once in topological order.
+reader composes with it); with several readers each may choose. A step may have several forms: a pool is a move and a
+convolution. The search walks the region once in topological order.
 Its state is what the readers still to come can see: the forms of the values on the frontier. States that show the
 same frontier are one; the cheapest survives. On a chain that is exact dynamic programming over where to cut, O(n²)
 compositions of geometry; on a graph it is exact as long as no more than ``BEAM`` frontiers compete, and best-first
@@ -15,10 +16,11 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
-from convfold.algebra.operation import Apply, Concat
+from convfold.algebra.operation import Apply, Move
 from convfold.errors import NotFoldable
-from convfold.plan.cost import Cost, view_cost
-from convfold.plan.form import Form
+from convfold.plan.cost import Cost, Prices
+from convfold.plan.evaluation import Computed, computed
+from convfold.plan.form import Context, Form
 from convfold.plan.recipe import Uniform, is_move
 from convfold.plan.rules import carry
 from convfold.region import Node, Region, Signal
@@ -45,9 +47,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """For one step: which inputs it reads carried, and whether its own value is kept."""
+    """For one step: which inputs it reads carried, which of its forms it takes, and whether its own value is kept."""
 
     carried: tuple[bool, ...]
+    form: int
     kept: bool
 
 
@@ -67,6 +70,7 @@ class State:
     cost: Cost
     frontier: dict[str, Seen]
     trail: Trail | None
+    kept: int = 0  # how many values are: of states that cost the same, the one with fewer has more left to choose
 
     @property
     def key(self) -> tuple[tuple[str, tuple[bool, int]], ...]:
@@ -82,11 +86,11 @@ class State:
 
 
 class Search:
-    def __init__(self, region: Region, beam: int = BEAM) -> None:
+    def __init__(self, region: Region, prices: Prices | None = None, beam: int = BEAM) -> None:
         self.region, self.beam = region, beam
-        self.signals: dict[str, Signal] = {n.name: n.signal for n in region.nodes}
+        self.context = Context({n.name: n.signal for n in region.nodes}, prices or Prices())
         self.consumers = region.consumers()
-        self._forms: dict[tuple[object, ...], Form | NotFoldable] = {}
+        self._forms: dict[tuple[object, ...], list[Form] | NotFoldable] = {}
         self._costs: dict[int, Cost] = {}
         self._leaves = {n.name: Form.leaf(n.name) for n in region.nodes}
         self._absorbed = {n.name for n in region.steps if self._is_absorbed(n)}
@@ -105,12 +109,12 @@ class Search:
                         best[new.key] = new
             states = list(best.values())
             if len(states) > self.beam:
-                states = sorted(states, key=lambda s: s.estimate)[: self.beam]
+                states = sorted(states, key=lambda s: (s.estimate.rank, s.kept))[: self.beam]
         winner = min(states, key=lambda s: s.cost)
         before = self.original_cost()
         if winner.cost < before:
             return winner.cost, _decisions(winner)
-        return before, tuple(Decision((False,) * len(n.inputs), True) for n in self.region.steps)
+        return before, tuple(Decision((False,) * len(n.inputs), 0, True) for n in self.region.steps)
 
     def leaf(self, name: str) -> Form:
         """A value as a kept one is seen."""
@@ -118,7 +122,11 @@ class Search:
 
     def original_cost(self) -> Cost:
         """Everything kept, as the model has it."""
-        return sum((self.cost(n, self.form(n, [self._leaves[i] for i in n.inputs])) for n in self.region.steps), Cost())
+        return sum((self.cost(n, self.own_form(n)) for n in self.region.steps), Cost())
+
+    def own_form(self, node: Node) -> Form:
+        """A step read off values that are kept."""
+        return self.forms(node, [self._leaves[i] for i in node.inputs])[0]
 
     def kept_forms(self, decisions: Decisions) -> dict[str, Form]:
         """The kept values and their forms, following decisions already made."""
@@ -129,53 +137,55 @@ class Search:
                 forms[i] if carried else self._leaves[i]
                 for i, carried in zip(node.inputs, decision.carried, strict=True)
             ]
-            forms[node.name] = self.form(node, inputs)
+            forms[node.name] = self.forms(node, inputs)[decision.form]
             if decision.kept:
                 kept[node.name] = forms[node.name]
         return kept
 
     def _is_absorbed(self, node: Node) -> bool:
-        """An operator read only by one scale and shift of its channels: carrying is exact and never costs more.
+        """Carrying this is exact and never costs more: it need not be tried kept.
 
-        The scale leaves the operator's geometry what it is, and whatever reads the pair may still keep or carry it.
+        A move read once: its reader takes it as it would the value behind it, and what is before it may still be kept.
+        An operator read only by one scale and shift of its channels: the scale leaves the operator's geometry what it
+        is, and whatever reads the pair may still keep or carry it.
         """
         readers = self.consumers[node.name]
         if len(readers) != 1 or node.name in self.region.outputs:
             return False
         a, b = node.operation, self.region.by_name[readers[0]].operation
+        if isinstance(a, Move):
+            return True
         if not isinstance(a, Apply) or not isinstance(b, Apply):
             return False
         if a.axis != b.axis and not isinstance(b.operator, Uniform):
             return False
         return b.operator.geometry.diagonal and not is_move(a)  # scaled, a move would start to multiply
 
-    def form(self, node: Node, inputs: list[Form]) -> Form:
-        """The form of a node over given forms of its inputs; memoised, refusals too."""
+    def forms(self, node: Node, inputs: list[Form]) -> list[Form]:
+        """The forms of a node over given forms of its inputs; memoised, refusals too."""
         key = (node.name, *map(id, inputs))
         if key not in self._forms:
             try:
-                self._forms[key] = self._form(node, inputs)
+                self._forms[key] = carry(node, inputs, self.context)
             except NotFoldable as refusal:
                 on_leaves = all(f is self._leaves[i] for f, i in zip(inputs, node.inputs, strict=True))
-                self._forms[key] = Form.opaque() if on_leaves else refusal
+                self._forms[key] = [Form.opaque()] if on_leaves else refusal
         found = self._forms[key]
         if isinstance(found, NotFoldable):
             raise found
         return found
 
-    def _form(self, node: Node, inputs: list[Form]) -> Form:
-        assert node.operation is not None
-        axis = node.operation.axis if isinstance(node.operation, Concat) else 0
-        lengths = [self.signals[i].shape[axis] for i in node.inputs]
-        return carry(node.operation, inputs, self.signals, lengths)
-
     def cost(self, node: Node, form: Form) -> Cost:
         """What keeping a node in this form costs."""
         if not form.blocks:
-            return view_cost()
+            return self.context.prices.view()
         if id(form) not in self._costs:  # forms live as long as the search: ids stay theirs
-            self._costs[id(form)] = form.stacked(self.signals).cost(self.signals, node.signal)
+            self._costs[id(form)] = self.computed(node, form).cost
         return self._costs[id(form)]
+
+    def computed(self, node: Node, form: Form) -> Computed:
+        """The steps that compute a node in this form."""
+        return computed(form, node.signal, self.context)
 
     def _step(self, state: State, node: Node, gone: set[str]) -> Iterable[State]:
         readings = [state.frontier[i].readings(self._leaves[i]) for i in node.inputs]
@@ -184,21 +194,22 @@ class Search:
         rest = {name: seen for name, seen in state.frontier.items() if name not in gone}
         for inputs in product(*readings):
             try:
-                form = self.form(node, list(inputs))
+                forms = self.forms(node, list(inputs))
             except NotFoldable:
                 continue
-            cost = self.cost(node, form)
             carried = tuple(f is not self._leaves[i] for f, i in zip(inputs, node.inputs, strict=True))
-            keep, leave = (Trail(state.trail, Decision(carried, k)) for k in (True, False))
-            paid = state.cost + cost
-            if node.name not in self._absorbed:
-                yield State(paid, rest | {node.name: Seen(True, None, cost)} if readers else rest, keep)
-            if not form.blocks or not readers:
-                continue
-            if not must_keep:
-                yield State(state.cost, rest | {node.name: Seen(False, form, cost)}, leave)
-            if readers > 1 or must_keep:
-                yield State(paid, rest | {node.name: Seen(True, form, cost)}, keep)
+            for number, form in enumerate(forms):
+                cost = self.cost(node, form)
+                keep, leave = (Trail(state.trail, Decision(carried, number, k)) for k in (True, False))
+                paid = state.cost + cost
+                if node.name not in self._absorbed:
+                    yield State(paid, rest | {node.name: Seen(True, None, cost)} if readers else rest, keep, state.kept + 1)
+                if not form.blocks or not readers:
+                    continue
+                if not must_keep:
+                    yield State(state.cost, rest | {node.name: Seen(False, form, cost)}, leave, state.kept)
+                if readers > 1 or must_keep:
+                    yield State(paid, rest | {node.name: Seen(True, form, cost)}, keep, state.kept + 1)
 
 
 def _decisions(state: State) -> Decisions:

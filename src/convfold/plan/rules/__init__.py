@@ -1,28 +1,33 @@
-"""The laws: how each kind of operation acts on a form. One file a law; `carry` finds the one that applies."""
+"""The laws: how each kind of step acts on a form. One file a law; `carry` finds the one that applies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convfold.algebra.operation import Apply, Concat, Layout, Operation, Slice, Sum
-from convfold.plan.form import Form, Signals
+from convfold.algebra.operation import Apply, Concat, Layout, Slice, Spatial, Sum
+from convfold.plan.form import Context, Form
 from convfold.plan.rules import commute, concat, distribute, gather, rows
+from convfold.region import Node
 
 
-def carry(operation: Operation, inputs: Sequence[Form], signals: Signals, lengths: Sequence[int]) -> Form:
-    """The form of ``operation(*inputs)`` over the same leaves.
+def carry(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]:
+    """The forms of a node's step on forms of its inputs, over the same leaves: at least one.
 
-    ``lengths`` are the inputs' lengths along a concat's axis, else unused. Raises :class:`NotFoldable` with the
-    reason where the result is not exactly such a form.
+    Raises:
+        NotFoldable: with the reason, where the result is not exactly such a form.
     """
-    match operation:
-        case Apply():
-            return distribute.apply(operation, inputs[0], signals)
+    match node.operation:
+        case Apply() as step:
+            return [distribute.apply(step, inputs[0], context)]
         case Sum():
-            return gather.add(inputs, signals)
-        case Concat():
-            return concat.join(operation, inputs, lengths)
-        case Slice():
-            return rows.cut(operation, inputs[0])
-        case Layout():
-            return commute.lay_out(operation, inputs[0])
+            return [gather.add(inputs, context)]
+        case Concat() as step:
+            lengths = [context.signals[i].shape[step.axis] for i in node.inputs]
+            return [concat.join(step, inputs, lengths)]
+        case Slice() as step:
+            return [rows.cut(step, inputs[0], node.signal)]
+        case Spatial() as step:
+            return commute.act(step, inputs[0], node.signal, context)
+        case Layout() as step:
+            return [commute.follow(step, inputs[0], node.signal)]
+    raise AssertionError(f"{node.name}: no law for {node.operation}")

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from convfold.errors import NotFoldable
 from convfold.plan import recipe
-from convfold.plan.cost import operator_cost
-from convfold.plan.form import Form, Signals, Term, Terms
+from convfold.plan.evaluation import term_computed
+from convfold.plan.form import Context, Form, Term, Terms
 
 
-def add(inputs: Sequence[Form], signals: Signals) -> Form:
+def add(inputs: Sequence[Form], context: Context) -> Form:
     first = inputs[0]
     if any(len(f.blocks) != len(first.blocks) or f.sizes != first.sizes or f.axis != first.axis for f in inputs):
         raise NotFoldable("partition-differs", "the summands are concatenated from different parts")
-    blocks = tuple(gathered((t for f in inputs for t in f.blocks[i]), signals) for i in range(len(first.blocks)))
+    blocks = tuple(gathered((t for f in inputs for t in f.blocks[i]), context) for i in range(len(first.blocks)))
     return Form(blocks, first.axis, first.sizes)
 
 
-def gathered(terms: Iterable[Term], signals: Signals) -> Terms:
+def gathered(terms: Iterable[Term], context: Context) -> Terms:
     """The terms with every pair joined that can be and should be."""
     kept: list[Term] = []
     for term in terms:
         t = term
         for i, s in enumerate(kept):
-            if (both := _joined(s, t, signals)) is not None:
+            if (both := _joined(s, t, context)) is not None:
                 kept[i] = both
                 break
         else:
@@ -32,26 +33,29 @@ def gathered(terms: Iterable[Term], signals: Signals) -> Terms:
     return tuple(kept)
 
 
-def _joined(s: Term, t: Term, signals: Signals) -> Term | None:
-    if s.leaf != t.leaf or s.route != t.route:
+def _joined(s: Term, t: Term, context: Context) -> Term | None:
+    if s.leaf != t.leaf:
         return None
     if s.operator is None:
         s, t = t, s
-    a, b = s.operator, t.operator
-    if a is None:  # x + x: nothing says which axis holds the channels
-        return None
-    x = signals[s.leaf]
-    if b is None:
-        if a.geometry.c_in != a.geometry.c_out:
-            return None
-        b = recipe.identity(a.geometry.c_in, a.geometry.dims)
-    elif s.axis != t.axis:
-        return None
+    if s.at != t.at and t.movable:
+        s, t = t, s
     try:
-        both = recipe.parallel(a, b, x.known(s.axis, max(a.geometry.dims, b.geometry.dims)))
+        if s.at != t.at and s.movable:
+            s = s.placed(t.at)
+        a, b = s.operator, t.operator
+        if a is None or s.route != t.route:  # x + x: nothing says which axis holds the channels
+            return None
+        if b is None:
+            if a.geometry.c_in != a.geometry.c_out:
+                return None
+            b = recipe.identity(a.geometry.c_in, a.geometry.dims)
+        elif (s.at, s.axis) != (t.at, t.axis):
+            return None
+        both = recipe.parallel(a, b, s.known(context, max(a.geometry.dims, b.geometry.dims)))
     except NotFoldable:
         return None
-    apart = s.cost(signals) + t.cost(signals)
-    together = operator_cost(both.geometry, x, s.axis)
-    # One operation and two passes over the output are saved beside: equal multiply-adds are enough.
-    return Term(s.leaf, both, s.axis, s.route) if together.macs <= apart.macs else None
+    joined = replace(s, operator=both)
+    one, two, together = (term_computed(term, context) for term in (s, t, joined))
+    apart = one.cost + two.cost + context.prices.sum(2, together.signal)
+    return joined if together.cost <= apart else None

@@ -1,18 +1,23 @@
-"""A slice of the channels of A(x) is A with only those rows."""
+"""A slice of the channels of A(x) is A with only those rows; a slice along another axis is a move."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from convfold.algebra.operation import Slice
 from convfold.errors import NotFoldable
 from convfold.plan import recipe
-from convfold.plan.form import Form, Term, Terms
+from convfold.plan.form import Form, Moved, Term, Terms
+from convfold.plan.rules.commute import follow
+from convfold.region import Signal
 
 
-def cut(step: Slice, x: Form) -> Form:
+def cut(step: Slice, x: Form, y: Signal) -> Form:
+    """``y`` is the signal behind the step."""
     if len(x.blocks) == 1:
-        return Form((_rows(x.blocks[0], step.axis, range(step.start, step.stop)),))
+        return Form((tuple(_cut(step, t, y) for t in x.blocks[0]),))
     if x.axis != step.axis:
-        raise NotFoldable("partition-differs", "sliced along another axis than concatenated")
+        return follow(step, x, y)
     blocks, sizes, start = [], [], 0
     for terms, n in zip(x.blocks, x.sizes, strict=True):
         rows = range(max(step.start - start, 0), min(step.stop - start, n))
@@ -26,6 +31,17 @@ def cut(step: Slice, x: Form) -> Form:
     return Form(tuple(blocks), x.axis, tuple(sizes)) if len(blocks) > 1 else Form(tuple(blocks))
 
 
+def _cut(step: Slice, t: Term, y: Signal) -> Term:
+    """Rows where the slice is of the operator's channels, else one move more."""
+    try:
+        if t.operator is not None and not t.operator.identity and t.traced(step.axis) == t.axis:
+            (rows,) = _rows((t,), step.axis, range(step.start, step.stop))
+            return rows
+    except NotFoldable:
+        pass
+    return t.followed(Moved(step, y))
+
+
 def _rows(terms: Terms, axis: int, rows: range) -> Terms:
     out = []
     for t in terms:
@@ -37,5 +53,5 @@ def _rows(terms: Terms, axis: int, rows: range) -> Terms:
             raise NotFoldable("partition-differs", "an empty slice")
         part = recipe.block(t.operator, rows, range(t.operator.geometry.c_in), bias=True)
         assert part is not None
-        out.append(Term(t.leaf, part, t.axis, t.resized(axis, len(rows))))
+        out.append(replace(t, operator=part, route=t.resized(axis, len(rows))))
     return tuple(out)

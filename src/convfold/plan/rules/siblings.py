@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 
-from convfold.plan.cost import Cost, copy_cost
-from convfold.plan.form import Form, Signals, Term
+from convfold.plan.cost import Cost
+from convfold.plan.evaluation import Computed, term_computed
+from convfold.plan.form import Form, Term
 from convfold.plan.recipe import Given, Recipe, stack
+from convfold.plan.search import Search
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,13 @@ class Siblings:
     """Values computed together: one operator on one leaf, and each value's channels in its result."""
 
     names: tuple[str, ...]
-    term: Term
+    together: Computed
+    axis: int
     rows: tuple[range, ...]
     saved: Cost
 
 
-def siblings(kept: Mapping[str, Form], signals: Signals) -> list[Siblings]:
+def siblings(kept: Mapping[str, Form], search: Search) -> list[Siblings]:
     """Every group of kept values worth computing together."""
     groups: dict[object, list[tuple[str, Recipe]]] = {}
     for name, form in kept.items():
@@ -35,21 +38,22 @@ def siblings(kept: Mapping[str, Form], signals: Signals) -> list[Siblings]:
             if op is not None and not t.route and op.geometry.groups == 1 and not (isinstance(op, Given) and op.call):
                 key = (t.leaf, t.axis, op.geometry.windows, op.geometry.periodic)
                 groups.setdefault(key, []).append((name, op))
-    found = [_together(members, kept, signals) for members in groups.values() if len(members) > 1]
+    found = [_together(members, kept, search) for members in groups.values() if len(members) > 1]
     return [s for s in found if s is not None]
 
 
-def _together(members: list[tuple[str, Recipe]], kept: Mapping[str, Form], signals: Signals) -> Siblings | None:
+def _together(members: list[tuple[str, Recipe]], kept: Mapping[str, Form], search: Search) -> Siblings | None:
     names = tuple(name for name, _ in members)
     (first,) = kept[names[0]].blocks[0]
     operators = [op for _, op in members]
-    known = signals[first.leaf].known(first.axis, operators[0].geometry.dims)
+    known = first.known(search.context, operators[0].geometry.dims)
     both = reduce(lambda a, b: stack(a, b, known), operators)
-    term = Term(first.leaf, both, first.axis)
-    apart = sum((kept[name].cost(signals, signals[name]) for name in names), Cost())
-    together = sum((copy_cost(signals[name]) for name in names), term.cost(signals))
+    whole = term_computed(Term(first.leaf, (), both, 0, first.axis), search.context)
+    nodes = [search.region.by_name[name] for name in names]
+    apart = sum((search.cost(node, kept[node.name]) for node in nodes), Cost())
+    together = sum((search.context.prices.copy(node.signal) for node in nodes), whole.cost)
     if not together < apart:
         return None
     stops = [sum(op.geometry.c_out for op in operators[: i + 1]) for i in range(len(operators))]
     rows = tuple(range(stop - op.geometry.c_out, stop) for stop, op in zip(stops, operators, strict=True))
-    return Siblings(names, term, rows, apart - together)
+    return Siblings(names, whole, first.axis, rows, apart - together)

@@ -1,0 +1,223 @@
+"""How a form is computed: where each operator goes among its moves, what is shared, and what that costs.
+
+The choices are local to one form: the operator's place (a pointwise one commutes with every move that carries its
+axis), its taps apart where it follows a resize, one move for all summands or parts that end in it, one operator for
+neighbouring parts that read one leaf. The search asks for the cost, `realize` for the steps: they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+from convfold.algebra.layout import Layout
+from convfold.algebra.operation import Apply, Concat, Operation, Slice, Sum
+from convfold.algebra.spatial import Spatial, Spread, always_inside
+from convfold.errors import NotFoldable
+from convfold.plan import recipe
+from convfold.plan.cost import Cost
+from convfold.plan.form import Context, Form, Moved, Term, Terms, with_length
+from convfold.plan.recipe import Given
+from convfold.region import Signal
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Computed:
+    """A value and the step that computes it from others; a leaf has a name and no step. ``cost`` is of all steps."""
+
+    signal: Signal
+    cost: Cost = Cost()
+    operation: Operation | None = None
+    inputs: tuple[Computed, ...] = ()
+    name: str | None = None
+
+
+def computed(form: Form, y: Signal, context: Context) -> Computed:
+    """The cheapest way known to compute a form, whose signal is ``y``."""
+    form = stacked(form, context)
+    sizes = form.sizes or (0,)
+    parts = [
+        _sum([term_computed(t, context) for t in terms], form.block_signal(y, n), context)
+        for terms, n in zip(form.blocks, sizes, strict=True)
+    ]
+    return parts[0] if len(parts) == 1 else _concat(parts, form.axis, y, context)
+
+
+def term_computed(term: Term, context: Context) -> Computed:
+    return min((_chain(t, context) for t in _ways(term, context)), key=lambda c: c.cost)
+
+
+def term_cost(term: Term, context: Context) -> Cost:
+    return term_computed(term, context).cost
+
+
+def _ways(term: Term, context: Context) -> Iterator[Term]:
+    """The term with its operator at every place it can have."""
+    yield term
+    if term.operator is None or term.operator.identity:
+        return
+    if term.movable:
+        yield from _places(term)
+    elif (apart := tapped(term, context)) is not None:
+        yield apart
+        yield from _places(apart)
+
+
+def _places(term: Term) -> Iterator[Term]:
+    for step, end in ((-1, 0), (1, len(term.route))):
+        at = term
+        while at.at != end:
+            try:
+                at = at.placed(at.at + step)
+            except NotFoldable:
+                break
+            yield at
+
+
+def tapped(term: Term, context: Context) -> Term | None:
+    """B∘S as spread∘P: the taps of B as pointwise maps before the resize S; None where S is no matrix an axis."""
+    if term.at == 0 or term.operator is None:
+        return None
+    g, last = term.operator.geometry, term.route[term.at - 1]
+    s = last.move
+    if not isinstance(s, Spatial) or s.matrices is None or s.axis != term.axis or g.dims != len(s.sizes[0]) or g.periodic:
+        return None
+    x = term.route[term.at - 2].signal if term.at > 1 else context.signals[term.leaf]
+    before, between = x.space(s.axis, g.dims), last.signal.space(s.axis, g.dims)
+    after = g.size(between)
+    inside = [always_inside(w, n, m) for w, n, m in zip(g.windows, between, after, strict=True)]
+    if g.period is not None and (not s.constants or any(t is None for t in inside)):
+        return None
+    spread = Spread(s, g.windows, before, after)
+    taps = recipe.taps(term.operator, tuple(t or 0 for t in inside))
+    y = with_length(_spaced(last.signal, s.axis, after), s.axis, g.c_out)
+    route = (*term.route[: term.at - 1], Moved(spread, y), *term.route[term.at :])
+    return Term(term.leaf, route, taps, term.at - 1, s.axis)
+
+
+def _spaced(x: Signal, axis: int, space: tuple[int, ...]) -> Signal:
+    return replace(x, shape=(*x.shape[: axis + 1], *space, *x.shape[axis + 1 + len(space) :]))
+
+
+def _chain(term: Term, context: Context) -> Computed:
+    """The steps of one term, in its order."""
+    value = Computed(context.signals[term.leaf], name=term.leaf)
+    for i in range(len(term.route) + 1):
+        if i == term.at and term.operator is not None and not term.operator.identity:
+            value = _apply(term, value, context)
+        if i < len(term.route):
+            value = _move(term.route[i], value, context)
+    return value
+
+
+def _apply(term: Term, x: Computed, context: Context) -> Computed:
+    assert term.operator is not None
+    g = term.operator.geometry
+    y = with_length(_spaced(x.signal, term.axis, g.size(x.signal.space(term.axis, g.dims))), term.axis, g.c_out)
+    if isinstance(term.operator, Given) and term.operator.call is not None:
+        cost = context.prices.move(x.signal, y)
+    else:
+        cost = context.prices.operator(g, x.signal, term.axis)
+    return Computed(y, x.cost + cost, Apply(term.operator, term.axis), (x,))
+
+
+def _move(moved: Moved, x: Computed, context: Context) -> Computed:
+    move, y, prices = moved.move, moved.signal, context.prices
+    match move:
+        case Layout() | Slice():
+            cost = prices.view()
+        case Spatial():
+            cost = prices.move(x.signal, y)
+        case Spread():
+            cost = prices.spread(move, x.signal, y, y.shape[move.spatial.axis])
+    return Computed(y, x.cost + cost, move, (x,))
+
+
+def _sum(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
+    """Terms added up; those that end in one and the same map of space before it, where that is cheaper."""
+    if len(terms) == 1:
+        return terms[0]
+    for i, t in enumerate(terms):
+        alike = [s for s in terms[i + 1 :] if _ends_alike(t, s)]
+        if alike:
+            below = [c.inputs[0] for c in (t, *alike)]
+            inner = _sum(below, below[0].signal, context)
+            shared = _move(Moved(t.operation, t.signal), inner, context)  # type: ignore[arg-type]
+            rest = [s for s in terms if s is not t and s not in alike]
+            together = _added([*rest, shared], y, context)
+            return min(_added(terms, y, context), together if len(rest) == 0 else _sum([*rest, shared], y, context), key=_cost)
+    return _added(terms, y, context)
+
+
+def _added(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
+    if len(terms) == 1:
+        return terms[0]
+    cost = sum((t.cost for t in terms), context.prices.sum(len(terms), y))
+    return Computed(y, cost, Sum(), tuple(terms))
+
+
+def _concat(parts: Sequence[Computed], axis: int, y: Signal, context: Context) -> Computed:
+    """Parts end to end; before the map of space they all end in, where that is cheaper."""
+    cost = sum((p.cost for p in parts), context.prices.copy(y))
+    apart = Computed(y, cost, Concat(axis), tuple(parts))
+    first, *rest = parts
+    if not all(_ends_alike(first, p) for p in rest):
+        return apart
+    move = first.operation
+    assert isinstance(move, Spatial)
+    before = move.traced(axis)
+    if before is None:
+        return apart
+    below = [p.inputs[0] for p in parts]
+    x = with_length(below[0].signal, before, sum(b.signal.shape[before] for b in below))
+    return min(apart, _move(Moved(move, y), _concat(below, before, x, context), context), key=_cost)
+
+
+def _ends_alike(a: Computed, b: Computed) -> bool:
+    return isinstance(a.operation, Spatial) and a.operation == b.operation
+
+
+def _cost(c: Computed) -> Cost:
+    return c.cost
+
+
+def stacked(form: Form, context: Context) -> Form:
+    """Neighbouring blocks that read one leaf in one way, as one operator where that is cheaper.
+
+    concat(A(x), B(x)) = (A over B)(x): one reading of x and no copy.
+    """
+    if len(form.blocks) == 1:
+        return form
+    blocks, sizes = [form.blocks[0]], [form.sizes[0]]
+    for terms, size in zip(form.blocks[1:], form.sizes[1:], strict=True):
+        joined = _stack(blocks[-1], terms, form.axis, sizes[-1] + size, context)
+        if joined is None:
+            blocks.append(terms)
+            sizes.append(size)
+        else:
+            blocks[-1], sizes[-1] = (joined,), sizes[-1] + size
+    return Form(tuple(blocks), form.axis, tuple(sizes)) if len(blocks) > 1 else Form(tuple(blocks))
+
+
+def _stack(a: Terms, b: Terms, axis: int, size: int, context: Context) -> Term | None:
+    if len(a) > 1 or len(b) > 1:
+        return None
+    (s,), (t,) = a, b
+    same = s.leaf == t.leaf and s.axis == t.axis and s.at == t.at and len(s.route) == len(t.route)
+    if not same or s.operator is None or t.operator is None or s.operator.identity or t.operator.identity:
+        return None
+    if s.route[: s.at] != t.route[: t.at]:
+        return None
+    try:
+        if s.traced(axis) != s.axis or t.traced(axis) != t.axis:
+            return None
+        known = s.known(context, max(s.operator.geometry.dims, t.operator.geometry.dims))
+        both = recipe.stack(s.operator, t.operator, known)
+    except NotFoldable:
+        return None
+    joined = replace(s, operator=both, route=s.resized(axis, size))
+    if joined.route[s.at :] != t.resized(axis, size)[t.at :]:
+        return None
+    # The copy of the concat shrinks too, but by how much depends on the other blocks: not counted, so never too bold.
+    return joined if term_cost(joined, context) <= term_cost(s, context) + term_cost(t, context) else None

@@ -42,8 +42,8 @@ class FoldConfig:
     """How to fold.
 
     Attributes:
-        objective: what to minimise; "time" by a roofline, "macs" compares multiply-adds, then bytes moved and operations
-            (`plan.cost`). Neither ever raises the multiply-adds.
+        objective: what to minimise; "time" by a roofline, "macs" compares multiply-adds, then bytes moved and
+            operations (`plan.cost`). Neither ever raises the multiply-adds.
         exclude: globs over module paths; what runs inside such a module is left alone.
         verify: compare the result with the original in float64 and raise `VerificationFailed` where it differs.
     """

@@ -8,7 +8,7 @@ from math import prod
 
 from torch import Tensor
 
-from convfold.algebra.operation import Apply, Layout, Operation
+from convfold.algebra.operation import Apply, Layout, Operation, Slice, Spatial, Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Region:
                 raise AssertionError(f"{n.name} has two producers")
             if missing := [i for i in n.inputs if i not in seen]:
                 raise AssertionError(f"{n.name} reads {missing} before it is computed")
-            if isinstance(n.operation, Apply | Layout) and len(n.inputs) != 1:
+            if isinstance(n.operation, Apply | Layout | Slice | Spatial | Spread) and len(n.inputs) != 1:
                 raise AssertionError(f"{n.name} takes one input, has {len(n.inputs)}")
             seen.add(n.name)
         if missing := [o for o in self.outputs if o not in seen]:
@@ -93,3 +93,19 @@ class Region:
             if n.operation is not None:
                 values[n.name] = n.operation(*(values[i] for i in n.inputs))
         return {o: values[o] for o in self.outputs}
+
+
+def shared_out(region: Region) -> dict[str, tuple[tuple[Slice, ...], int]]:
+    """Slices of one value that lie end to end from its first position to its last, and each one's place."""
+    readers: dict[str, dict[str, Slice]] = {}
+    for n in region.steps:
+        if isinstance(n.operation, Slice):
+            readers.setdefault(n.inputs[0], {})[n.name] = n.operation
+    found: dict[str, tuple[tuple[Slice, ...], int]] = {}
+    for name, slices in readers.items():
+        ordered = tuple(slices.values())
+        ends = [0, *(s.stop for s in ordered)]
+        alike = len({s.axis for s in ordered}) == 1 and [s.start for s in ordered] == ends[:-1]
+        if len(ordered) > 1 and alike and ends[-1] == region.by_name[name].signal.shape[ordered[0].axis]:
+            found |= {n: (ordered, i) for i, n in enumerate(slices)}
+    return found

@@ -66,7 +66,7 @@ def check(cases: Sequence[Case], batch_free: bool = True) -> None:
     """Fold the table, compare each net at several batch sizes, and look what is left of it; says all that is wrong."""
     table = double(_Table(cases))
     assert isinstance(table, _Table)
-    result = convfold.fold(table, table.inputs(2))
+    result = convfold.fold(table, table.inputs(2), config=convfold.FoldConfig(objective="macs"))
     assert len(result.report.free) == batch_free * len(table.shapes), result.report.free
     wrong = []
     for batch in BATCHES if batch_free else (2,):

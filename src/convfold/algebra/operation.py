@@ -6,9 +6,8 @@ on tokens (N, L, C) and a 1×1 convolution on maps (N, C, H, W) are the same ste
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor

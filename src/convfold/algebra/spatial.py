@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from convfold.algebra.window import Window
+from convfold.errors import NotFoldable
 
 if TYPE_CHECKING:
     from convfold.algebra.operation import Operator
@@ -32,6 +33,7 @@ class Spatial:
         convolution: the same map as a depthwise convolution on channel axis ``axis``, where it is one: it composes.
         matrices: one a space axis, (after, before), whose Kronecker product it is; None where it is none, or sizes are
             free.
+        reason: why it is no convolution, where it looks like one.
     """
 
     target: Callable[..., Tensor]
@@ -43,6 +45,7 @@ class Spatial:
     axis: int
     convolution: Operator | None = field(default=None, compare=False)
     matrices: Callable[[], tuple[Tensor, ...]] | None = field(default=None, compare=False)
+    reason: NotFoldable | None = field(default=None, compare=False)
     origin: str | None = field(default=None, compare=False)  # the model's call: it knows free sizes by name
 
     def traced(self, axis: int) -> int | None:
@@ -99,13 +102,9 @@ class Spread:
     def macs(self, channels: int) -> int:
         """Multiply-adds for one batch item, last axis first."""
         rows = [w.taps * n for w, n in zip(self.windows, self.before, strict=True)]
-        return sum(
-            channels * prod(rows[: i + 1]) * prod(self.after[i:]) for i in range(len(rows))
-        )
+        return sum(channels * prod(rows[: i + 1]) * prod(self.after[i:]) for i in range(len(rows)))
 
-    def apply(
-        self, x: Any, channels: int, matrices: Sequence[Any], reshape: Any, permute: Any, matmul: Any
-    ) -> Any:
+    def apply(self, x: Any, channels: int, matrices: Sequence[Any], reshape: Any, permute: Any, matmul: Any) -> Any:
         """The steps, with whatever computes them: the last axis first, for its matrix then works on long rows."""
         taps, dims = [w.taps for w in self.windows], len(self.windows)
         x = reshape(x, [-1, channels, *taps, *self.before])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import chain, count, takewhile
+from operator import getitem
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from convfold.graph.unlift import Calls
 from convfold.layers.module import pad_arguments, transposed_arguments
 from convfold.layers.shuffle import pixel_unshuffle
 from convfold.plan.recipe import Given, Recipe
-from convfold.region import Node, Region
+from convfold.region import Node, Region, shared_out
 
 aten = torch.ops.aten
 
@@ -50,11 +51,14 @@ class Lowering:
         self.calls, self.graph, self.lifted = calls, calls.graph, lifted
         self.values = dict(lifted.nodes)  # region value → graph node, kept current
         self.parameters: list[NewParameter] = []
+        self.parts: dict[str, tuple[tuple[Slice, ...], int]] = {}  # slices that share out a value
+        self.splits: dict[FxNode, FxNode] = {}
         self.replaced: set[FxNode] = set()  # calls that nothing will read
 
     def write(self, before: Region, after: Region) -> None:
         """Replace ``before`` by ``after``; nodes that stayed what they were keep their calls."""
         unchanged = self._unchanged(before, after)
+        self.parts = shared_out(after)
         for node in after.steps:
             if node.name in unchanged:
                 continue
@@ -144,6 +148,8 @@ class Lowering:
                 return total
             case Concat(axis=axis):
                 return self._call(aten.cat.default, inputs, axis)
+            case Slice() if node.name in self.parts:
+                return self._part(*self.parts[node.name], inputs[0])
             case Slice(axis=axis, start=start, stop=stop):
                 return self._call(aten.slice.Tensor, inputs[0], axis, start, stop)
             case Layout() as layout:
@@ -154,6 +160,14 @@ class Lowering:
                 return self._spread(spread, inputs[0], node.signal.shape[spread.spatial.axis], at)
             case _:
                 raise AssertionError(f"{node.name}: nothing to write")
+
+    def _part(self, slices: tuple[Slice, ...], i: int, x: FxNode) -> FxNode:
+        """One of the parts of one split."""
+        if x not in self.splits:
+            self.splits[x] = self._call(
+                aten.split_with_sizes.default, x, [s.stop - s.start for s in slices], slices[0].axis
+            )
+        return self._call(getitem, self.splits[x], i)
 
     def _again(self, name: str, x: FxNode) -> FxNode:
         """The model's call on another value: its other arguments do not depend on how many channels there are."""

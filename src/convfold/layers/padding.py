@@ -1,4 +1,4 @@
-"""Padding and cropping of the space axes, every mode: nn.ZeroPad; aten pad, constant_pad_nd, reflection and replication."""
+"""Padding and cropping of the space axes in every mode: nn.ZeroPad; aten pad and its kin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
-from convfold.layers.spelling import Call, Step, aten, depthwise, known_channels, spatial
+from convfold.layers.spelling import Call, Reading, Step, aten, depthwise, known_channels, spatial
 
 
 def zero_padding(channels: int, pads: Sequence[int], dims: int) -> Convolution:
@@ -22,7 +22,7 @@ def zero_padding(channels: int, pads: Sequence[int], dims: int) -> Convolution:
 
 
 @aten("pad.default", "constant_pad_nd.default")
-def read(call: Call) -> Step:
+def read(call: Call) -> Reading:
     """Cropping preserves constants, as does padding with copies of the data; zeros do not, but are a convolution."""
     x, pads = call["self"], list(call["pad"])
     copies = call["mode"] not in (None, "constant")
@@ -30,19 +30,23 @@ def read(call: Call) -> Step:
         raise NotFoldable("padding-mode", "padding with another value than zero")
     while len(pads) >= 2 and pads[-2:] == [0, 0]:
         del pads[-2:]
-    if not pads or not all(isinstance(p, int) for p in pads) or len(pads) >= 2 * x.dim:
+    if not pads:
+        return x  # type: ignore[no-any-return]
+    if not all(isinstance(p, int) for p in pads) or len(pads) >= 2 * x.dim:
         raise NotFoldable("padding-mode", "padding by an unknown amount, or of the batch")
     axes = [x.dim - 1 - i for i in reversed(range(len(pads) // 2)) if pads[2 * i] or pads[2 * i + 1]]
     dims, constants = x.dim - 2, copies or max(pads) <= 0
     if copies or not 1 <= dims <= 3 or len(pads) > 2 * dims:
-        return spatial(call, axes, constants=constants)
+        reason = NotFoldable("padding-mode", "padding with copies of the data") if copies else None
+        return spatial(call, axes, constants=constants, reason=reason)
     return spatial(call, axes, constants=constants, channel=1, convolution=zero_padding(x.shape[1], pads, dims))
 
 
 @aten(*(f"{kind}_pad{d}d.default" for kind in ("reflection", "replication") for d in (1, 2, 3)))
 def read_copies(call: Call) -> Step:
     x = call["self"]
-    return spatial(call, range(x.dim - len(call["padding"]) // 2, x.dim), constants=True)
+    reason = NotFoldable("padding-mode", "padding with copies of the data")
+    return spatial(call, range(x.dim - len(call["padding"]) // 2, x.dim), constants=True, reason=reason)
 
 
 @spelling.of.register(nn.ZeroPad1d)

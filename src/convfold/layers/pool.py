@@ -53,9 +53,11 @@ def read(call: Call) -> Step:
             x.shape[channel], kernel, call["stride"], padding, call["ceil_mode"], call["count_include_pad"], divisor,
             x.signal.known(channel, dims),
         )  # fmt: skip
-    except NotFoldable:
-        convolution = None
-    return spatial(call, range(channel + 1, x.dim), constants=whole and not counted, convolution=convolution)
+        reason = None
+    except NotFoldable as e:
+        convolution, reason = None, e
+    axes = range(channel + 1, x.dim)
+    return spatial(call, axes, constants=whole and not counted, convolution=convolution, reason=reason)
 
 
 @aten("adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "adaptive_avg_pool3d.default")
@@ -70,7 +72,8 @@ def read_adaptive(call: Call) -> Step:
     if all(n is not None and isinstance(m, int) and n % m == 0 for n, m in sizes):
         windows = [Window(n // m, n // m) for n, m in sizes if n is not None]
         convolution = depthwise(x.shape[channel], windows, 1.0 / prod(w.taps for w in windows))
-    return spatial(call, range(channel + 1, x.dim), constants=True, convolution=convolution)
+    reason = None if convolution else NotFoldable("window-not-uniform", "adaptive windows of different sizes")
+    return spatial(call, range(channel + 1, x.dim), constants=True, convolution=convolution, reason=reason)
 
 
 @spelling.of.register(nn.AvgPool1d)

@@ -1,4 +1,4 @@
-"""Resizing: nn.Upsample; aten upsample_* in every mode, size or scale given, antialiased or not; expand of one position."""
+"""Resizing: nn.Upsample; aten upsample_* in every mode, size or scale given, antialiased or not."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -110,6 +110,7 @@ def spatial(
     channel: int | None = None,
     convolution: Convolution | None = None,
     matrices: Callable[[], tuple[Tensor, ...]] | None = None,
+    reason: NotFoldable | None = None,
 ) -> Step:
     """A call that maps ``axes`` of its first argument, treating all others alike; see :class:`Spatial`.
 
@@ -125,8 +126,8 @@ def spatial(
     arguments = tuple((key, _plain(value, call.number)) for key, value in rest)
     if channel is None:
         channel = axes[0] - 1 if x.dim - 1 in axes else x.dim - 1
-    step = Spatial(call.target, name, arguments, sizes, carried, constants, channel, convolution, matrices, call.name)
-    return Step(step, (x,))
+    step = Spatial(call.target, name, arguments, sizes, carried, constants, channel, convolution, matrices, reason)
+    return Step(replace(step, origin=call.name), (x,))
 
 
 def _plain(value: Any, number: Callable[[Any], int]) -> Any:

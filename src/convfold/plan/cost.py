@@ -47,9 +47,9 @@ class Cost:
 class Prices:
     """What every kind of step costs, on signals of given shapes.
 
-    ``objective`` "time": by a roofline, the sum over the steps of ``max(MACs / peak, bytes / bandwidth) + overhead``, in
-    picoseconds (whole, so that sums do not depend on their order). "macs": multiply-adds first; where they are equal,
-    bytes moved and operations, each worth ``OPERATION`` bytes.
+    ``objective`` "time": by a roofline, the sum over the steps of ``max(MACs / peak, bytes / bandwidth) + overhead``,
+    in picoseconds (whole, so that sums do not depend on their order). "macs": multiply-adds first; where they are
+    equal, bytes moved and operations, each worth ``OPERATION`` bytes.
     """
 
     objective: str = "time"

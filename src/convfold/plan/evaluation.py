@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 
 from convfold.algebra.layout import Layout
 from convfold.algebra.operation import Apply, Concat, Operation, Slice, Sum
@@ -21,13 +20,15 @@ from convfold.plan.form import Context, Form, Moved, Term, Terms, with_length
 from convfold.plan.recipe import Given
 from convfold.region import Signal
 
+FREE = Cost()
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Computed:
     """A value and the step that computes it from others; a leaf has a name and no step. ``cost`` is of all steps."""
 
     signal: Signal
-    cost: Cost = Cost()
+    cost: Cost = FREE
     operation: Operation | None = None
     inputs: tuple[Computed, ...] = ()
     name: str | None = None
@@ -81,7 +82,13 @@ def tapped(term: Term, context: Context) -> Term | None:
         return None
     g, last = term.operator.geometry, term.route[term.at - 1]
     s = last.move
-    if not isinstance(s, Spatial) or s.matrices is None or s.axis != term.axis or g.dims != len(s.sizes[0]) or g.periodic:
+    if (
+        not isinstance(s, Spatial)
+        or s.matrices is None
+        or s.axis != term.axis
+        or g.dims != len(s.sizes[0])
+        or g.periodic
+    ):
         return None
     x = term.route[term.at - 2].signal if term.at > 1 else context.signals[term.leaf]
     before, between = x.space(s.axis, g.dims), last.signal.space(s.axis, g.dims)
@@ -146,7 +153,9 @@ def _sum(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
             shared = _move(Moved(t.operation, t.signal), inner, context)  # type: ignore[arg-type]
             rest = [s for s in terms if s is not t and s not in alike]
             together = _added([*rest, shared], y, context)
-            return min(_added(terms, y, context), together if len(rest) == 0 else _sum([*rest, shared], y, context), key=_cost)
+            return min(
+                _added(terms, y, context), together if len(rest) == 0 else _sum([*rest, shared], y, context), key=_cost
+            )
     return _added(terms, y, context)
 
 

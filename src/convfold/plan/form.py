@@ -16,7 +16,7 @@ from convfold.algebra.operation import Move
 from convfold.errors import NotFoldable
 from convfold.plan import recipe
 from convfold.plan.cost import Prices
-from convfold.plan.recipe import Recipe, Uniform
+from convfold.plan.recipe import Recipe
 from convfold.region import Signal
 
 
@@ -42,7 +42,7 @@ class Moved:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Term:
-    """The moves of ``route`` on a leaf, and between them, after the first ``at``, the operator; none: the moves alone."""
+    """The moves of ``route`` on a leaf and, after the first ``at`` of them, the operator if there is one."""
 
     leaf: str
     route: tuple[Moved, ...] = ()
@@ -69,7 +69,9 @@ class Term:
         for moved in reversed(self.route[self.at :]):
             before = moved.move.traced(axis)
             if before is None:
-                raise NotFoldable("layout-mixes-channels", "a step between the two splits, joins or reads along the axis")
+                raise NotFoldable(
+                    "layout-mixes-channels", "a step between the two splits, joins or reads along the axis"
+                )
             axis = before
         return axis
 

@@ -14,6 +14,6 @@ class Machine:
     overhead: float
 
 
-#: One core of a current server: float32 convolutions at 50 G multiply-adds a second, elementwise calls on tensors larger
-#: than the cache at 10 GB/s, 5 µs for an eager call.
+#: One core of a current server: float32 convolutions at 50 G multiply-adds a second, elementwise calls on tensors
+#: larger than the cache at 10 GB/s, 5 µs for an eager call.
 DEFAULT = Machine(peak=50e9, bandwidth=10e9, overhead=5e-6)

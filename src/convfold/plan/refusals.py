@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from convfold.algebra.operation import Apply, Concat, Layout, Slice, Spatial, Sum
 from convfold.errors import NotFoldable
-from convfold.plan.cost import Prices
+from convfold.plan.cost import Cost, Prices
 from convfold.plan.form import Form
 from convfold.plan.search import Search
 from convfold.region import Node, Region
@@ -15,34 +16,44 @@ from convfold.region import Node, Region
 def refusals(region: Region, prices: Prices) -> Iterator[tuple[str, str, NotFoldable]]:
     """(first, second, reason) for every operator in a planned region that reads another step's value.
 
-    Either composing the two is not exact, or it would cost more; the plan took all that is exact and pays.
+    Either composing the two is not exact, or it would cost more; the plan took all that is exact and pays. A map of
+    space counts as an operator beside one that reads neighbours: only as a convolution could it be composed with.
     """
     search = Search(region, prices)
     for second in region.steps:
-        if not isinstance(second.operation, Apply):
+        if not isinstance(second.operation, Apply | Spatial):
             continue
-        between = []
+        between: list[Node] = []
         first = region.by_name[second.inputs[0]]
         while isinstance(first.operation, Layout | Slice | Spatial):
             between.append(first)
             first = region.by_name[first.inputs[0]]
-        if not isinstance(first.operation, Apply | Sum | Concat):
-            if not between:
-                continue
-            first = between.pop()
-        try:
-            carried = search.forms(first, [search.leaf(i) for i in first.inputs])
-            for move in reversed(between):
-                carried = _through(search, move, carried)
-            together = _through(search, second, carried)
-        except NotFoldable as e:
-            yield first.name, second.name, e
-            continue
-        before = sum((search.cost(n, search.own_form(n)) for n in between), search.cost(second, search.own_form(second)))
-        before += search.cost(first, search.own_form(first))
-        after = min(search.cost(second, form) for form in together)
-        change = f"{before.macs:,} multiply-adds apart, {after.macs:,} together"
-        yield first.name, second.name, NotFoldable("does-not-pay", change)
+        reason = next((n.operation.reason for n in (second, *between) if isinstance(n.operation, Spatial)), None)
+        if reason is not None and any(isinstance(n.operation, Apply) and not _is_pointwise(n) for n in (first, second)):
+            yield (between[-1] if between else first).name, second.name, reason
+        elif isinstance(first.operation, Apply | Sum | Concat):
+            yield first.name, second.name, _reason(search, first, between, second)
+
+
+def _is_pointwise(node: Node) -> bool:
+    return isinstance(node.operation, Apply) and node.operation.operator.geometry.pointwise
+
+
+def _reason(search: Search, first: Node, between: list[Node], second: Node) -> NotFoldable:
+    """Why the second does not compose with the first through what lies between."""
+    step = second.operation
+    try:
+        carried = search.forms(first, [search.leaf(i) for i in first.inputs])
+        for move in reversed(between):
+            carried = _through(search, move, carried)
+        if isinstance(step, Spatial) and step.convolution is not None:
+            second = replace(second, operation=Apply(step.convolution, step.axis))
+        together = _through(search, second, carried)
+    except NotFoldable as e:
+        return e
+    apart = sum((search.cost(n, search.own_form(n)) for n in (first, *between, second)), Cost())
+    after = min(search.cost(second, form) for form in together)
+    return NotFoldable("does-not-pay", f"{apart.macs:,} multiply-adds apart, {after.macs:,} together")
 
 
 def _through(search: Search, node: Node, forms: list[Form]) -> list[Form]:

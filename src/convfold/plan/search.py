@@ -23,7 +23,7 @@ from convfold.plan.evaluation import Computed, computed
 from convfold.plan.form import Context, Form
 from convfold.plan.recipe import Uniform, is_move
 from convfold.plan.rules import carry
-from convfold.region import Node, Region, Signal
+from convfold.region import Node, Region, shared_out
 
 BEAM = 64
 
@@ -93,6 +93,8 @@ class Search:
         self._forms: dict[tuple[object, ...], list[Form] | NotFoldable] = {}
         self._costs: dict[int, Cost] = {}
         self._leaves = {n.name: Form.leaf(n.name) for n in region.nodes}
+        # One call makes all the slices that share out a value: the first pays for it.
+        self._parts = {name for name, (_, i) in shared_out(region).items() if i > 0}
         self._absorbed = {n.name for n in region.steps if self._is_absorbed(n)}
 
     def run(self) -> tuple[Cost, Decisions]:
@@ -145,21 +147,29 @@ class Search:
     def _is_absorbed(self, node: Node) -> bool:
         """Carrying this is exact and never costs more: it need not be tried kept.
 
-        A move read once: its reader takes it as it would the value behind it, and what is before it may still be kept.
-        An operator read only by one scale and shift of its channels: the scale leaves the operator's geometry what it
-        is, and whatever reads the pair may still keep or carry it.
+        A move on a way without forks: its reader takes it as it would the value behind it, and what is before it may
+        still be kept. An operator read only by one scale and shift of its channels: the scale leaves the operator's
+        geometry what it is, and whatever reads the pair may still keep or carry it.
         """
         readers = self.consumers[node.name]
         if len(readers) != 1 or node.name in self.region.outputs:
             return False
         a, b = node.operation, self.region.by_name[readers[0]].operation
         if isinstance(a, Move):
-            return True
+            return self._is_unforked(readers[0])
         if not isinstance(a, Apply) or not isinstance(b, Apply):
             return False
         if a.axis != b.axis and not isinstance(b.operator, Uniform):
             return False
         return b.operator.geometry.diagonal and not is_move(a)  # scaled, a move would start to multiply
+
+    def _is_unforked(self, name: str) -> bool:
+        """Is every value from here on read once? Carried beyond a fork, a move would be computed on both ways."""
+        while readers := self.consumers[name]:
+            if len(readers) > 1 or name in self.region.outputs:
+                return False
+            (name,) = readers
+        return True
 
     def forms(self, node: Node, inputs: list[Form]) -> list[Form]:
         """The forms of a node over given forms of its inputs; memoised, refusals too."""
@@ -179,6 +189,8 @@ class Search:
         """What keeping a node in this form costs."""
         if not form.blocks:
             return self.context.prices.view()
+        if node.name in self._parts and form is self.own_form(node):
+            return Cost()
         if id(form) not in self._costs:  # forms live as long as the search: ids stay theirs
             self._costs[id(form)] = self.computed(node, form).cost
         return self._costs[id(form)]
@@ -203,7 +215,9 @@ class Search:
                 keep, leave = (Trail(state.trail, Decision(carried, number, k)) for k in (True, False))
                 paid = state.cost + cost
                 if node.name not in self._absorbed:
-                    yield State(paid, rest | {node.name: Seen(True, None, cost)} if readers else rest, keep, state.kept + 1)
+                    yield State(
+                        paid, rest | {node.name: Seen(True, None, cost)} if readers else rest, keep, state.kept + 1
+                    )
                 if not form.blocks or not readers:
                     continue
                 if not must_keep:

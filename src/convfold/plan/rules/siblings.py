@@ -51,7 +51,8 @@ def _together(members: list[tuple[str, Recipe]], kept: Mapping[str, Form], searc
     whole = term_computed(Term(first.leaf, (), both, 0, first.axis), search.context)
     nodes = [search.region.by_name[name] for name in names]
     apart = sum((search.cost(node, kept[node.name]) for node in nodes), Cost())
-    together = sum((search.context.prices.copy(node.signal) for node in nodes), whole.cost)
+    copied = sum(2 * node.signal.bytes for node in nodes)
+    together = whole.cost + search.context.prices.step(0, copied)  # one split, whatever the number of parts
     if not together < apart:
         return None
     stops = [sum(op.geometry.c_out for op in operators[: i + 1]) for i in range(len(operators))]

@@ -134,7 +134,7 @@ _how = _options(
         help="Sizes that may change later: batch (the default), all, none, or e.g. x:0,2,3. Costs are taken at the "
         "example's sizes.",
     ),
-    click.option("--objective", type=click.Choice(["macs"]), default="macs", help="What to minimise."),
+    click.option("--objective", type=click.Choice(["time", "macs"]), default="time", help="What to minimise."),
     click.option("--exclude", multiple=True, metavar="GLOB", help="Module paths to leave alone, e.g. 'head.*'."),
 )
 

@@ -20,14 +20,17 @@ from torch import nn
 from torch._ops import HigherOrderOperator
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
+from torch.utils import _pytree as pytree
 
-from convfold.algebra.operation import Apply, Operation
+from convfold.algebra.operation import Apply, Operation, Spatial
+from convfold.diagram import diagram
 from convfold.errors import InvalidInput, VerificationFailed
 from convfold.graph.exported import Graph
 from convfold.graph.lift import Lifted, path_of
 from convfold.graph.measure import packet
 from convfold.graph.read import Source, export, read
 from convfold.plan import Plan, Planner, Prices
+from convfold.plan.machine import measured
 from convfold.plan.recipe import Given
 from convfold.plan.refusals import refusals
 from convfold.report import Applied, Refused, Report
@@ -165,9 +168,9 @@ class _Work:
     ) -> None:
         self.seconds: dict[str, float] = {}
         self.progress = progress
-        self.prices = Prices(config.objective)
         with self.timed("read"):
             self.source = read(model, args, kwargs, dynamic_shapes)
+        self.prices = _prices(config.objective, self.source)
         with self.timed("lift"), collector_paused():
             self.graph = Graph(self.source, config.excludes)
             modules = [path for path, _ in model.named_modules()] if isinstance(model, nn.Module) else []
@@ -217,7 +220,8 @@ class _Work:
         for (region, plan), before in zip(self.changes, self.calls_before, strict=True):
             after = _listed(Counter(_kind(self.lifted, step.operation) for step in plan.region.steps))
             where = self._where(region.outputs[-1])
-            found.append(Applied(where, before, after, plan.before.macs, plan.after.macs))
+            drawn = (diagram(region), diagram(plan.region))
+            found.append(Applied(where, before, after, plan.before.macs, plan.after.macs, drawn))
         return tuple(found)
 
 
@@ -233,6 +237,14 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
+def _prices(objective: str, source: Source) -> Prices:
+    """By this machine's speed, where the example lies."""
+    if objective == "macs":
+        return Prices("macs")
+    tensors = (x for x in pytree.tree_leaves((source.args, source.kwargs)) if isinstance(x, torch.Tensor))
+    return Prices(objective, measured(next((x.device for x in tensors), torch.device("cpu"))))
+
+
 def _kinds(lifted: Lifted, steps: Any) -> str:
     """The calls of a region by kind: '3 conv2d, 3 batch_norm, 2 add'."""
     nodes = [lifted.nodes[s.name] for s in steps if s.name in lifted.nodes]
@@ -245,6 +257,8 @@ def _called(node: Any) -> str:
 
 def _kind(lifted: Lifted, operation: Operation | None) -> str:
     """What a planned step is called in the report."""
+    if isinstance(operation, Spatial):
+        return _called(lifted.nodes[str(operation.origin)])
     if not isinstance(operation, Apply):
         return type(operation).__name__.lower()
     if isinstance(operation.operator, Given) and operation.operator.call is not None:

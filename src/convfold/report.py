@@ -34,6 +34,7 @@ class Applied:
     after: str
     macs_before: int
     macs_after: int
+    diagram: tuple[str, str] = ("", "")  # what computes it, before and after: outputs first, their inputs below
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Report:
         console.print(self._totals())
         if self.applied:
             console.print(self._applied())
+            for line in self._largest():
+                console.print(line, markup=False)
         for line in self._refusals():
             console.print(line, markup=False)
         if self.free:
@@ -106,6 +109,14 @@ class Report:
             table.add_row(f"… and {len(self.applied) - SHOWN} more", "", "", "")
         return table
 
+    def _largest(self) -> list[str]:
+        """The stretch that saves most, drawn before and after; the dict has them all."""
+        largest = max(self.applied, key=lambda a: a.macs_before - a.macs_after)
+        before, after = largest.diagram
+        if largest.macs_before == largest.macs_after or not before:
+            return []
+        return [f"{largest.where} before", *_indented(before), "after", *_indented(after)]
+
     def _refusals(self) -> list[str]:
         lines = []
         for code, n in Counter(r.code for r in self.refused).most_common():
@@ -113,6 +124,10 @@ class Report:
             lines.append(f"left {n} × {code}: {REASONS[code]}")
             lines.append(f"    e.g. {examples[0]}")
         return lines
+
+
+def _indented(text: str) -> list[str]:
+    return [f"    {line}" for line in text.splitlines()]
 
 
 #: Rows of the table of what was folded; the dict has them all.

@@ -38,6 +38,8 @@ def normalise(graph: Graph) -> None:
             node.target = aten.reshape.default
         elif node.target in _ASSERTIONS:
             graph.erase_node(node)
+        elif node.target is aten.expand.default:
+            _keeping(node)
         elif node.target is aten.type_as.default:
             _cast(node)
         elif node.target in _NEW:
@@ -63,6 +65,21 @@ def _cast(node: Node) -> None:
         node.replace_all_uses_with(x)
     else:
         node.target, node.args, node.kwargs = aten._to_copy.default, (x,), {"dtype": out.dtype}
+
+
+def _keeping(node: Node) -> None:
+    """expand(x, shape) with −1 for every axis that stays as long as it is: it then takes any number of channels."""
+    x, sizes = node.args[0], node.args[1]
+    assert isinstance(x, Node) and isinstance(sizes, list | tuple)
+    before, after = x.meta["val"].shape, node.meta["val"].shape
+    if len(before) == len(after):
+        kept = [-1 if _same(n, m) else size for n, m, size in zip(before, after, sizes, strict=True)]
+        node.args = (x, kept, *node.args[2:])
+
+
+def _same(n: Any, m: Any) -> bool:
+    """Are two sizes equal at every example?"""
+    return (n.node.expr if is_free(n) else int(n)) == (m.node.expr if is_free(m) else int(m))
 
 
 def _created(node: Node, target: Any, args: list[Any]) -> None:

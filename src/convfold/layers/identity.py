@@ -45,13 +45,6 @@ def read_copy(call: Call) -> Value:
     return x  # type: ignore[no-any-return]
 
 
-@aten("expand.default")
-def read_expand(call: Call) -> Value:
-    if call["self"].symbols != call.out.symbols:
-        raise NotFoldable("not-affine", "an expansion that repeats data")
-    return call["self"]  # type: ignore[no-any-return]
-
-
 @spelling.of.register(nn.Identity)
 @spelling.of.register(nn.Dropout)
 @spelling.of.register(nn.Dropout1d)

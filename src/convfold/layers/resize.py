@@ -1,4 +1,4 @@
-"""Resizing: nn.Upsample; aten upsample_* in every mode, size or scale given, antialiased or not."""
+"""Resizing: nn.Upsample; aten upsample_* in every mode, size or scale given, antialiased or not; expand."""
 
 from __future__ import annotations
 
@@ -36,6 +36,18 @@ def read_nearest(call: Call) -> Reading:
 @aten(*(f"{kind}.{overload}" for kind in _SMOOTH for overload in ("vec", "default")))
 def read_smooth(call: Call) -> Reading:
     return _resize(call, None)
+
+
+@aten("expand.default")
+def read_expand(call: Call) -> Reading:
+    """One position repeated: a nearest resize from one. `graph.normalise` has written −1 for every other axis."""
+    x = call["self"]
+    if x.symbols == call.out.symbols:
+        return x  # type: ignore[no-any-return]
+    if x.dim != call.out.dim:
+        raise NotFoldable("not-affine", "an expansion that adds axes")
+    axes = [i for i, (n, m) in enumerate(zip(x.symbols, call.out.symbols, strict=True)) if n != m]
+    return spatial(call, axes, constants=True)
 
 
 def _resize(call: Call, factors: tuple[int, ...] | None) -> Reading:

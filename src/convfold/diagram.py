@@ -1,0 +1,105 @@
+"""A region as a small tree in text: what each value is computed from, its size, and the multiply-adds of each step."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+from rich.markup import escape
+from rich.tree import Tree
+
+from convfold.algebra.geometry import Geometry
+from convfold.algebra.operation import Apply, Concat, Layout, Operation, Slice, Spatial, Spread, Sum
+from convfold.plan.cost import Prices
+from convfold.region import Node, Region
+from convfold.report import count
+
+#: Lines of one tree; a longer one is cut, and says so.
+LINES = 40
+
+
+def diagram(region: Region) -> str:
+    """Outputs first, what they are computed from below them; a value read twice is drawn once."""
+    drawn: set[str] = set()
+    roots = []
+    for name in region.outputs:
+        tree = Tree("")
+        _grow(tree, name, region, drawn)
+        roots += tree.children
+    lines = [line for root in roots for line in _lines(root)]
+    cut = [f"… {len(lines) - LINES} more"] if len(lines) > LINES else []
+    return "\n".join(lines[:LINES] + cut)
+
+
+def _grow(parent: Tree, name: str, region: Region, drawn: set[str]) -> None:
+    node = region.by_name[name]
+    while isinstance(node.operation, Layout):  # moves nothing, multiplies nothing
+        node = region.by_name[node.inputs[0]]
+    if node.operation is None:
+        parent.add(escape(f"{node.name} {_size(node)}"))
+        return
+    again = node.name in drawn
+    drawn.add(node.name)
+    branch = parent.add(escape(f"{_label(node, region)} → {_size(node)}{'  (as above)' if again else ''}"))
+    if not again:
+        for i in node.inputs:
+            _grow(branch, i, region, drawn)
+
+
+def _lines(tree: Tree) -> list[str]:
+    stream = io.StringIO()
+    Console(file=stream, width=100, no_color=True, force_terminal=False, highlight=False).print(tree)
+    return stream.getvalue().rstrip().splitlines()
+
+
+def _size(node: Node) -> str:
+    return "×".join(map(str, node.signal.shape[1:]))
+
+
+def _label(node: Node, region: Region) -> str:
+    x = region.by_name[node.inputs[0]].signal if node.inputs else node.signal
+    prices, step = Prices("macs"), node.operation
+    match step:
+        case Apply(operator=operator, axis=axis):
+            macs = prices.operator(operator.geometry, x, axis).macs
+        case Spread():
+            macs = prices.spread(step, x, node.signal, node.signal.shape[step.spatial.axis]).macs
+        case _:
+            macs = 0
+    return kind(step) + (f", {count(macs)} MACs" if macs else "")
+
+
+def kind(step: Operation | None) -> str:
+    """What a step is called: ``3×3 convolution 64→128 /2``, ``linear 32→256``, ``bilinear resize``."""
+    match step:
+        case Apply(operator=operator):
+            return _operator(operator.geometry)
+        case Sum():
+            return "sum"
+        case Concat():
+            return "concat"
+        case Slice(start=start, stop=stop):
+            return f"slice {start}:{stop}"
+        case Spread():
+            return f"{_spatial(step.spatial)} of the taps"
+        case Spatial():
+            return _spatial(step)
+        case _:
+            return "view"
+
+
+def _operator(g: Geometry) -> str:
+    if g.diagonal:
+        return "scale"
+    taps = "×".join(map(str, g.taps))
+    rate = max((w.upsample for w in g.windows), default=1)
+    stride = max((w.stride for w in g.windows), default=1)
+    name = "linear" if g.dims == 0 else f"{taps} transposed convolution" if rate > 1 else f"{taps} convolution"
+    return f"{name} {g.c_in}→{g.c_out}{f' ×{rate}' if rate > 1 else f' /{stride}' if stride > 1 else ''}"
+
+
+def _spatial(s: Spatial) -> str:
+    name = str(s.target).split(".")[1] if "." in str(s.target) else str(s.target)
+    return name.strip("_").replace("upsample_", "").rstrip("d").rstrip("123") + (
+        " resize" if "upsample" in name else ""
+    )

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from convfold.algebra.geometry import Geometry
-from convfold.algebra.operation import Apply, Concat, Layout, Operation, Slice, Spatial, Spread, Sum
+from convfold.algebra.operation import Apply, Concat, Correct, Layout, Operation, Slice, Spatial, Spread, Sum
 from convfold.plan.cost import Prices
 from convfold.region import Node, Region
 from convfold.report import count
@@ -80,6 +80,8 @@ def kind(step: Operation | None) -> str:
             return "concat"
         case Slice(start=start, stop=stop):
             return f"slice {start}:{stop}"
+        case Correct(strips=strips):
+            return f"correction of the border ({'strips' if strips else 'map'})"
         case Spread():
             return f"{_spatial(step.spatial)} of the taps"
         case Spatial():

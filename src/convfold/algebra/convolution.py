@@ -122,9 +122,12 @@ class Convolution:
     def __neg__(self) -> Convolution:
         return self * -1.0
 
-    def after(self, inner: Convolution, sizes: Sizes = None) -> Convolution:
-        """``self @ inner`` at known input sizes (per space axis, None where free): more folds exactly."""
-        return series.series(self, inner, sizes)
+    def after(self, inner: Convolution, sizes: Sizes = None, beyond: bool = False) -> Convolution:
+        """``self @ inner`` at known input sizes (per space axis, None where free): more folds exactly.
+
+        ``beyond``: the inner bias is taken to go on outside its extent; exact but for a :class:`Ring`.
+        """
+        return series.series(self, inner, sizes, beyond)
 
     def plus(self, other: Convolution, sizes: Sizes = None) -> Convolution:
         """``self + other`` at known input sizes."""

@@ -12,11 +12,25 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from convfold.algebra.border import Ring, together
 from convfold.algebra.geometry import Geometry
 from convfold.algebra.layout import Layout, Slice
 from convfold.algebra.spatial import Spatial, Spread
 
-__all__ = ["Apply", "Concat", "Layout", "Move", "Operation", "Operator", "Slice", "Spatial", "Spread", "Sum"]
+__all__ = [
+    "Apply",
+    "Concat",
+    "Correct",
+    "Correction",
+    "Layout",
+    "Move",
+    "Operation",
+    "Operator",
+    "Slice",
+    "Spatial",
+    "Spread",
+    "Sum",
+]
 
 
 class Operator(Protocol):
@@ -66,7 +80,31 @@ class Concat:
         return torch.cat(xs, self.axis)
 
 
+class Correction(Protocol):
+    """Where a :class:`Ring` comes from."""
+
+    def ring(self) -> Ring: ...
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Correct:
+    """Rings added to a signal whose channel axis is ``axis``, space behind it.
+
+    ``strips``: on the border alone, piece by piece, into the signal itself; else as one map.
+    """
+
+    corrections: tuple[Correction, ...]
+    axis: int
+    strips: bool
+
+    def ring(self) -> Ring:
+        return together([c.ring() for c in self.corrections])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x + self.ring().map().to(x.dtype)
+
+
 #: Steps that treat every position along the axes they carry alike.
 Move = Layout | Slice | Spatial | Spread
 
-Operation = Apply | Sum | Concat | Move
+Operation = Apply | Sum | Concat | Correct | Move

@@ -22,7 +22,7 @@ MEMORY_LIMIT = 4 << 30
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
-def series(outer: Convolution, inner: Convolution, sizes: geo.Sizes = None) -> Convolution:
+def series(outer: Convolution, inner: Convolution, sizes: geo.Sizes = None, beyond: bool = False) -> Convolution:
     """The convolution that equals ``outer(inner(x))``, border included.
 
     K[o, i, a·t_A + b·t_B] = Σ_m K_B[o, m, t_B] · K_A[m, i, t_A]  and  bias = b_B + B(b_A).
@@ -31,7 +31,7 @@ def series(outer: Convolution, inner: Convolution, sizes: geo.Sizes = None) -> C
     Raises:
         NotFoldable: with the reason, where no single convolution is equal at the given sizes (None: at all).
     """
-    result = geo.series(outer.geometry, inner.geometry, sizes)
+    result = geo.series(outer.geometry, inner.geometry, sizes, beyond)
     dims = result.dims
     outer, inner = outer.lifted(dims), inner.lifted(dims)
     taps = [axis.series(b, a, n) for b, a, n in zip(outer.windows, inner.windows, geo.known(sizes, dims), strict=True)]

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.fx import Node as FxNode
 
 from convfold.algebra.convolution import Convolution, transposed_weight
-from convfold.algebra.operation import Apply, Concat, Layout, Slice, Spatial, Spread, Sum
+from convfold.algebra.operation import Apply, Concat, Correct, Layout, Slice, Spatial, Spread, Sum
 from convfold.algebra.structure import recovered
 from convfold.graph.lift import Lifted, path_of
 from convfold.graph.unlift import Calls
 from convfold.layers.module import pad_arguments, transposed_arguments
 from convfold.layers.shuffle import pixel_unshuffle
-from convfold.plan.recipe import Given, Recipe
+from convfold.plan.recipe import Ghost, Given, Recipe
 from convfold.region import Node, Region, shared_out
 
 aten = torch.ops.aten
@@ -75,8 +75,13 @@ class Lowering:
                     new.meta = dict(old.meta)
                 old.replace_all_uses_with(new)
         for node in after.steps:
-            if isinstance(node.operation, Apply) and isinstance(node.operation.operator, Recipe):
-                node.operation.operator.forget()
+            match node.operation:
+                case Apply(operator=Recipe() as recipe):
+                    recipe.forget()
+                case Correct(corrections=corrections):
+                    for ghost in corrections:
+                        if isinstance(ghost, Ghost):
+                            ghost.forget()
         self.replaced.update(self.lifted.nodes[n.name] for n in before.steps if n.name in self.lifted.nodes)
         self.replaced.difference_update(self.lifted.nodes[name] for name in unchanged if name in self.lifted.nodes)
 
@@ -156,6 +161,8 @@ class Lowering:
                 return self._layout(layout, inputs[0])
             case Spatial(origin=str(name)):
                 return self._again(name, inputs[0])
+            case Correct() as correct:
+                return self._correct(correct, inputs[0], at)
             case Spread() as spread:
                 return self._spread(spread, inputs[0], node.signal.shape[spread.spatial.axis], at)
             case _:
@@ -192,11 +199,24 @@ class Lowering:
         y: FxNode = spread.apply(x, channels, matrices, reshape, permute, product)
         return y
 
-    def _constant(self, content: Tensor, at: FxNode) -> FxNode:
+    def _correct(self, correct: Correct, x: FxNode, at: FxNode) -> FxNode:
+        """Written into the border of ``x``, which nothing else reads, or added as a map."""
+        like, ring = at.meta["val"], correct.ring()
+        if not correct.strips:
+            return self._call(aten.add.Tensor, x, self._constant(ring.map().to(like), at, "border"))
+        for box, values in ring.strips():
+            strip = x
+            for i, ((start, stop), n) in enumerate(zip(box, ring.sizes, strict=True)):
+                if (start, stop) != (0, n):
+                    strip = self._call(aten.slice.Tensor, strip, correct.axis + 1 + i, start, stop)
+            self._call(aten.add_.Tensor, strip, self._constant(values.to(like), at, "border"))
+        return x
+
+    def _constant(self, content: Tensor, at: FxNode, kind: str = "resize") -> FxNode:
         """Numbers that are no weights: a buffer."""
         node = self.graph.get_attr(path := f"_new_{len(self.parameters)}")
         self.calls.weights[path] = content.contiguous()
-        self.parameters.append(NewParameter(node, [path_of(at)], "resize"))
+        self.parameters.append(NewParameter(node, [path_of(at)], kind))
         return node
 
     def _layout(self, layout: Layout, x: FxNode) -> FxNode:

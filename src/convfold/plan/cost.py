@@ -102,6 +102,19 @@ class Prices:
         """Laying parts end to end: every element read and written once."""
         return self.step(0, 2 * y.bytes)
 
+    def correct(self, margins: tuple[tuple[int, int], ...], sizes: tuple[int, ...], y: Signal, strips: bool) -> Cost:
+        """A ring added: strip by strip, each sliced and written into, or as one map that is read beside the signal."""
+        alike = y.bytes // max(prod(sizes), 1)
+        if not strips:
+            return self.step(0, 3 * y.bytes)
+        total, inner = Cost(), list(sizes)
+        for i, (lo, hi) in enumerate(margins):
+            for width in (lo, hi):
+                if width:
+                    total += self.step(0, 3 * alike * prod(inner[:i]) * width * prod(inner[i + 1 :]), 2)
+            inner[i] -= lo + hi
+        return total
+
     def spread(self, spread: Spread, x: Signal, y: Signal, channels: int) -> Cost:
         """Taps laid out in rows, then one matrix product an axis, each writing what the next one reads."""
         total = self.step(0, 2 * x.bytes)

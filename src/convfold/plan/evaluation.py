@@ -11,16 +11,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from convfold.algebra.layout import Layout
-from convfold.algebra.operation import Apply, Concat, Operation, Slice, Sum
+from convfold.algebra.operation import Apply, Concat, Correct, Operation, Slice, Sum
 from convfold.algebra.spatial import Spatial, Spread, always_inside
 from convfold.errors import NotFoldable
 from convfold.plan import recipe
 from convfold.plan.cost import Cost
 from convfold.plan.form import Context, Form, Moved, Term, Terms, with_length
-from convfold.plan.recipe import Given
+from convfold.plan.recipe import Ghost, Given
 from convfold.region import Signal
 
 FREE = Cost()
+#: Of what could be computed, but is not worth it.
+NEVER = Cost(rank=(1 << 100, 1 << 100))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -32,6 +34,7 @@ class Computed:
     operation: Operation | None = None
     inputs: tuple[Computed, ...] = ()
     name: str | None = None
+    ring: Ghost | None = None  # it is constant: no step computes it, it is added to another value
 
 
 def computed(form: Form, y: Signal, context: Context) -> Computed:
@@ -110,6 +113,8 @@ def _spaced(x: Signal, axis: int, space: tuple[int, ...]) -> Signal:
 def _chain(term: Term, context: Context) -> Computed:
     """The steps of one term, in its order."""
     value = Computed(context.signals[term.leaf], name=term.leaf)
+    if term.leaf in context.constants:
+        value = replace(value, ring=context.constants[term.leaf])
     for i in range(len(term.route) + 1):
         if i == term.at and term.operator is not None and not term.operator.identity:
             value = _apply(term, value, context)
@@ -121,6 +126,9 @@ def _chain(term: Term, context: Context) -> Computed:
 def _apply(term: Term, x: Computed, context: Context) -> Computed:
     assert term.operator is not None
     g = term.operator.geometry
+    if x.ring is not None:  # composed, and never applied
+        then = term.operator if x.ring.then is None else recipe.series(term.operator, x.ring.then, None)
+        return replace(x, ring=replace(x.ring, then=then), signal=with_length(x.signal, term.axis, g.c_out))
     y = with_length(_spaced(x.signal, term.axis, g.size(x.signal.space(term.axis, g.dims))), term.axis, g.c_out)
     if isinstance(term.operator, Given) and term.operator.call is not None:
         cost = context.prices.move(x.signal, y)
@@ -160,10 +168,33 @@ def _sum(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
 
 
 def _added(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
+    rings = [t.ring for t in terms if t.ring is not None]
+    rest = [t for t in terms if t.ring is None]
+    if rings:
+        return _corrected(_added(rest, y, context), rings, context)
     if len(terms) == 1:
         return terms[0]
+    if any(_is_constant(t) for t in terms):
+        return Computed(y, NEVER)
     cost = sum((t.cost for t in terms), context.prices.sum(len(terms), y))
     return Computed(y, cost, Sum(), tuple(terms))
+
+
+def _corrected(x: Computed, rings: list[Ghost], context: Context) -> Computed:
+    """The cheaper of strips and a map."""
+    y, sizes = x.signal, rings[0].after
+    each = zip(*(r.margins for r in rings), strict=True)  # by axis
+    ends = tuple((max(lo for lo, _ in pairs), max(hi for _, hi in pairs)) for pairs in each)
+    ways = []
+    for strips in (True, False) if x.operation is not None else (False,):  # only a value of its own is written into
+        cost = context.prices.correct(ends, sizes, y, strips)
+        ways.append(Computed(y, x.cost + cost, Correct(tuple(rings), len(y.shape) - 1 - len(sizes), strips), (x,)))
+    return min(ways, key=_cost)
+
+
+def _is_constant(c: Computed) -> bool:
+    """Does it come of a ring, behind moves that nothing shares?"""
+    return c.ring is not None or (len(c.inputs) > 0 and all(_is_constant(i) for i in c.inputs))
 
 
 def _concat(parts: Sequence[Computed], axis: int, y: Signal, context: Context) -> Computed:
@@ -184,7 +215,9 @@ def _concat(parts: Sequence[Computed], axis: int, y: Signal, context: Context) -
 
 
 def _ends_alike(a: Computed, b: Computed) -> bool:
-    return isinstance(a.operation, Spatial) and a.operation == b.operation
+    """Do both end in one map of space? Or in one view, where one of them is a ring."""
+    views = _is_constant(a) or _is_constant(b)
+    return isinstance(a.operation, Spatial | Layout if views else Spatial) and a.operation == b.operation
 
 
 def _cost(c: Computed) -> Cost:

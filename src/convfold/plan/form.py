@@ -9,23 +9,29 @@ it is computed is decided last, in `plan.evaluation`. Every law in `plan.rules` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from convfold.algebra.operation import Move
 from convfold.errors import NotFoldable
 from convfold.plan import recipe
 from convfold.plan.cost import Prices
-from convfold.plan.recipe import Recipe
+from convfold.plan.recipe import Ghost, Recipe
 from convfold.region import Signal
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the laws look up: the signals of the leaves, by name, and what steps cost."""
+    """What the laws look up: the signals of the leaves, by name, what steps cost, and leaves that are constant."""
 
-    signals: Mapping[str, Signal]
+    signals: dict[str, Signal]
     prices: Prices
+    constants: dict[str, Ghost] = field(default_factory=dict)
+
+    def constant(self, ghost: Ghost, y: Signal) -> Term:
+        """A term that is no more than a ring of constants, for a signal like ``y``."""
+        name = f"ring {len(self.constants)}"
+        self.constants[name], self.signals[name] = ghost, y
+        return Term(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from convfold.algebra.operation import Apply
 from convfold.errors import NotFoldable
 from convfold.plan import recipe
 from convfold.plan.form import Context, Form, Term, Terms
-from convfold.plan.recipe import Recipe, Uniform
+from convfold.plan.recipe import Ghost, Recipe, Uniform
 from convfold.plan.rules.gather import gathered
 
 
@@ -50,10 +50,39 @@ def _over_sum(b: Recipe, axis: int, terms: Terms, context: Context) -> Terms:
     g = b.geometry
     rest = recipe.block(b, range(g.c_out), range(g.c_in), bias=False) if len(terms) > 1 else b
     assert rest is not None
-    return gathered([_compose(b if i == 0 else rest, axis, t, context) for i, t in enumerate(terms)], context)
+    composed = [_compose(b if i == 0 else rest, axis, t, context) for i, t in enumerate(terms)]
+    return gathered([t for group in composed for t in group], context)
 
 
-def _compose(b: Recipe, axis: int, t: Term, context: Context) -> Term:
+def _compose(b: Recipe, axis: int, t: Term, context: Context) -> Terms:
+    """One term, and a ring of constants beside it where b reads the bias of a padded value outside its extent."""
+    try:
+        return (_exactly(b, axis, t, context),)
+    except NotFoldable as e:
+        if e.code != "ghost-is-constant" or b.geometry.pointwise or t.leaf in context.constants:
+            raise
+        return _with_ring(b, axis, t, context, e)
+
+
+def _with_ring(b: Recipe, axis: int, t: Term, context: Context, reason: NotFoldable) -> Terms:
+    """B∘(A + b_A) = (B∘A + B(b_A)) + ring, at known sizes."""
+    t = t if t.at == len(t.route) else t.placed(len(t.route))
+    a, dims = t.operator, b.geometry.dims
+    if a is None or t.axis != axis or any(w.upsample > 1 for w in b.geometry.windows) or a.geometry.periodic:
+        raise reason
+    x = t.read(context)
+    known = t.known(context, dims)
+    if any(n is None for n in known) or a.geometry.period is None or a.geometry.dims not in (0, dims):
+        raise reason
+    between = a.geometry.lifted(dims).size(x.space(axis, dims))
+    after = b.geometry.size(between)
+    both = recipe.series(b, a, known, beyond=True)
+    ghost = Ghost(b, a, between, after)
+    y = replace(x, shape=(*x.shape[:axis], b.geometry.c_out, *after, *x.shape[axis + 1 + dims :]))
+    return replace(t, operator=both), context.constant(ghost, y)
+
+
+def _exactly(b: Recipe, axis: int, t: Term, context: Context) -> Term:
     a, end = t.operator, len(t.route)
     outer = Term(t.leaf, t.route, b, end, axis)
     if a is None or a.identity:

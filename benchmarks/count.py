@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 aten = torch.ops.aten
@@ -19,13 +20,18 @@ class Count(TorchDispatchMode):
     """Multiply-adds of convolutions and linears, and calls by kind, by the rules of ``zoo.count``.
 
     A convolution costs one weight slice per output value, ``y.numel() · weight[0].numel()``, a transposed one per
-    input value; a linear, which becomes ``mm``, ``addmm``, or ``bmm`` with one weight for the whole batch, ``m·k·n``.
-    Biases, norms, activations and the products of two signals in attention are free.
+    input value; a product with a constant matrix costs ``m·k·n``, whichever comes first: a linear multiplies from the
+    right, a resize written as a product from the left. Biases, norms, activations and products of two signals, as in
+    attention, are free.
+
+    Constant is what shares memory with ``constants``, the weights, and what is computed from such tensors alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, constants: Iterable[Tensor] = ()) -> None:
         super().__init__()
         self.macs = self.layers = self.batch_norms = self.calls = 0
+        self._constants: dict[int, Tensor] = {}  # by address; held, so that no signal gets the same one
+        self._hold(constants)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         y = func(*args, **(kwargs or {}))
@@ -34,27 +40,32 @@ class Count(TorchDispatchMode):
         if packet is aten.convolution:
             x, weight, transposed = args[0], args[1], args[6]
             self._layer((x if transposed else y).numel() * weight[0].numel())
-        elif packet in (aten.mm, aten.addmm) or (packet is aten.bmm and _one_for_all(args[1])):
+        elif packet in (aten.mm, aten.addmm, aten.bmm, aten.baddbmm):
             a, b = args[-2:]  # (…, m, k), (…, k, n)
-            self._layer(a.numel() * b.shape[-1])
+            if self._is_constant(a) or self._is_constant(b):
+                self._layer(a.numel() * b.shape[-1])
         elif packet in _BATCH_NORMS or (packet is aten.native_batch_norm and not args[5]):
             self.batch_norms += 1
+        read = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        if read and all(map(self._is_constant, read)):
+            self._hold(t for t in pytree.tree_leaves(y) if isinstance(t, Tensor))
         return y
+
+    def _is_constant(self, x: Tensor) -> bool:
+        return x.untyped_storage().data_ptr() in self._constants
+
+    def _hold(self, constants: Iterable[Tensor]) -> None:
+        self._constants |= {t.untyped_storage().data_ptr(): t for t in constants if t.numel()}
 
     def _layer(self, macs: int) -> None:
         self.macs += macs
         self.layers += 1
 
 
-def _one_for_all(b: Tensor) -> bool:
-    """A matrix expanded to the batch, not one each."""
-    return b.shape[0] > 1 and b.stride(0) == 0
-
-
 @torch.no_grad()
 def count(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> Count:
     """Run the model once and count."""
-    with Count() as counter:
+    with Count([*model.parameters(), *model.buffers()]) as counter:
         model(*args, **(kwargs or {}))
     return counter
 

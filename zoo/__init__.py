@@ -16,7 +16,7 @@ from .statistics import calibrate, randomise
 
 __all__ = ["Case", "Count", "build", "calibrate", "count", "merged_by_hand", "names", "randomise"]
 
-_RECIPES = {name: (recipe, recipe.shape) for name, recipe in hub.MODELS.items()} | dict(own.MODELS)
+_RECIPES = {name: (recipe, [recipe.shape]) for name, recipe in hub.MODELS.items()} | dict(own.MODELS)
 
 
 def names() -> list[str]:
@@ -25,13 +25,13 @@ def names() -> list[str]:
 
 
 def build(name: str, seed: int = 0) -> Case:
-    """The model in eval mode, weights and statistics random, with a normal image; one seed, one case."""
+    """The model in eval mode, weights and statistics random, on normal images; one seed, one case."""
     if name not in _RECIPES:
         raise KeyError(f"no model {name!r} in the zoo; zoo.names() lists them")
-    builder, shape = _RECIPES[name]
+    builder, shapes = _RECIPES[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        args = (torch.randn(shape),)
+        args = tuple(torch.randn(shape) for shape in shapes)
         model = builder().eval()
     calibrate(randomise(model, seed), args)
     return Case(name, model.train().eval(), args)  # train() empties LeViT's cache of attention biases

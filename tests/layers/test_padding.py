@@ -123,11 +123,10 @@ def test_functional_spellings() -> None:
             case("by reflection", lambda x: F.pad(x, (1, 1, 2, 0), mode="reflect")),
             case("by repetition", lambda x: F.pad(x, (1, 1, 2, 0), mode="replicate")),
             case("in a circle", lambda x: F.pad(x, (1, 1, 2, 0), mode="circular")),
-            case("of the channels", lambda x: F.pad(x[:, :1], (0, 0, 0, 0, 1, 1)), code="padding-mode"),
+            case("of the channels", lambda x: F.pad(x[:, :1], (0, 0, 0, 0, 1, 1))),
             case(
                 "of the channels, cropped",
                 lambda x: F.pad(F.pad(x, (0, 0, 0, 0, 2, 0)), (0, 0, 0, 0, -1, -1)),
-                code="padding-mode",
             ),
             case("of the batch", lambda x: F.pad(x, (0, 0, 0, 0, 0, 0, 0, 1)), code="padding-mode"),
             case("by half the size", lambda x: F.pad(x, (x.shape[3] // 2, 0)), asymmetric),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import torch
 
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.operation import Apply, Concat, Layout, Slice, Sum
+from convfold.algebra.operation import Apply, Concat, Layout, Slice, Spatial, Sum
 from convfold.algebra.window import Window
+from convfold.layers import ATEN, Call, Step, Value
 from convfold.plan.recipe import Given
 from convfold.region import Node, Region, Signal
+
+aten = torch.ops.aten
 
 
 def random_region(r: Random, steps: int) -> Region:
@@ -33,7 +37,7 @@ def random_region(r: Random, steps: int) -> Region:
 def _random_node(r: Random, name: str, nodes: list[Node]) -> Node | None:
     x = r.choice(nodes[-3:])
     shape = x.signal.shape
-    match r.choice("aaaaaasscvl"):
+    match r.choice("aaaaaasscvlmmm"):
         case "a":
             return _random_apply(r, name, x)
         case "s":
@@ -47,10 +51,49 @@ def _random_node(r: Random, name: str, nodes: list[Node]) -> Node | None:
             start = r.randint(0, shape[1] // 2)
             stop = r.randint(start + 1, shape[1])
             return Node(name, Slice(1, start, stop), (x.name,), Signal((shape[0], stop - start, *shape[2:])), name)
-        case _ if len(shape) == 4:
+        case "m" if len(shape) == 4:
+            return _random_map(r, name, x)
+        case "l" if len(shape) == 4:
             flat = (*shape[:2], shape[2] * shape[3])
             return Node(name, Layout.view(shape, flat, flat), (x.name,), Signal(flat), name)
     return None
+
+
+def _random_map(r: Random, name: str, x: Node) -> Node | None:
+    """A resize, pool, pad, flip or mean, as its layer file reads it."""
+    size = [r.randint(1, 12) for _ in x.signal.shape[2:]]
+    target, arguments = r.choice(
+        [
+            (aten.upsample_bilinear2d.vec, (size, r.random() < 0.5, None)),
+            (aten.upsample_nearest2d.vec, (None, [2.0, 2.0])),
+            (aten.upsample_nearest2d.vec, (size, None)),
+            (aten._upsample_bicubic2d_aa.vec, (size, False, None)),
+            (aten.avg_pool2d.default, ([2, 2],)),
+            (aten.avg_pool2d.default, ([3, 3], [2, 1], [1, 1], False, r.random() < 0.5)),
+            (aten.adaptive_avg_pool2d.default, (size,)),
+            (aten.constant_pad_nd.default, ([1, 0, 2, 1], 0.0)),
+            (aten.constant_pad_nd.default, ([-1, 0, 0, -1], 0.0)),
+            (aten.flip.default, ([2],)),
+            (aten.mean.dim, ([2, 3], True)),
+        ]
+    )
+    names = [a.name for a in target._schema.arguments]
+    given = dict(zip(names[1:], arguments, strict=False))
+    defaults = {a.name: a.default_value for a in target._schema.arguments if a.has_default_value()}
+    try:
+        y = target(torch.zeros(x.signal.shape), *arguments)
+    except RuntimeError:  # a window larger than the map
+        return None
+    if 0 in y.shape:
+        return None
+    source = Value(x.name, x.signal, x.signal.shape, torch.float64)
+    out = Value(name, Signal(tuple(y.shape)), tuple(y.shape), torch.float64)
+    reading = ATEN[target](Call(name, {names[0]: source, **defaults, **given}, out, target, int))
+    if not isinstance(reading, Step) or not isinstance(step := reading.operation, Spatial):
+        return None
+    if isinstance(op := step.convolution, Convolution):
+        step = replace(step, convolution=Given(op.geometry, op, name, name))
+    return Node(name, step, (x.name,), out.signal, name)
 
 
 def _random_apply(r: Random, name: str, x: Node) -> Node | None:

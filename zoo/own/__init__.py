@@ -1,14 +1,15 @@
-"""Architectures written from their papers, in training form, and the plain networks they equal."""
+"""Architectures written from their papers, in training form, the plain networks they equal, and heads of others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
 from .blocks import DiverseBranchBlock, EdgeBlock, expanded_linear_block
 from .branches import Branches
 from .by_hand import merged_by_hand
+from .heads import HEADS
 from .mobileone import mobileone, mobileone_s0
 from .repvgg import repvgg, repvgg_a0, repvgg_stack
 from .sesr import SESR, CollapsibleLinear
@@ -29,17 +30,18 @@ __all__ = [
     "repvgg_stack",
 ]
 
-#: Builder and input shape by name. SESR's paper counts multiply-adds at twice this height and width.
-MODELS: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "dbb": (DiverseBranchBlock, (1, 16, 23, 26)),
-    "ecb": (EdgeBlock, (1, 16, 23, 26)),
-    "expanded-linear": (expanded_linear_block, (1, 16, 23, 26)),
-    "mobileone-s0": (mobileone_s0, (1, 3, 224, 224)),
-    "repvgg-a0": (repvgg_a0, (1, 3, 224, 224)),
-    "repvgg-stack": (lambda: repvgg_stack(4, 64), (1, 64, 56, 56)),
-    "sesr-m5-x2": (SESR, (1, 1, 180, 320)),
-    "tiny-mobileone": (lambda: mobileone((1, 2), (8, 8, 16), (2, 2), classes=10), (1, 3, 30, 33)),
-    "tiny-repvgg": (lambda: repvgg((1, 2), (8, 16), classes=10), (1, 3, 30, 33)),
-    "tiny-repvgg-stack": (lambda: repvgg_stack(2, 8), (1, 8, 11, 14)),
-    "tiny-sesr": (lambda: SESR(blocks=2, channels=4, hidden=16), (1, 1, 15, 18)),
+#: Builder and input shapes by name. SESR's paper counts multiply-adds at twice this height and width.
+MODELS: Mapping[str, tuple[Callable[[], nn.Module], Sequence[tuple[int, ...]]]] = {
+    "dbb": (DiverseBranchBlock, [(1, 16, 23, 26)]),
+    "ecb": (EdgeBlock, [(1, 16, 23, 26)]),
+    "expanded-linear": (expanded_linear_block, [(1, 16, 23, 26)]),
+    "mobileone-s0": (mobileone_s0, [(1, 3, 224, 224)]),
+    "repvgg-a0": (repvgg_a0, [(1, 3, 224, 224)]),
+    "repvgg-stack": (lambda: repvgg_stack(4, 64), [(1, 64, 56, 56)]),
+    "sesr-m5-x2": (SESR, [(1, 1, 180, 320)]),
+    "tiny-mobileone": (lambda: mobileone((1, 2), (8, 8, 16), (2, 2), classes=10), [(1, 3, 30, 33)]),
+    "tiny-repvgg": (lambda: repvgg((1, 2), (8, 16), classes=10), [(1, 3, 30, 33)]),
+    "tiny-repvgg-stack": (lambda: repvgg_stack(2, 8), [(1, 8, 11, 14)]),
+    "tiny-sesr": (lambda: SESR(blocks=2, channels=4, hidden=16), [(1, 1, 15, 18)]),
+    **HEADS,
 }

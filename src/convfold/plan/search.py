@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
-from convfold.algebra.operation import Apply, Move
+from convfold.algebra.operation import Apply, Layout
 from convfold.errors import NotFoldable
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.evaluation import Computed, computed
@@ -147,15 +147,15 @@ class Search:
     def _is_absorbed(self, node: Node) -> bool:
         """Carrying this is exact and never costs more: it need not be tried kept.
 
-        A move on a way without forks: its reader takes it as it would the value behind it, and what is before it may
-        still be kept. An operator read only by one scale and shift of its channels: the scale leaves the operator's
+        A view on a way without forks: its reader takes it as it would the value behind it, and what is before it may
+        still be kept, for as much. An operator read only by one scale and shift of its channels: the scale leaves the operator's
         geometry what it is, and whatever reads the pair may still keep or carry it.
         """
         readers = self.consumers[node.name]
         if len(readers) != 1 or node.name in self.region.outputs:
             return False
         a, b = node.operation, self.region.by_name[readers[0]].operation
-        if isinstance(a, Move):
+        if isinstance(a, Layout):
             return self._is_unforked(readers[0])
         if not isinstance(a, Apply) or not isinstance(b, Apply):
             return False

@@ -85,6 +85,8 @@ def _with_ring(b: Recipe, axis: int, t: Term, context: Context, reason: NotFolda
 def _exactly(b: Recipe, axis: int, t: Term, context: Context) -> Term:
     a, end = t.operator, len(t.route)
     outer = Term(t.leaf, t.route, b, end, axis)
+    if t.leaf in context.constants and not outer.movable:
+        raise NotFoldable("ghost-is-constant", "a ring of constants before an operator that reads neighbours")
     if a is None or a.identity:
         return outer.lowest() if outer.movable else outer
     if isinstance(b, Uniform):  # on any axis: on the operator's, behind it

@@ -1,6 +1,7 @@
 """``python -m benchmarks.models [NAME...]``: what folding leaves of each model, counted without convfold.
 
-Convolutions and linears, batch norms, multiply-adds and parameters before → after; the error as a multiple of the
+Convolutions and linears, batch norms, multiply-adds, parameters and operations before → after; eager latency after /
+before (median of pairs); the error as a multiple of the
 original's own against float64; seconds of `torch.export` and of our own stages; batch norms and scales that a neighbour
 could still absorb (see `benchmarks.leftover`). Exits with 1 where a target is missed.
 """
@@ -21,6 +22,7 @@ import zoo
 from benchmarks.count import count, parameters
 from benchmarks.leftover import leftover
 from benchmarks.record import console, progress, record
+from benchmarks.timing import Measure, interleaved, ratio, repeats, wall
 from convfold.precision import run_in
 
 MODELS = (
@@ -39,6 +41,8 @@ class Target:
 
 #: The error, as a multiple of the original's own.
 RATIO = 2.0
+#: Eager latency after / before: what two runs of one model differ by.
+SLOWER = 1.02
 #: Composed weights are cast to float32 once: that much is left in float64.
 FLOAT64_AGREES = 1e-6
 #: Detectors that pick their queries by top-k: one rounding may swap two, in the original as in the folded model.
@@ -76,8 +80,22 @@ def measure(name: str) -> dict[str, Any]:
         },
         "seconds": seconds,
         "left": {"norms": left.norms, "scales": left.scales, "constant": left.constant},
+        "ops": [report.before.ops, report.after.ops],
+        "slower": slower(case, result.module),
         "refused": sorted({f"{r.code}: {r.where}" for r in report.refused}),
     }
+
+
+def slower(case: zoo.Case, folded: nn.Module, rounds: int = 15) -> float:
+    """Eager latency after / before, the median of pairs."""
+
+    def timed(model: nn.Module) -> Measure:
+        call = lambda: model(*case.args, **case.kwargs)  # noqa: E731
+        return wall(call, repeats(call))
+
+    with torch.inference_mode():
+        times = interleaved({"before": timed(case.model), "after": timed(folded)}, rounds)
+    return ratio(times, "after", "before")
 
 
 @torch.no_grad()
@@ -101,6 +119,11 @@ def missed(name: str, case: dict[str, Any]) -> list[str]:
         found.append(f"{layers[1]} layers, wanted {target.layers}")
     if macs[1] > most:
         found.append(f"{macs[1] / 1e6:.1f} M multiply-adds, wanted {most / 1e6:.1f}")
+    ops = case["ops"]
+    if ops[1] > ops[0] and macs[1] >= macs[0]:
+        found.append(f"{ops[1]} operations for {ops[0]}")
+    if case["slower"] > SLOWER:
+        found.append("slower")
     error = case["error"]
     if not error["passed"] or error["in_float64"] > FLOAT64_AGREES:
         found.append("another function")
@@ -113,16 +136,28 @@ def missed(name: str, case: dict[str, Any]) -> list[str]:
 
 def table(cases: dict[str, dict[str, Any]]) -> Table:
     out = Table(box=None, pad_edge=False)
-    for heading in ("model", "convs + linears", "batch norms", "M multiply-adds", "M parameters"):
+    for heading in ("model", "convs + linears", "batch norms", "M multiply-adds", "M parameters", "operations"):
         out.add_column(heading, justify="left" if heading == "model" else "right")
-    for heading in ("error/own", "in float64", "export s", "fold s", "legal left", "scales", "constant", "missed"):
+    for heading in (
+        "after/before",
+        "error/own",
+        "in float64",
+        "export s",
+        "fold s",
+        "legal left",
+        "scales",
+        "constant",
+        "missed",
+    ):
         out.add_column(heading, justify="left" if heading == "missed" else "right")
     for name, case in cases.items():
-        (l0, l1), (b0, b1), (m0, m1), (p0, p1) = (case[k] for k in ("layers", "batch_norms", "macs", "parameters"))
+        (l0, l1), (b0, b1), (m0, m1), (p0, p1), (o0, o1) = (
+            case[k] for k in ("layers", "batch_norms", "macs", "parameters", "ops")
+        )
         left, seconds, error = case["left"], case["seconds"], case["error"]
         out.add_row(
             name, f"{l0} → {l1}", f"{b0} → {b1}", f"{m0 / 1e6:.1f} → {m1 / 1e6:.1f}",
-            f"{p0 / 1e6:.2f} → {p1 / 1e6:.2f}",
+            f"{p0 / 1e6:.2f} → {p1 / 1e6:.2f}", f"{o0} → {o1}", f"{case['slower']:.3f}",
             "top-k" if name in DISCONTINUOUS else f"{error['folded'] / error['original']:.2f}",
             f"{error['in_float64']:.0e}", f"{seconds['read']:.1f}",
             f"{sum(seconds[stage] for stage in ('lift', 'plan', 'lower')):.2f}",

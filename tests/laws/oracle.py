@@ -93,6 +93,23 @@ def assert_close(got: Tensor, expected: Tensor, what: str = "", tolerance: float
         )
 
 
+def assert_close_apart(
+    got: Tensor, expected: Tensor, space: Sequence[int], what: str = "", width: int = 2, tolerance: float = TOLERANCE
+) -> None:
+    """The interior, and the ``width`` outermost positions of the axes ``space``: each beside its own largest number."""
+    assert_close(got, expected, what, tolerance)
+    inside = torch.ones_like(expected, dtype=torch.bool)
+    for axis in space:
+        place = torch.arange(n := expected.shape[axis])
+        keep = (place >= width) & (place < n - width)
+        inside &= keep.reshape(-1, *(1,) * (expected.dim() - 1 - axis))
+    for where, part in (("interior", inside), ("border", ~inside)):
+        largest = expected[part].abs().max() if bool(part.any()) else 0.0
+        if largest > 0:
+            y, z = (torch.where(part, t / largest, 0.0) for t in (expected, got))
+            assert_close(z, y, f"{what}, {where}", tolerance)
+
+
 def assert_same_map(f: Map, g: Map, channels: int, space: Sequence[int], what: str = "") -> None:
     """Two affine maps are one: same output shape, matrix and constant."""
     (a, c), (b, d) = matrix(f, channels, space), matrix(g, channels, space)

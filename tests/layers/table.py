@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Interpreter
+from torch.utils.flop_counter import FlopCounterMode
 
 import convfold
 from tests.folding import BATCHES, call_name, double, noise, tensors
-from tests.laws.oracle import assert_close, refused
+from tests.laws.oracle import assert_close, assert_close_apart, refused
 
 CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -32,6 +35,8 @@ class Case:
         calls: exactly these calls are left, by name.
         layers: this many convolutions and linears are left, and nothing that they could have absorbed.
         code: a reason that must be given for what was left.
+        macs: the multiply-adds left, for one batch item.
+        space: axes of the output whose border is compared apart from the interior.
         merges: `merge` of the net's modules gives the same (True), refuses with a code, or is not asked (None).
     """
 
@@ -41,6 +46,8 @@ class Case:
     calls: dict[str, int] | None = None
     layers: int | None = None
     code: str | None = None
+    macs: int | None = None
+    space: tuple[int, ...] = ()
     merges: bool | str | None = None
     of: bool = True  # `Convolution.of` where it merges
 
@@ -62,7 +69,7 @@ class _Table(nn.Module):
         return [net(next(parts[shape])) for net, shape in zip(self.cases.values(), self.order, strict=True)]
 
 
-def check(cases: Sequence[Case], batch_free: bool = True) -> None:
+def check(cases: Sequence[Case], batch_free: bool = True) -> convfold.Result:
     """Fold the table, compare each net at several batch sizes, and look what is left of it; says all that is wrong."""
     table = double(_Table(cases))
     assert isinstance(table, _Table)
@@ -74,16 +81,21 @@ def check(cases: Sequence[Case], batch_free: bool = True) -> None:
         with torch.no_grad():
             expected, got = tensors(table(*inputs)), tensors(result.module(*inputs))
         for case, y, z in zip(cases, expected, got, strict=True):
-            wrong += _failure(case, assert_close, z, y, f"at batch {batch}")
-    left = _calls_by_output(result)
-    for i, (case, calls) in enumerate(zip(cases, left, strict=True)):
+            apart = (assert_close_apart, z, y, case.space) if case.space else (assert_close, z, y)
+            wrong += _failure(case, *apart, f"at batch {batch}")
+    left = _nodes_by_output(result)
+    macs = _Counted(result.module, *table.inputs(1)).macs if any(case.macs is not None for case in cases) else {}
+    for i, (case, nodes) in enumerate(zip(cases, left, strict=True)):
+        calls = _calls(nodes)
         codes = {
             r.code for r in result.report.refused if r.where.startswith(f"cases.c{i}.") or r.where == f"cases.c{i}"
         }
         wrong += _failure(case, _assert_expected, case, calls, codes)
+        wrong += _failure(case, _assert_macs, case, sum(macs.get(n, 0) for n in nodes), calls)
         wrong += _failure(case, _assert_merges, case)
     if wrong:
         raise AssertionError("\n" + "\n".join(wrong))
+    return result
 
 
 def _failure(case: Case, check: object, *args: object) -> list[str]:
@@ -105,6 +117,11 @@ def _assert_expected(case: Case, calls: Counter[str], codes: set[str]) -> None:
         raise AssertionError(f"reasons {codes or 'none'}, expected {case.code!r}; left {dict(calls)}")
 
 
+def _assert_macs(case: Case, macs: int, calls: Counter[str]) -> None:
+    if case.macs is not None and macs != case.macs:
+        raise AssertionError(f"{macs} multiply-adds, expected {case.macs}; left {dict(calls)}")
+
+
 def _assert_merges(case: Case) -> None:
     if case.merges is None:
         return
@@ -123,8 +140,24 @@ def _assert_merges(case: Case) -> None:
             assert_close(value(x), expected, f"Convolution.of at {shape}")
 
 
-def _calls_by_output(result: convfold.Result) -> list[Counter[str]]:
-    """The calls each output is computed by."""
+class _Counted(Interpreter):
+    """The multiply-adds of every call, by torch's counter."""
+
+    def __init__(self, module: Any, *inputs: Tensor) -> None:
+        super().__init__(module)
+        self.macs: dict[Any, int] = {}
+        with torch.no_grad():
+            self.run(*inputs)
+
+    def run_node(self, n: Any) -> Any:
+        with FlopCounterMode(display=False) as counter:
+            y = super().run_node(n)
+        self.macs[n] = counter.get_total_flops() // 2
+        return y
+
+
+def _nodes_by_output(result: convfold.Result) -> list[set[Any]]:
+    """The graph nodes each output is computed by."""
     (output,) = (n for n in result.module.graph.nodes if n.op == "output")
     found = []
     for value in output.args[0]:
@@ -134,5 +167,9 @@ def _calls_by_output(result: convfold.Result) -> list[Counter[str]]:
             if node not in seen:
                 seen.add(node)
                 todo.extend(node.all_input_nodes)
-        found.append(Counter(name for n in seen if (name := call_name(n)) and name not in ("sym_size", "unbind")))
+        found.append(seen)
     return found
+
+
+def _calls(nodes: set[Any]) -> Counter[str]:
+    return Counter(name for n in nodes if (name := call_name(n)) and name not in ("sym_size", "unbind"))

@@ -22,7 +22,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from convfold.algebra.operation import Apply, Operation, Spatial
+from convfold.algebra.operation import Apply, Correct, Operation, Spatial
 from convfold.diagram import diagram
 from convfold.errors import InvalidInput, VerificationFailed
 from convfold.graph.exported import Graph
@@ -259,6 +259,8 @@ def _kind(lifted: Lifted, operation: Operation | None) -> str:
     """What a planned step is called in the report."""
     if isinstance(operation, Spatial):
         return _called(lifted.nodes[str(operation.origin)])
+    if isinstance(operation, Correct):
+        return "border correction"
     if not isinstance(operation, Apply):
         return type(operation).__name__.lower()
     if isinstance(operation.operator, Given) and operation.operator.call is not None:

@@ -148,8 +148,8 @@ class Search:
         """Carrying this is exact and never costs more: it need not be tried kept.
 
         A view on a way without forks: its reader takes it as it would the value behind it, and what is before it may
-        still be kept, for as much. An operator read only by one scale and shift of its channels: the scale leaves the operator's
-        geometry what it is, and whatever reads the pair may still keep or carry it.
+        still be kept, for as much. An operator read only by one scale and shift of its channels: the scale leaves the
+        operator's geometry what it is, and whatever reads the pair may still keep or carry it.
         """
         readers = self.consumers[node.name]
         if len(readers) != 1 or node.name in self.region.outputs:

@@ -11,6 +11,7 @@ from rich.tree import Tree
 from convfold.algebra.geometry import Geometry
 from convfold.algebra.operation import Apply, Concat, Correct, Layout, Operation, Slice, Spatial, Spread, Sum
 from convfold.plan.cost import Prices
+from convfold.plan.recipe import Given
 from convfold.region import Node, Region
 from convfold.report import count
 
@@ -60,6 +61,8 @@ def _label(node: Node, region: Region) -> str:
     x = region.by_name[node.inputs[0]].signal if node.inputs else node.signal
     prices, step = Prices("macs"), node.operation
     match step:
+        case Apply(operator=Given(call=str())):
+            macs = 0
         case Apply(operator=operator, axis=axis):
             macs = prices.operator(operator.geometry, x, axis).macs
         case Spread():
@@ -72,6 +75,8 @@ def _label(node: Node, region: Region) -> str:
 def kind(step: Operation | None) -> str:
     """What a step is called: ``3×3 convolution 64→128 /2``, ``linear 32→256``, ``bilinear resize``."""
     match step:
+        case Apply(operator=Given(call=str(name))):
+            return name.rstrip("_0123456789").replace("_", " ")
         case Apply(operator=operator):
             return _operator(operator.geometry)
         case Sum():

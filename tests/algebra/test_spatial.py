@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,9 @@ UPSAMPLE: dict[str, dict[int, Any]] = {
     "bicubic antialiased": {2: aten._upsample_bicubic2d_aa.vec},
 }
 MODES = [(mode, dims) for mode, targets in UPSAMPLE.items() for dims in targets]
+#: Those whose matrices are right. The antialiased ones belong here too, once they are not read off a map one column
+#: wide: torch's antialiased resize to one column reads the wrong rows.
+SEPARABLE = [(mode, dims) for mode, dims in MODES if "antialiased" not in mode]
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,10 @@ def read(target: Any, x: Tensor, *rest: Any) -> Spatial:
     return step.operation
 
 
-def resizes() -> Iterator[Kind]:
+def resizes(modes: Sequence[tuple[str, int]] = MODES) -> Iterator[Kind]:
     """By size and by factor, every mode."""
     sizes = {1: ((7,), (11,), [0.6]), 2: ((5, 4), (3, 9), [2.0, 1.5]), 3: ((3, 4, 2), (5, 2, 4), [1.5, 2.0, 0.5])}
-    for mode, dims in MODES:
+    for mode, dims in modes:
         before, after, factors = sizes[dims]
         for aligned in [()] if mode.startswith("nearest") else [(False,), (True,)]:
             for size, scales in ((list(after), None), (None, factors)):
@@ -137,7 +140,6 @@ def others() -> Iterator[Kind]:
 
 
 KINDS = {kind.name: kind for kind in (*resizes(), *pools(), *others())}
-SEPARABLE = {kind.name: kind for kind in resizes() if "antialiased" not in kind.name}
 assert len(KINDS) == sum(1 for _ in (*resizes(), *pools(), *others())), "two kinds of one name"
 
 
@@ -177,7 +179,7 @@ def test_axes(kind: Kind) -> None:
     assert s.sizes == (tuple(x.shape[i] for i in kind.axes), tuple(n for j, n in enumerate(y.shape) if j not in behind))
 
 
-@pytest.mark.parametrize("kind", SEPARABLE.values(), ids=SEPARABLE)
+@pytest.mark.parametrize("kind", resizes(SEPARABLE), ids=lambda kind: kind.name)
 def test_matrices(kind: Kind) -> None:
     """S is the Kronecker product of one matrix an axis."""
     x = noise(*kind.shape)
@@ -214,7 +216,7 @@ def windows(draw: st.DrawFn) -> Window:
 @st.composite
 def resized(draw: st.DrawFn) -> tuple[Spatial, tuple[int, ...], tuple[int, ...]]:
     """A resize by size or by factor, up or down an axis at a time; space before and behind it."""
-    mode, dims = draw(st.sampled_from(MODES))
+    mode, dims = draw(st.sampled_from(SEPARABLE))
     narrow = 2 if mode.endswith("antialiased") else 1  # torch's own result is wrong where it resizes to one column
     before = tuple(draw(st.integers(narrow, 7 if dims < 3 else 4)) for _ in range(dims))
     aligned = () if mode.startswith("nearest") else (draw(st.booleans()),)

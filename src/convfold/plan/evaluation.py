@@ -160,21 +160,18 @@ def _sum(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
             inner = _sum(below, below[0].signal, context)
             shared = _move(Moved(t.operation, t.signal), inner, context)  # type: ignore[arg-type]
             rest = [s for s in terms if s is not t and s not in alike]
-            together = _added([*rest, shared], y, context)
-            return min(
-                _added(terms, y, context), together if len(rest) == 0 else _sum([*rest, shared], y, context), key=_cost
-            )
+            return min(_added(terms, y, context), _sum([*rest, shared], y, context), key=_cost)
     return _added(terms, y, context)
 
 
 def _added(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
     rings = [t.ring for t in terms if t.ring is not None]
     rest = [t for t in terms if t.ring is None]
-    if rings:
+    if rings and rest:
         return _corrected(_added(rest, y, context), rings, context)
     if len(terms) == 1:
         return terms[0]
-    if any(_is_constant(t) for t in terms):
+    if any(_is_constant(t) for t in terms):  # nothing to add it to, here
         return Computed(y, NEVER)
     cost = sum((t.cost for t in terms), context.prices.sum(len(terms), y))
     return Computed(y, cost, Sum(), tuple(terms))

@@ -79,7 +79,7 @@ def margins(windows: tuple[Window, ...], sizes: tuple[int, ...], after: tuple[in
     found = []
     for w, n, m in zip(windows, sizes, after, strict=True):
         lo = min(max(-(-w.lo // w.stride), 0), m)
-        hi = sum(w.stride * k + w.reach - w.lo >= n for k in range(m))
+        hi = m - min(max(-((w.reach - w.lo - n) // w.stride), 0), m)
         found.append((lo, hi) if lo + hi < m else (m, 0))
     return tuple(found)
 

@@ -45,7 +45,7 @@ class Window:
     @property
     def pointwise(self) -> bool:
         """True when output n reads input n and nothing else, at every size."""
-        return self == Window()
+        return self == _ONE
 
     def size(self, n: int) -> int:
         """Output size M = ⌊((n−1)·u + lo + hi − d·(T−1)) / s⌋ + 1, at least 0."""
@@ -56,6 +56,9 @@ class Window:
         low = (m - 1) * self.stride - (n - 1) * self.upsample
         slack = min(max(self.slack, low), low + self.stride - 1)
         return Window(self.taps, self.stride, self.upsample, self.dilation, self.lo, slack + self.reach - self.lo)
+
+
+_ONE = Window()
 
 
 def transposed(taps: int, stride: int, dilation: int, padding: int, output_padding: int) -> Window:

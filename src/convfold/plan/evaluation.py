@@ -34,7 +34,8 @@ class Computed:
     operation: Operation | None = None
     inputs: tuple[Computed, ...] = ()
     name: str | None = None
-    ring: Ghost | None = None  # it is constant: no step computes it, it is added to another value
+    ring: Ghost | None = None  # no step computes it, it is added to another value
+    constant: bool = False  # a ring, or moves behind one that nothing shares
 
 
 def computed(form: Form, y: Signal, context: Context) -> Computed:
@@ -49,7 +50,8 @@ def computed(form: Form, y: Signal, context: Context) -> Computed:
 
 
 def term_computed(term: Term, context: Context) -> Computed:
-    return min((_chain(t, context) for t in _ways(term, context)), key=lambda c: c.cost)
+    """The cheapest way known to compute a term."""
+    return context.once("term", lambda t: min((_chain(way, context) for way in _ways(t, context)), key=_cost), term)
 
 
 def term_cost(term: Term, context: Context) -> Cost:
@@ -114,7 +116,7 @@ def _chain(term: Term, context: Context) -> Computed:
     """The steps of one term, in its order."""
     value = Computed(context.signals[term.leaf], name=term.leaf)
     if term.leaf in context.constants:
-        value = replace(value, ring=context.constants[term.leaf])
+        value = replace(value, ring=context.constants[term.leaf], constant=True)
     for i in range(len(term.route) + 1):
         if i == term.at and term.operator is not None and not term.operator.identity:
             value = _apply(term, value, context)
@@ -146,7 +148,7 @@ def _move(moved: Moved, x: Computed, context: Context) -> Computed:
             cost = prices.move(x.signal, y)
         case Spread():
             cost = prices.spread(move, x.signal, y, y.shape[move.spatial.axis])
-    return Computed(y, x.cost + cost, move, (x,))
+    return Computed(y, x.cost + cost, move, (x,), constant=x.constant)
 
 
 def _sum(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
@@ -154,11 +156,13 @@ def _sum(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
     if len(terms) == 1:
         return terms[0]
     for i, t in enumerate(terms):
+        if not isinstance(t.operation, Spatial | Layout):
+            continue
         alike = [s for s in terms[i + 1 :] if _ends_alike(t, s)]
         if alike:
             below = [c.inputs[0] for c in (t, *alike)]
             inner = _sum(below, below[0].signal, context)
-            shared = _move(Moved(t.operation, t.signal), inner, context)  # type: ignore[arg-type]
+            shared = _move(Moved(t.operation, t.signal), inner, context)
             rest = [s for s in terms if s is not t and s not in alike]
             return min(_added(terms, y, context), _sum([*rest, shared], y, context), key=_cost)
     return _added(terms, y, context)
@@ -171,7 +175,7 @@ def _added(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
         return _corrected(_added(rest, y, context), rings, context)
     if len(terms) == 1:
         return terms[0]
-    if any(_is_constant(t) for t in terms):  # nothing to add it to, here
+    if any(t.constant for t in terms):  # nothing to add it to, here
         return Computed(y, NEVER)
     cost = sum((t.cost for t in terms), context.prices.sum(len(terms), y))
     return Computed(y, cost, Sum(), tuple(terms))
@@ -187,11 +191,6 @@ def _corrected(x: Computed, rings: list[Ghost], context: Context) -> Computed:
         cost = context.prices.correct(ends, sizes, y, strips)
         ways.append(Computed(y, x.cost + cost, Correct(tuple(rings), len(y.shape) - 1 - len(sizes), strips), (x,)))
     return min(ways, key=_cost)
-
-
-def _is_constant(c: Computed) -> bool:
-    """Does it come of a ring, behind moves that nothing shares?"""
-    return c.ring is not None or (len(c.inputs) > 0 and all(_is_constant(i) for i in c.inputs))
 
 
 def _concat(parts: Sequence[Computed], axis: int, y: Signal, context: Context) -> Computed:
@@ -213,8 +212,8 @@ def _concat(parts: Sequence[Computed], axis: int, y: Signal, context: Context) -
 
 def _ends_alike(a: Computed, b: Computed) -> bool:
     """Do both end in one map of space? Or in one view, where one of them is a ring."""
-    views = _is_constant(a) or _is_constant(b)
-    return isinstance(a.operation, Spatial | Layout if views else Spatial) and a.operation == b.operation
+    shared = Spatial | Layout if a.constant or b.constant else Spatial
+    return isinstance(a.operation, shared) and a.operation == b.operation
 
 
 def _cost(c: Computed) -> Cost:

@@ -9,7 +9,9 @@ it is computed is decided last, in `plan.evaluation`. Every law in `plan.rules` 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from convfold.algebra.operation import Move
 from convfold.errors import NotFoldable
@@ -17,6 +19,8 @@ from convfold.plan import recipe
 from convfold.plan.cost import Prices
 from convfold.plan.recipe import Ghost, Recipe
 from convfold.region import Signal
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,22 @@ class Context:
     signals: dict[str, Signal]
     prices: Prices
     constants: dict[str, Ghost] = field(default_factory=dict)
+    _known: dict[tuple[object, ...], tuple[object, object]] = field(default_factory=dict)
+
+    def once(self, what: str, make: Callable[..., T], *given: Any) -> T:
+        """``make(*given)``, made once for the same objects, refusals too: forms share most of their terms."""
+        key = (what, *(g if isinstance(g, int | range) else id(g) for g in given))
+        if key not in self._known:
+            result: object
+            try:
+                result = make(*given)
+            except NotFoldable as e:
+                result = e
+            self._known[key] = (given, result)  # held, so that ids stay theirs
+        found = self._known[key][1]
+        if isinstance(found, NotFoldable):
+            raise found
+        return found  # type: ignore[return-value]
 
     def constant(self, ghost: Ghost, y: Signal) -> Term:
         """A term that is no more than a ring of constants, for a signal like ``y``."""

@@ -11,7 +11,7 @@ beyond. The original (everything kept) is always among the candidates, so the pl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
@@ -19,13 +19,14 @@ from typing import NamedTuple
 from convfold.algebra.operation import Apply, Layout
 from convfold.errors import NotFoldable
 from convfold.plan.cost import Cost, Prices
-from convfold.plan.evaluation import Computed, computed
+from convfold.plan.evaluation import FREE, Computed, computed
 from convfold.plan.form import Context, Form
 from convfold.plan.recipe import Uniform, is_move
 from convfold.plan.rules import carry
 from convfold.region import Node, Region, shared_out
 
-BEAM = 64
+#: Frontiers that compete; of a region with more steps fewer, so that no more than ``STATES`` are looked at in all.
+BEAM, STATES = 64, 8000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,8 @@ class Seen:
         """The forms a reader may take it in."""
         return [leaf] * self.kept + ([] if self.form is None else [self.form])
 
-    @property
-    def key(self) -> tuple[bool, int]:
-        return (self.kept, id(self.form) if self.form is not None else 0)
+    def key(self, name: str) -> int:
+        return hash((name, self.kept, id(self.form)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +70,37 @@ class State:
     cost: Cost
     frontier: dict[str, Seen]
     trail: Trail | None
+    key: int = 0  # of what the frontier shows: the sum of its parts' hashes (two that clash lose a state, no more)
+    pending: Cost = FREE  # what keeping all that is carried would cost now
     kept: int = 0  # how many values are: of states that cost the same, the one with fewer has more left to choose
+    safe: bool = True  # everything is, as the model has it: whatever comes can read it
 
     @property
-    def key(self) -> tuple[tuple[str, tuple[bool, int]], ...]:
-        return tuple((name, seen.key) for name, seen in self.frontier.items())
+    def rank(self) -> tuple[bool, tuple[int, int], int]:
+        return not self.safe, (self.cost + self.pending).rank, self.kept
 
-    @property
-    def estimate(self) -> Cost:
-        total = self.cost
-        for seen in self.frontier.values():
+    def after(self, node: Node, gone: Sequence[str], paid: Cost, decision: Decision, seen: Seen | None) -> State:
+        """One step on: values read for the last time leave the frontier, the step's own joins it."""
+        frontier, key, pending = dict(self.frontier), self.key, self.pending
+        for name in gone:
+            old = frontier.pop(name)
+            key -= old.key(name)
+            if not old.kept:
+                pending -= old.keep_cost
+        if seen is not None:
+            frontier[node.name] = seen
+            key += seen.key(node.name)
             if not seen.kept:
-                total += seen.keep_cost
-        return total
+                pending += seen.keep_cost
+        plain = decision.kept and not any(decision.carried) and (seen is None or seen.form is None)
+        kept = self.kept + decision.kept
+        return State(self.cost + paid, frontier, Trail(self.trail, decision), key, pending, kept, self.safe and plain)
 
 
 class Search:
-    def __init__(self, region: Region, prices: Prices | None = None, beam: int = BEAM) -> None:
-        self.region, self.beam = region, beam
+    def __init__(self, region: Region, prices: Prices | None = None, beam: int | None = None) -> None:
+        self.region = region
+        self.beam = beam or min(BEAM, max(STATES // max(len(region.steps), 1), 16))
         self.context = Context({n.name: n.signal for n in region.nodes}, prices or Prices())
         self.consumers = region.consumers()
         self._forms: dict[tuple[object, ...], list[Form] | NotFoldable] = {}
@@ -103,15 +116,16 @@ class Search:
         kept_input = Seen(True, None, Cost())
         states = [State(Cost(), {n.name: kept_input for n in self.region.inputs}, None)]
         for i, node in enumerate(self.region.steps):
-            gone = {name for name, last in last_use.items() if last == i}
+            gone = [name for name in dict.fromkeys(node.inputs) if last_use[name] == i]
             best: dict[object, State] = {}
             for state in states:
                 for new in self._step(state, node, gone):
-                    if new.key not in best or new.cost < best[new.key].cost:
-                        best[new.key] = new
+                    key = (new.key, new.safe)
+                    if key not in best or new.cost < best[key].cost:
+                        best[key] = new
             states = list(best.values())
             if len(states) > self.beam:
-                states = sorted(states, key=lambda s: (s.estimate.rank, s.kept))[: self.beam]
+                states = sorted(states, key=lambda s: s.rank)[: self.beam]
         winner = min(states, key=lambda s: s.cost)
         before = self.original_cost()
         if winner.cost < before:
@@ -199,11 +213,10 @@ class Search:
         """The steps that compute a node in this form."""
         return computed(form, node.signal, self.context)
 
-    def _step(self, state: State, node: Node, gone: set[str]) -> Iterable[State]:
+    def _step(self, state: State, node: Node, gone: Sequence[str]) -> Iterable[State]:
         readings = [state.frontier[i].readings(self._leaves[i]) for i in node.inputs]
         must_keep = node.name in self.region.outputs
         readers = len(self.consumers[node.name])
-        rest = {name: seen for name, seen in state.frontier.items() if name not in gone}
         for inputs in product(*readings):
             try:
                 forms = self.forms(node, list(inputs))
@@ -212,18 +225,15 @@ class Search:
             carried = tuple(f is not self._leaves[i] for f, i in zip(inputs, node.inputs, strict=True))
             for number, form in enumerate(forms):
                 cost = self.cost(node, form)
-                keep, leave = (Trail(state.trail, Decision(carried, number, k)) for k in (True, False))
-                paid = state.cost + cost
-                if node.name not in self._absorbed:
-                    yield State(
-                        paid, rest | {node.name: Seen(True, None, cost)} if readers else rest, keep, state.kept + 1
-                    )
+                keep, leave = (Decision(carried, number, k) for k in (True, False))
+                if node.name not in self._absorbed or (state.safe and not any(carried)):
+                    yield state.after(node, gone, cost, keep, Seen(True, None, cost) if readers else None)
                 if not form.blocks or not readers:
                     continue
                 if not must_keep:
-                    yield State(state.cost, rest | {node.name: Seen(False, form, cost)}, leave, state.kept)
+                    yield state.after(node, gone, Cost(), leave, Seen(False, form, cost))
                 if readers > 1 or must_keep:
-                    yield State(paid, rest | {node.name: Seen(True, form, cost)}, keep, state.kept + 1)
+                    yield state.after(node, gone, cost, keep, Seen(True, form, cost))
 
 
 def _decisions(state: State) -> Decisions:

@@ -32,14 +32,14 @@ def apply(step: Apply, x: Form, context: Context) -> Form:
     if g.groups == 1:
         terms: list[Term] = []
         for i, (cols, part) in enumerate(zip(columns, x.blocks, strict=True)):
-            column = recipe.block(b, range(g.c_out), cols, bias=i == 0)
+            column = context.once("block", recipe.block, b, range(g.c_out), cols, i == 0)
             assert column is not None  # one group: no block is empty
             terms += _over_sum(column, step.axis, part, context)
         return Form((gathered(terms, context),))
     blocks, sizes = [], []
     for cols, part in zip(columns, x.blocks, strict=True):
         rows = range(cols.start * g.c_out // g.c_in, cols.stop * g.c_out // g.c_in)
-        diagonal = recipe.block(b, rows, cols, bias=True)
+        diagonal = context.once("block", recipe.block, b, rows, cols, True)
         assert diagonal is not None
         blocks.append(_over_sum(diagonal, step.axis, part, context))
         sizes.append(len(rows))
@@ -48,9 +48,12 @@ def apply(step: Apply, x: Form, context: Context) -> Form:
 
 def _over_sum(b: Recipe, axis: int, terms: Terms, context: Context) -> Terms:
     g = b.geometry
-    rest = recipe.block(b, range(g.c_out), range(g.c_in), bias=False) if len(terms) > 1 else b
+    rest = context.once("block", recipe.block, b, range(g.c_out), range(g.c_in), False) if len(terms) > 1 else b
     assert rest is not None
-    composed = [_compose(b if i == 0 else rest, axis, t, context) for i, t in enumerate(terms)]
+    composed = [
+        context.once("compose", lambda b, axis, t: _compose(b, axis, t, context), b if i == 0 else rest, axis, t)
+        for i, t in enumerate(terms)
+    ]
     return gathered([t for group in composed for t in group], context)
 
 

@@ -21,16 +21,16 @@ def add(inputs: Sequence[Form], context: Context) -> Form:
 
 def gathered(terms: Iterable[Term], context: Context) -> Terms:
     """The terms with every pair joined that can be and should be."""
-    kept: list[Term] = []
-    for term in terms:
-        t = term
-        for i, s in enumerate(kept):
-            if (both := _joined(s, t, context)) is not None:
-                kept[i] = both
+    kept: dict[str, list[Term]] = {}  # by leaf
+    for t in terms:
+        alike = kept.setdefault(t.leaf, [])
+        for i, s in enumerate(alike):
+            if (both := context.once("joined", lambda s, t: _joined(s, t, context), s, t)) is not None:
+                alike[i] = both
                 break
         else:
-            kept.append(t)
-    return tuple(kept)
+            alike.append(t)
+    return tuple(t for alike in kept.values() for t in alike)
 
 
 def _joined(s: Term, t: Term, context: Context) -> Term | None:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from convfold.algebra.geometry import Geometry
-from convfold.algebra.operation import Apply, Concat, Correct, Layout, Operation, Slice, Spatial, Spread, Sum
+from convfold.algebra.operation import Apply, Concat, Correct, Layout, Operation, Resample, Slice, Spatial, Spread, Sum
 from convfold.plan.cost import Prices
 from convfold.plan.recipe import Given
 from convfold.region import Node, Region
@@ -65,6 +65,9 @@ def _label(node: Node, region: Region) -> str:
             macs = 0
         case Apply(operator=operator, axis=axis):
             macs = prices.operator(operator.geometry, x, axis).macs
+        case Resample():
+            signals = [region.by_name[i].signal for i in node.inputs]
+            macs = prices.resample(step, signals, node.signal, node.signal.shape[1]).macs
         case Spread():
             macs = prices.spread(step, x, node.signal, node.signal.shape[step.spatial.axis]).macs
         case _:
@@ -87,6 +90,8 @@ def kind(step: Operation | None) -> str:
             return f"slice {start}:{stop}"
         case Correct(strips=strips):
             return f"correction of the border ({'strips' if strips else 'map'})"
+        case Resample():
+            return f"{len(step.spreads)} resized and added"
         case Spread():
             return f"{_spatial(step.spatial)} of the taps"
         case Spatial():

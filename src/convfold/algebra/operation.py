@@ -15,7 +15,7 @@ from torch import Tensor
 from convfold.algebra.border import Ring, together
 from convfold.algebra.geometry import Geometry
 from convfold.algebra.layout import Layout, Slice
-from convfold.algebra.spatial import Spatial, Spread
+from convfold.algebra.spatial import Resample, Spatial, Spread
 
 __all__ = [
     "Apply",
@@ -26,6 +26,7 @@ __all__ = [
     "Move",
     "Operation",
     "Operator",
+    "Resample",
     "Slice",
     "Spatial",
     "Spread",
@@ -107,4 +108,4 @@ class Correct:
 #: Steps that treat every position along the axes they carry alike.
 Move = Layout | Slice | Spatial | Spread
 
-Operation = Apply | Sum | Concat | Correct | Move
+Operation = Apply | Sum | Concat | Correct | Resample | Move

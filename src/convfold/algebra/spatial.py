@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ class Spatial:
         convolution: the same map as a depthwise convolution on channel axis ``axis``, where it is one: it composes.
         matrices: one a space axis, (after, before), whose Kronecker product it is; None where it is none, or sizes are
             free.
+        reads: how many values it reads for each it writes; 0: each of its inputs once.
         reason: why it is no convolution, where it looks like one.
     """
 
@@ -45,6 +46,7 @@ class Spatial:
     axis: int
     convolution: Operator | None = field(default=None, compare=False)
     matrices: Callable[[], tuple[Tensor, ...]] | None = field(default=None, compare=False)
+    reads: int = 0
     reason: NotFoldable | None = field(default=None, compare=False)
     origin: str | None = field(default=None, compare=False)  # the model's call: it knows free sizes by name
 
@@ -127,6 +129,44 @@ class Spread:
             return a @ m.t() if last else m @ a
 
         y: Tensor = self.apply(x, channels, matrices, Tensor.reshape, Tensor.permute, product)
+        return y
+
+
+@dataclass(frozen=True, eq=False)
+class Resample:
+    """Several signals brought to one grid and added, in one matrix product: ``Σ S_i x_i = [S_1 … S_n] [x_1; …; x_n]``.
+
+    For small maps: a position of the result reads all of theirs.
+
+        (N, c·∏taps_i, *before_i) … → (N, c, *after)
+    """
+
+    spreads: tuple[Spread, ...]
+    after: tuple[int, ...]
+
+    @cached_property
+    def matrix(self) -> Tensor:
+        """(∏after, Σ rows), in float64; a part's rows are tap by tap, position by position, as its signal lies."""
+        return torch.cat([self._columns(s) for s in self.spreads], dim=1)
+
+    def _columns(self, s: Spread) -> Tensor:
+        dims = len(s.windows)
+        whole = reduce(torch.kron, s.matrices)  # columns: tap and position of the first axis, then of the next
+        lengths = [n for w, m in zip(s.windows, s.before, strict=True) for n in (w.taps, m)]
+        order = [0, *range(1, 2 * dims, 2), *range(2, 2 * dims + 1, 2)]
+        return whole.reshape(-1, *lengths).permute(order).flatten(1)
+
+    def rows(self) -> list[int]:
+        return [prod(w.taps for w in s.windows) * prod(s.before) for s in self.spreads]
+
+    def macs(self, channels: int) -> int:
+        """Multiply-adds for one batch item."""
+        return channels * sum(self.rows()) * prod(self.after)
+
+    def __call__(self, *xs: Tensor) -> Tensor:
+        channels = xs[0].shape[1] * prod(xs[0].shape[2:]) // self.rows()[0]
+        long = torch.cat([x.reshape(len(x), channels, -1) for x in xs], dim=2)
+        y: Tensor = (long @ self.matrix.to(long).t()).reshape(len(long), channels, *self.after)
         return y
 
 

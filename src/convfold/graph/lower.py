@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.fx import Node as FxNode
 
 from convfold.algebra.convolution import Convolution, transposed_weight
-from convfold.algebra.operation import Apply, Concat, Correct, Layout, Slice, Spatial, Spread, Sum
+from convfold.algebra.operation import Apply, Concat, Correct, Layout, Resample, Slice, Spatial, Spread, Sum
 from convfold.algebra.structure import recovered
 from convfold.graph.lift import Lifted, path_of
 from convfold.graph.unlift import Calls
@@ -163,6 +163,8 @@ class Lowering:
                 return self._again(name, inputs[0])
             case Correct() as correct:
                 return self._correct(correct, inputs[0], at)
+            case Resample() as resample:
+                return self._resample(resample, inputs, node, at)
             case Spread() as spread:
                 return self._spread(spread, inputs[0], node.signal.shape[spread.spatial.axis], at)
             case _:
@@ -211,6 +213,17 @@ class Lowering:
                     strip = self._call(aten.slice.Tensor, strip, correct.axis + 1 + i, start, stop)
             self._call(aten.add_.Tensor, strip, self._constant(values.to(like), at, "border"))
         return x
+
+    def _resample(self, resample: Resample, xs: list[FxNode], node: Node, at: FxNode) -> FxNode:
+        channels = node.signal.shape[1]
+        parts = [
+            self._call(aten.reshape.default, x, [-1, channels, rows])
+            for x, rows in zip(xs, resample.rows(), strict=True)
+        ]
+        long = parts[0] if len(parts) == 1 else self._call(aten.cat.default, parts, 2)
+        matrix = self._constant(resample.matrix.to(at.meta["val"]), at)
+        y = self._call(aten.matmul.default, long, self._call(aten.t.default, matrix))
+        return self._call(aten.reshape.default, y, [-1, channels, *resample.after])
 
     def _constant(self, content: Tensor, at: FxNode, kind: str = "resize") -> FxNode:
         """Numbers that are no weights: a buffer."""

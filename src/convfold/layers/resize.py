@@ -30,12 +30,13 @@ _SMOOTH = [
 
 @aten(*(f"{kind}.{overload}" for kind in _NEAREST for overload in ("vec", "default")))
 def read_nearest(call: Call) -> Reading:
-    return _resize(call, _whole_factors(call))
+    return _resize(call, _whole_factors(call), 1)
 
 
 @aten(*(f"{kind}.{overload}" for kind in _SMOOTH for overload in ("vec", "default")))
 def read_smooth(call: Call) -> Reading:
-    return _resize(call, None)
+    x = next(iter(call.arguments.values()))
+    return _resize(call, None, (4 if "cubic" in str(call.target) else 2) ** (x.dim - 2))
 
 
 @aten("expand.default")
@@ -50,7 +51,7 @@ def read_expand(call: Call) -> Reading:
     return spatial(call, axes, constants=True)
 
 
-def _resize(call: Call, factors: tuple[int, ...] | None) -> Reading:
+def _resize(call: Call, factors: tuple[int, ...] | None, reads: int) -> Reading:
     """Weights that sum to one at every position: constants are preserved."""
     x = next(iter(call.arguments.values()))
     axes = range(2, x.dim)
@@ -60,7 +61,7 @@ def _resize(call: Call, factors: tuple[int, ...] | None) -> Reading:
     known = not any(i in v.signal.free for v in (x, call.out) for i in axes)
     matrices = _matrices(call, x.shape[2:], call.out.shape[2:]) if known else None
     convolution = repeat(x.shape[1], factors) if factors is not None else None
-    return spatial(call, axes, constants=True, convolution=convolution, matrices=matrices)
+    return spatial(call, axes, constants=True, convolution=convolution, matrices=matrices, reads=reads)
 
 
 def _scales(call: Call, dims: int) -> list[Any]:

@@ -110,6 +110,7 @@ def spatial(
     channel: int | None = None,
     convolution: Convolution | None = None,
     matrices: Callable[[], tuple[Tensor, ...]] | None = None,
+    reads: int = 0,
     reason: NotFoldable | None = None,
 ) -> Step:
     """A call that maps ``axes`` of its first argument, treating all others alike; see :class:`Spatial`.
@@ -126,8 +127,8 @@ def spatial(
     arguments = tuple((key, _plain(value, call.number)) for key, value in rest)
     if channel is None:
         channel = axes[0] - 1 if x.dim - 1 in axes else x.dim - 1
-    step = Spatial(call.target, name, arguments, sizes, carried, constants, channel, convolution, matrices, reason)
-    return Step(replace(step, origin=call.name), (x,))
+    step = Spatial(call.target, name, arguments, sizes, carried, constants, channel, convolution, matrices)
+    return Step(replace(step, reads=reads, reason=reason, origin=call.name), (x,))
 
 
 def _plain(value: Any, number: Callable[[Any], int]) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
 from convfold.algebra.geometry import Geometry
-from convfold.algebra.spatial import Spread
+from convfold.algebra.spatial import Resample, Spread
 from convfold.plan.machine import DEFAULT, Machine
 from convfold.region import Signal
 
@@ -86,9 +87,12 @@ class Prices:
         passes = 2 if g.periodic and g.phased is None else 1  # a bias that differs by phase is added by itself
         return cost + self.step(0, 2 * out * passes * x.itemsize, passes)
 
-    def move(self, x: Signal, y: Signal) -> Cost:
-        """A shuffle, repetition, pad, pool or resize: elements read and written, none multiplied."""
-        return self.step(0, x.bytes + y.bytes)
+    def move(self, x: Signal, y: Signal, reads: int = 0) -> Cost:
+        """A shuffle, repetition, pad, pool or resize: elements read and written, none multiplied.
+
+        A resize reads several values for each it writes, and takes as long as that many more (measured, bilinear).
+        """
+        return self.step(0, (reads * y.bytes if reads > 1 else x.bytes) + y.bytes)
 
     def view(self) -> Cost:
         """A slice, permute or view: no element moved, one operation."""
@@ -114,6 +118,14 @@ class Prices:
                     total += self.step(0, 3 * alike * prod(inner[:i]) * width * prod(inner[i + 1 :]), 2)
             inner[i] -= lo + hi
         return total
+
+    def resample(self, resample: Resample, xs: Sequence[Signal], y: Signal, channels: int) -> Cost:
+        """Signals laid end to end, then one matrix product."""
+        inputs = sum(x.bytes for x in xs)
+        batch = prod(y.shape) // max(channels * prod(resample.after), 1)
+        matrix = sum(resample.rows()) * prod(resample.after) * y.itemsize
+        product = self.step(batch * resample.macs(channels), inputs + matrix + y.bytes)
+        return product if len(xs) == 1 else product + self.step(0, 2 * inputs)
 
     def spread(self, spread: Spread, x: Signal, y: Signal, channels: int) -> Cost:
         """Taps laid out in rows, then one matrix product an axis, each writing what the next one reads."""

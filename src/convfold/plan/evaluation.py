@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 from convfold.algebra.layout import Layout
-from convfold.algebra.operation import Apply, Concat, Correct, Operation, Slice, Sum
+from convfold.algebra.operation import Apply, Concat, Correct, Operation, Resample, Slice, Sum
 from convfold.algebra.spatial import Spatial, Spread, always_inside
+from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.plan import recipe
 from convfold.plan.cost import Cost
@@ -145,7 +147,7 @@ def _move(moved: Moved, x: Computed, context: Context) -> Computed:
         case Layout() | Slice():
             cost = prices.view()
         case Spatial():
-            cost = prices.move(x.signal, y)
+            cost = prices.move(x.signal, y, move.reads)
         case Spread():
             cost = prices.spread(move, x.signal, y, y.shape[move.spatial.axis])
     return Computed(y, x.cost + cost, move, (x,), constant=x.constant)
@@ -153,6 +155,8 @@ def _move(moved: Moved, x: Computed, context: Context) -> Computed:
 
 def _sum(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
     """Terms added up; those that end in one and the same map of space before it, where that is cheaper."""
+    if (resampled := _resampled(terms, y, context)) is not None:
+        terms = resampled
     if len(terms) == 1:
         return terms[0]
     for i, t in enumerate(terms):
@@ -166,6 +170,39 @@ def _sum(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
             rest = [s for s in terms if s is not t and s not in alike]
             return min(_added(terms, y, context), _sum([*rest, shared], y, context), key=_cost)
     return _added(terms, y, context)
+
+
+def _resampled(terms: Sequence[Computed], y: Signal, context: Context) -> list[Computed] | None:
+    """The terms with those that come from small maps resized and added in one matrix product; None if none do."""
+    ends = sorted(((s, t) for t in terms if (s := _as_spread(t)) is not None), key=lambda e: prod(e[0].before))
+    best, saved = None, Cost()
+    for n in range(1, len(ends) + 1):
+        spreads, chosen = zip(*ends[:n], strict=True)
+        if n == 1 and isinstance(chosen[0].operation, Spatial):
+            continue  # alone it stays the model's own call
+        resample = Resample(spreads, spreads[0].after)
+        below = tuple(t.inputs[0] for t in chosen)
+        channels = y.shape[spreads[0].spatial.axis]
+        cost = context.prices.resample(resample, [b.signal for b in below], y, channels)
+        together = Computed(y, sum((b.cost for b in below), cost), resample, below)
+        rest = [t for t in terms if t not in chosen]
+        apart = sum((t.cost for t in chosen), context.prices.sum(n, y) if n > 1 else Cost())
+        if together.cost < apart and not apart - together.cost <= saved:
+            best, saved = [*rest, together], apart - together.cost
+    return best
+
+
+def _as_spread(t: Computed) -> Spread | None:
+    """The end of a term as a matrix an axis."""
+    match t.operation:
+        case Spread() as spread:
+            return spread
+        case Spatial(axis=1, matrices=matrices) as s if matrices is not None and not t.constant:
+            dims = len(s.sizes[0])
+            windows = (Window(),) * dims
+            return Spread(s, windows, t.inputs[0].signal.space(1, dims), t.signal.space(1, dims))
+        case _:
+            return None
 
 
 def _added(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:

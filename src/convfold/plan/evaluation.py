@@ -7,7 +7,7 @@ neighbouring parts that read one leaf. The search asks for the cost, `realize` f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -43,12 +43,33 @@ class Computed:
 def computed(form: Form, y: Signal, context: Context) -> Computed:
     """The cheapest way known to compute a form, whose signal is ``y``."""
     form = stacked(form, context)
-    sizes = form.sizes or (0,)
+    best = _joined(form, y, context, term_computed)
+    if sum(_ends_in_map(t) for terms in form.blocks for t in terms) < 2:
+        return best
+    return min(best, _joined(form, y, context, _ending), key=_cost)
+
+
+def _joined(form: Form, y: Signal, context: Context, choose: Callable[[Term, Context], Computed]) -> Computed:
+    """Each term computed as chosen, then added and laid end to end."""
     parts = [
-        _sum([term_computed(t, context) for t in terms], form.block_signal(y, n), context)
-        for terms, n in zip(form.blocks, sizes, strict=True)
+        _sum([choose(t, context) for t in terms], form.block_signal(y, n), context)
+        for terms, n in zip(form.blocks, form.sizes or (0,), strict=True)
     ]
     return parts[0] if len(parts) == 1 else _concat(parts, form.axis, y, context)
+
+
+def _ends_in_map(term: Term) -> bool:
+    return len(term.route) > 0 and isinstance(term.route[-1].move, Spatial)
+
+
+def _ending(term: Term, context: Context) -> Computed:
+    """The cheapest way that ends in the term's last map of space, which others may share; else the cheapest."""
+
+    def make(t: Term) -> Computed:
+        ways = [_chain(way, context) for way in _ways(t, context)]
+        return min((c for c in ways if isinstance(c.operation, Spatial)), key=_cost, default=min(ways, key=_cost))
+
+    return context.once("ending", make, term)
 
 
 def term_computed(term: Term, context: Context) -> Computed:

@@ -180,15 +180,16 @@ def _sum(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
         terms = resampled
     if len(terms) == 1:
         return terms[0]
-    for i, t in enumerate(terms):
-        if not isinstance(t.operation, Spatial | Layout):
-            continue
-        alike = [s for s in terms[i + 1 :] if _ends_alike(t, s)]
-        if alike:
-            below = [c.inputs[0] for c in (t, *alike)]
-            inner = _sum(below, below[0].signal, context)
-            shared = _move(Moved(t.operation, t.signal), inner, context)
-            rest = [s for s in terms if s is not t and s not in alike]
+    shareable = Spatial | Layout if any(t.constant for t in terms) else Spatial  # a ring is added before a view too
+    groups: dict[Spatial | Layout, list[Computed]] = {}
+    for t in terms:
+        if isinstance(t.operation, shareable):
+            groups.setdefault(t.operation, []).append(t)
+    for move, alike in groups.items():
+        if len(alike) > 1:
+            below = [c.inputs[0] for c in alike]
+            shared = _move(Moved(move, alike[0].signal), _sum(below, below[0].signal, context), context)
+            rest = [t for t in terms if t not in alike]
             return min(_added(terms, y, context), _sum([*rest, shared], y, context), key=_cost)
     return _added(terms, y, context)
 
@@ -255,23 +256,15 @@ def _concat(parts: Sequence[Computed], axis: int, y: Signal, context: Context) -
     """Parts end to end; before the map of space they all end in, where that is cheaper."""
     cost = sum((p.cost for p in parts), context.prices.copy(y))
     apart = Computed(y, cost, Concat(axis), tuple(parts))
-    first, *rest = parts
-    if not all(_ends_alike(first, p) for p in rest):
+    move = parts[0].operation
+    if not isinstance(move, Spatial) or any(p.operation != move for p in parts):
         return apart
-    move = first.operation
-    assert isinstance(move, Spatial)
     before = move.traced(axis)
     if before is None:
         return apart
     below = [p.inputs[0] for p in parts]
     x = with_length(below[0].signal, before, sum(b.signal.shape[before] for b in below))
     return min(apart, _move(Moved(move, y), _concat(below, before, x, context), context), key=_cost)
-
-
-def _ends_alike(a: Computed, b: Computed) -> bool:
-    """Do both end in one map of space? Or in one view, where one of them is a ring."""
-    shared = Spatial | Layout if a.constant or b.constant else Spatial
-    return isinstance(a.operation, shared) and a.operation == b.operation
 
 
 def _cost(c: Computed) -> Cost:

@@ -26,7 +26,9 @@ from convfold.plan.rules import carry
 from convfold.region import Node, Region, shared_out
 
 #: Frontiers that compete; of a region with more steps fewer, so that no more than ``STATES`` are looked at in all.
-BEAM, STATES = 64, 8000
+BEAM, STATES = 64, 6400
+#: Of forms with more terms than this, fewer still: each costs as much more.
+TERMS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,10 @@ class Seen:
     def readings(self, leaf: Form) -> list[Form]:
         """The forms a reader may take it in."""
         return [leaf] * self.kept + ([] if self.form is None else [self.form])
+
+    @property
+    def terms(self) -> int:
+        return sum(map(len, self.form.blocks)) if self.form is not None else 1
 
     def key(self, name: str) -> int:
         return hash((name, self.kept, id(self.form)))
@@ -124,8 +130,10 @@ class Search:
                     if key not in best or new.cost < best[key].cost:
                         best[key] = new
             states = list(best.values())
-            if len(states) > self.beam:
-                states = sorted(states, key=lambda s: s.rank)[: self.beam]
+            heaviest = max((s.frontier[node.name].terms for s in states if node.name in s.frontier), default=1)
+            beam = max(self.beam * TERMS // max(heaviest, TERMS), 8)
+            if len(states) > beam:
+                states = sorted(states, key=lambda s: s.rank)[:beam]
         winner = min(states, key=lambda s: s.cost)
         before = self.original_cost()
         if winner.cost < before:

@@ -59,3 +59,12 @@ def test_one_resize_for_all_that_end_in_it() -> None:
     assert calls(result).count("upsample_bicubic2d") == 1 and result.report.after.layers == 2
     with torch.no_grad():
         assert_close(result.module(x, y), net(x, y))
+
+
+@pytest.mark.parametrize("join", [lambda m, x: m.a(x.flip(1)) + m.b(x), lambda m, x: m.c(torch.cat([x.flip(1), x], 1))])
+def test_one_leaf_read_in_two_ways(join: Any) -> None:
+    net = Net(join, a=nn.Conv1d(4, 3, 1), b=nn.Conv1d(4, 3, 1), c=nn.Conv1d(8, 3, 1))
+    x = noise(2, 4, 9)
+    result = convfold.fold(double(net), (x,))
+    with torch.no_grad():
+        assert_close(result.module(x), net(x))

@@ -59,6 +59,7 @@ def _resize(call: Call, factors: tuple[int, ...] | None, reads: int) -> Reading:
     if sizes[0] == sizes[1] and all(s in (None, 1.0) for s in _scales(call, x.dim - 2)):
         return x  # type: ignore[no-any-return]
     known = not any(i in v.signal.free for v in (x, call.out) for i in axes)
+    known = known and not ("_aa" in str(call.target) and 1 in call.out.shape[2:])
     matrices = _matrices(call, x.shape[2:], call.out.shape[2:]) if known else None
     convolution = repeat(x.shape[1], factors) if factors is not None else None
     return spatial(call, axes, constants=True, convolution=convolution, matrices=matrices, reads=reads)
@@ -83,7 +84,10 @@ def _whole_factors(call: Call) -> tuple[int, ...] | None:
 
 
 def _matrices(call: Call, before: tuple[int, ...], after: tuple[int, ...]) -> Callable[[], tuple[Tensor, ...]]:
-    """One matrix an axis, (after, before), in float64: the call itself on unit impulses, the other axes one long."""
+    """One matrix an axis, (after, before), in float64: the call itself on unit impulses, the other axes two long.
+
+    Not one long: of an antialiased resize to one column torch reads the wrong rows.
+    """
     dims = len(before)
     target, scales = call.target, _scales(call, dims)
     rest = {key: value for key, value in list(call.arguments.items())[1:]}
@@ -92,16 +96,19 @@ def _matrices(call: Call, before: tuple[int, ...], after: tuple[int, ...]) -> Ca
     def matrices() -> tuple[Tensor, ...]:
         found = []
         for i, (n, m) in enumerate(zip(before, after, strict=True)):
-            impulses = torch.eye(n, dtype=torch.float64).reshape(n, 1, *(n if j == i else 1 for j in range(dims)))
+            along = [n if j == i else 1 for j in range(dims)]
+            wide = [n if j == i else 2 for j in range(dims)]
+            impulses = torch.eye(n, dtype=torch.float64).reshape(n, 1, *along).expand(n, 1, *wide)
             own = dict(rest)
             if "scale_factors" in rest:
                 given = rest["scale_factors"] is not None
                 own["scale_factors"] = [scales[i] if j == i else 1.0 for j in range(dims)] if given else None
-                own["output_size"] = None if given else [m if j == i else 1 for j in range(dims)]
+                own["output_size"] = None if given else [m if j == i else 2 for j in range(dims)]
             else:
-                own["output_size"] = [m if j == i else 1 for j in range(dims)]
+                own["output_size"] = [m if j == i else 2 for j in range(dims)]
                 own |= {key: scales[i] if j == i else None for j, key in enumerate(_SCALES[dims])}
-            found.append(target(**{name: impulses, **own}).reshape(n, m).t())
+            response = target(**{name: impulses, **own}).movedim(2 + i, 2)
+            found.append(response.reshape(n, m, -1)[:, :, 0].t())
         return tuple(found)
 
     return matrices

@@ -21,7 +21,9 @@ def refusals(region: Region, prices: Prices) -> Iterator[tuple[str, str, NotFold
     """
     search = Search(region, prices)
     for second in region.steps:
-        if not isinstance(second.operation, Apply | Spatial):
+        step = second.operation
+        like_one = isinstance(step, Spatial) and (step.convolution is not None or step.reason is not None)
+        if not isinstance(step, Apply) and not like_one:
             continue
         between: list[Node] = []
         first = region.by_name[second.inputs[0]]

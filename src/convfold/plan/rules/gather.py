@@ -34,7 +34,7 @@ def gathered(terms: Iterable[Term], context: Context) -> Terms:
 
 
 def _joined(s: Term, t: Term, context: Context) -> Term | None:
-    if s.leaf != t.leaf:
+    if s.leaf != t.leaf or len(s.route) != len(t.route):
         return None
     if s.operator is None:
         s, t = t, s

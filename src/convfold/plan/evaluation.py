@@ -67,14 +67,18 @@ def _ending(term: Term, context: Context) -> Computed:
 
     def make(t: Term) -> Computed:
         ways = [_chain(way, context) for way in _ways(t, context)]
-        return min((c for c in ways if isinstance(c.operation, Spatial)), key=_cost, default=min(ways, key=_cost))
+        return context.prices.cheapest([c for c in ways if isinstance(c.operation, Spatial)] or ways, _cost)
 
     return context.once("ending", make, term)
 
 
 def term_computed(term: Term, context: Context) -> Computed:
     """The cheapest way known to compute a term."""
-    return context.once("term", lambda t: min((_chain(way, context) for way in _ways(t, context)), key=_cost), term)
+
+    def make(t: Term) -> Computed:
+        return context.prices.cheapest((_chain(way, context) for way in _ways(t, context)), _cost)
+
+    return context.once("term", make, term)
 
 
 def term_cost(term: Term, context: Context) -> Cost:

@@ -14,7 +14,7 @@ from convfold.region import Signal
 
 W = TypeVar("W")
 
-#: Estimates whose ratio is less than this are one: multiply-adds are the same on every runtime, bytes and calls are not.
+#: Estimates whose ratio is less than this are one: multiply-adds are the same on every runtime, bytes and calls not.
 NEAR = 4 / 3
 
 #: Bytes of traffic that one operation more must save where multiply-adds come first. Measured on a concat before a

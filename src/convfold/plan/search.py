@@ -28,7 +28,7 @@ from convfold.region import Node, Region, shared_out
 #: Frontiers that compete; of a region with more steps fewer, so that no more than ``STATES`` are looked at in all.
 BEAM, STATES = 64, 6400
 #: Of forms with more terms than this, fewer still: each costs as much more.
-TERMS = 16
+TERMS = 10
 
 
 @dataclass(frozen=True, slots=True)

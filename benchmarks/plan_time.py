@@ -23,6 +23,7 @@ from torch.nn import functional as F
 import convfold
 from benchmarks.record import console, progress, record
 from convfold.algebra.operation import Apply, Concat, Operation, Spatial, Sum
+from convfold.fold import collector_paused
 from convfold.plan import plan
 from convfold.plan.recipe import Given
 from convfold.region import Node, Region, Signal

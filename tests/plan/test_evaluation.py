@@ -68,3 +68,12 @@ def test_one_leaf_read_in_two_ways(join: Any) -> None:
     result = convfold.fold(double(net), (x,))
     with torch.no_grad():
         assert_close(result.module(x), net(x))
+
+
+def test_groups_do_not_move_to_where_they_would_be_written_out() -> None:
+    """A grouped 1×1 behind a permute: as a linear layer on the last axis it would be dense."""
+    net = Net(
+        lambda m, x: m.conv(m.norm(x).permute(0, 3, 1, 2)), norm=nn.LayerNorm(4), conv=nn.Conv2d(4, 8, 1, groups=4)
+    )
+    result = convfold.fold(double(net), (noise(3, 4, 7, 4),))
+    assert result.report.after.macs <= result.report.before.macs

@@ -84,7 +84,9 @@ class Prices:
         moved = (prod(x.shape) + out + weights) * x.itemsize
         if g.diagonal:
             return self.step(0, moved)
-        cost = self.step(positions * g.macs(space), moved)
+        # Groups on another axis than a convolution's are written out: no framework has a grouped linear layer.
+        dense = g.groups if g.dims == 0 and not (axis == 1 and 3 <= len(x.shape) <= 5) else 1
+        cost = self.step(positions * g.macs(space) * dense, moved)
         if not g.upsamples:
             if all(w.symmetric for w in g.windows):
                 return cost

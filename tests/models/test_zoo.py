@@ -44,7 +44,7 @@ def test_folds_to_the_same_function(name: str) -> None:
 @pytest.mark.parametrize("name", ["tiny-repvgg", "tiny-levit", "tiny-sesr", "tiny-segformer"])
 def test_the_result_is_a_module_like_any_other(name: str) -> None:
     case = zoo.build(name)
-    result = convfold.fold(case.model, case.args, case.kwargs, config=convfold.FoldConfig(objective="macs"))
+    result = convfold.fold(case.model, case.args, case.kwargs)
     module = result.module
     expected = leaves(module(*case.args))
     for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
@@ -56,7 +56,7 @@ def test_the_result_is_a_module_like_any_other(name: str) -> None:
     torch.save(module.state_dict(), state)
     state.seek(0)
     module.load_state_dict(torch.load(state, weights_only=True))
-    again = convfold.fold(module, case.args, case.kwargs, config=convfold.FoldConfig(objective="macs"))
+    again = convfold.fold(module, case.args, case.kwargs)
     assert not again.report.changed and again.report.after == result.report.after
     module.train()
     sum(y.square().mean() for y in leaves(module(*case.args))).backward()

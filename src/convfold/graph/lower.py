@@ -185,12 +185,11 @@ class Lowering:
 
     def _spread(self, spread: Spread, x: FxNode, channels: int, at: FxNode) -> FxNode:
         like = at.meta["val"]
-        matrices = [self._constant(m.to(like.dtype).to(like.device), at) for m in spread.matrices]
+        *rows, columns = [m.to(like.dtype).to(like.device) for m in spread.matrices]
+        matrices = [self._constant(m, at) for m in (*rows, columns.t())]  # the last multiplies from the right
 
         def product(a: FxNode, m: FxNode, last: bool) -> FxNode:
-            if last:
-                return self._call(aten.matmul.default, a, self._call(aten.t.default, m))
-            return self._call(aten.matmul.default, m, a)
+            return self._call(aten.matmul.default, a, m) if last else self._call(aten.matmul.default, m, a)
 
         def reshape(a: FxNode, shape: list[int]) -> FxNode:
             return self._call(aten.reshape.default, a, shape)
@@ -221,8 +220,8 @@ class Lowering:
             for x, rows in zip(xs, resample.rows(), strict=True)
         ]
         long = parts[0] if len(parts) == 1 else self._call(aten.cat.default, parts, 2)
-        matrix = self._constant(resample.matrix.to(at.meta["val"]), at)
-        y = self._call(aten.matmul.default, long, self._call(aten.t.default, matrix))
+        matrix = self._constant(resample.matrix.t().to(at.meta["val"]), at)
+        y = self._call(aten.matmul.default, long, matrix)
         return self._call(aten.reshape.default, y, [-1, channels, *resample.after])
 
     def _constant(self, content: Tensor, at: FxNode, kind: str = "resize") -> FxNode:

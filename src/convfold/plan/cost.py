@@ -55,8 +55,8 @@ class Prices:
     """What every kind of step costs, on signals of given shapes.
 
     ``objective`` "time": by a roofline, the sum over the steps of ``max(MACs / peak, bytes / bandwidth) + overhead``,
-    in picoseconds (whole, so that sums do not depend on their order). "macs": multiply-adds first; where they are
-    equal, bytes moved and operations, each worth ``OPERATION`` bytes.
+    in attoseconds: one whole rate each, so that a sum of three costs what two sums of two do, to the last digit. "macs":
+    multiply-adds first; where they are equal, bytes moved and operations, each worth ``OPERATION`` bytes.
     """
 
     objective: str = "time"
@@ -67,7 +67,8 @@ class Prices:
         if self.objective == "macs":
             return Cost(macs, moved, ops, (macs, moved + OPERATION * ops))
         m = self.machine
-        return Cost(macs, moved, ops, (0, round(1e12 * (max(macs / m.peak, moved / m.bandwidth) + ops * m.overhead))))
+        mac, byte, call = round(1e18 / m.peak), round(1e18 / m.bandwidth), round(1e18 * m.overhead)
+        return Cost(macs, moved, ops, (0, max(macs * mac, moved * byte) + ops * call))
 
     def operator(self, g: Geometry, x: Signal, axis: int) -> Cost:
         """One convolution on a signal: reads input and weights, writes output.

@@ -55,8 +55,8 @@ class Prices:
     """What every kind of step costs, on signals of given shapes.
 
     ``objective`` "time": by a roofline, the sum over the steps of ``max(MACs / peak, bytes / bandwidth) + overhead``,
-    in attoseconds: one whole rate each, so that a sum of three costs what two sums of two do, to the last digit. "macs":
-    multiply-adds first; where they are equal, bytes moved and operations, each worth ``OPERATION`` bytes.
+    in attoseconds: one whole rate each, so that a sum of three costs what two sums of two do, to the last digit.
+    "macs": multiply-adds first; where they are equal, bytes moved and operations, each worth ``OPERATION`` bytes.
     """
 
     objective: str = "time"

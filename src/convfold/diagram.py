@@ -10,6 +10,7 @@ from rich.tree import Tree
 
 from convfold.algebra.geometry import Geometry
 from convfold.algebra.operation import Apply, Concat, Correct, Layout, Operation, Resample, Slice, Spatial, Spread, Sum
+from convfold.plan.border import WAYS
 from convfold.plan.cost import Prices
 from convfold.plan.recipe import Given
 from convfold.region import Node, Region
@@ -88,8 +89,8 @@ def kind(step: Operation | None) -> str:
             return "concat"
         case Slice(start=start, stop=stop):
             return f"slice {start}:{stop}"
-        case Correct(strips=strips):
-            return f"correction of the border ({'strips' if strips else 'map'})"
+        case Correct(way=way):
+            return f"border: {WAYS[way]}"
         case Resample():
             return f"{len(step.spreads)} resized and added"
         case Spread():

@@ -21,8 +21,8 @@ class TestFailedCheck:
     def test_a_wrong_composition_is_caught(self, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
         right = series.series
 
-        def wrong(outer: Convolution, inner: Convolution, sizes: Any = None, beyond: bool = False) -> Convolution:
-            value = right(outer, inner, sizes, beyond)
+        def wrong(outer: Convolution, inner: Convolution, sizes: Any = None, endless: bool = False) -> Convolution:
+            value = right(outer, inner, sizes, endless)
             kernel, bias = value.kernel.clone(), value.bias
             if fault == "kernel":
                 kernel = kernel * (1 + 1e-9)

@@ -122,12 +122,12 @@ class Convolution:
     def __neg__(self) -> Convolution:
         return self * -1.0
 
-    def after(self, inner: Convolution, sizes: Sizes = None, beyond: bool = False) -> Convolution:
+    def after(self, inner: Convolution, sizes: Sizes = None, endless: bool = False) -> Convolution:
         """``self @ inner`` at known input sizes (per space axis, None where free): more folds exactly.
 
-        ``beyond``: the inner bias is taken to go on outside its extent; exact but for a :class:`Ring`.
+        ``endless``: the signal between the two is taken to have no end; exact but for the border.
         """
-        return series.series(self, inner, sizes, beyond)
+        return series.series(self, inner, sizes, endless)
 
     def plus(self, other: Convolution, sizes: Sizes = None) -> Convolution:
         """``self + other`` at known input sizes."""

@@ -38,6 +38,11 @@ class Geometry:
         return (self.c_out, self.c_in // self.groups, *self.taps)
 
     @property
+    def weights(self) -> int:
+        """How many numbers the kernel has."""
+        return prod(self.kernel_shape)
+
+    @property
     def pointwise(self) -> bool:
         """One tap that reads its own position: commutes with every map of the space axes."""
         return all(w.pointwise for w in self.windows)
@@ -103,18 +108,18 @@ def known(sizes: Sizes, dims: int) -> tuple[int | None, ...]:
     return (None,) * dims if sizes is None else tuple(sizes)
 
 
-def series(outer: Geometry, inner: Geometry, sizes: Sizes = None, beyond: bool = False) -> Geometry:
+def series(outer: Geometry, inner: Geometry, sizes: Sizes = None, endless: bool = False) -> Geometry:
     """Geometry of B∘A, border included; :class:`NotFoldable` where it is not exact at the given sizes.
 
-    ``beyond``: A's bias may be read outside its extent, for what that adds is taken off again (`border.Ring`).
+    ``endless``: as if A's signal had no end; what that gets wrong at the border is mended apart (`algebra.border`).
     """
     if outer.c_in != inner.c_out:
         raise NotFoldable("channels-differ", f"{inner.c_out} channels out, {outer.c_in} expected")
     dims = max(outer.dims, inner.dims)
     outer, inner = outer.lifted(dims), inner.lifted(dims)
     taps = [axis.series(b, a, n) for b, a, n in zip(outer.windows, inner.windows, known(sizes, dims), strict=True)]
-    if not outer.pointwise:
-        check_border(outer, replace(inner, period=None) if beyond else inner, sizes)
+    if not outer.pointwise and not endless:
+        check_border(outer, inner, sizes)
     return Geometry(
         outer.c_out,
         inner.c_in,

@@ -12,16 +12,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from convfold.algebra.border import Ring, together
 from convfold.algebra.geometry import Geometry
 from convfold.algebra.layout import Layout, Slice
 from convfold.algebra.spatial import Resample, Spatial, Spread
 
 __all__ = [
     "Apply",
+    "Border",
     "Concat",
     "Correct",
-    "Correction",
     "Layout",
     "Move",
     "Operation",
@@ -81,28 +80,27 @@ class Concat:
         return torch.cat(xs, self.axis)
 
 
-class Correction(Protocol):
-    """Where a :class:`Ring` comes from."""
+class Border(Protocol):
+    """What a chain of steps computes and the one convolution that is applied in its stead does not."""
 
-    def ring(self) -> Ring: ...
+    def difference(self, x: Tensor | None) -> Tensor:
+        """Zero but for the border; None stands for any input where none is read."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Correct:
-    """Rings added to a signal whose channel axis is ``axis``, space behind it.
+    """The border of a signal whose channel axis is ``axis``, space behind it, made what it should be.
 
-    ``strips``: on the border alone, piece by piece, into the signal itself; else as one map.
+    Inputs: the signal and, unless what is missing are constants of known places, the signal it was computed from.
+    ``way``: how, one of `plan.border.WAYS`.
     """
 
-    corrections: tuple[Correction, ...]
+    border: Border
     axis: int
-    strips: bool
+    way: str
 
-    def ring(self) -> Ring:
-        return together([c.ring() for c in self.corrections])
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return x + self.ring().map().to(x.dtype)
+    def __call__(self, y: Tensor, x: Tensor | None = None) -> Tensor:
+        return y + self.border.difference(x)
 
 
 #: Steps that treat every position along the axes they carry alike.

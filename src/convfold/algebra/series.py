@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ MEMORY_LIMIT = 4 << 30
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
-def series(outer: Convolution, inner: Convolution, sizes: geo.Sizes = None, beyond: bool = False) -> Convolution:
+def series(outer: Convolution, inner: Convolution, sizes: geo.Sizes = None, endless: bool = False) -> Convolution:
     """The convolution that equals ``outer(inner(x))``, border included.
 
     K[o, i, a·t_A + b·t_B] = Σ_m K_B[o, m, t_B] · K_A[m, i, t_A]  and  bias = b_B + B(b_A).
@@ -31,7 +32,7 @@ def series(outer: Convolution, inner: Convolution, sizes: geo.Sizes = None, beyo
     Raises:
         NotFoldable: with the reason, where no single convolution is equal at the given sizes (None: at all).
     """
-    result = geo.series(outer.geometry, inner.geometry, sizes, beyond)
+    result = geo.series(outer.geometry, inner.geometry, sizes, endless)
     dims = result.dims
     outer, inner = outer.lifted(dims), inner.lifted(dims)
     taps = [axis.series(b, a, n) for b, a, n in zip(outer.windows, inner.windows, geo.known(sizes, dims), strict=True)]
@@ -41,6 +42,51 @@ def series(outer: Convolution, inner: Convolution, sizes: geo.Sizes = None, beyo
     else:
         kernel = kernel[(..., *(t.keep for t in taps))]
     return type(outer)(kernel, _bias(outer, inner), result.groups, result.windows)
+
+
+def chain(steps: Sequence[Convolution], sizes: Sequence[geo.Sizes] | None = None, endless: bool = False) -> Convolution:
+    """The convolution that equals all steps in turn, first applied first; ``sizes`` are those before each step.
+
+    Two steps that are no convolution by themselves (stride 2 then upsample 2) may be one with what comes before or
+    after: where they are joined is found on the geometry, and of two ways that with the smaller products is taken.
+    """
+    known = list(sizes or [None] * len(steps))
+    orders: dict[tuple[int, int], _Order] = {(i, i + 1): _Order(s.geometry, 0, i) for i, s in enumerate(steps)}
+    reasons: list[NotFoldable] = []
+    for length in range(2, len(steps) + 1):
+        for i in range(len(steps) - length + 1):
+            found = []
+            for split in range(i + 1, i + length):
+                inner, outer = orders.get((i, split)), orders.get((split, i + length))
+                if inner is None or outer is None:
+                    continue
+                try:
+                    g = geo.series(outer.geometry, inner.geometry, known[i], endless)
+                except NotFoldable as e:
+                    reasons.append(e)
+                else:
+                    products = outer.geometry.weights * prod(inner.geometry.kernel_shape[1:])
+                    found.append(_Order(g, inner.products + outer.products + products, split))
+            if found:
+                orders[i, i + length] = min(found, key=lambda o: o.products)
+
+    def joined(i: int, j: int) -> Convolution:
+        if j - i == 1:
+            return steps[i]
+        split = orders[i, j].split
+        return series(joined(split, j), joined(i, split), known[i], endless)
+
+    if (0, len(steps)) not in orders:
+        raise reasons[0]
+    return joined(0, len(steps))
+
+
+class _Order(NamedTuple):
+    """How some neighbouring steps are joined: the parts before and after ``split`` first."""
+
+    geometry: geo.Geometry
+    products: int
+    split: int
 
 
 def _product(outer: Convolution, inner: Convolution, groups: int, a: tuple[int, ...], b: tuple[int, ...]) -> Tensor:

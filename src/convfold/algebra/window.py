@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import gcd
 
@@ -50,6 +51,32 @@ class Window:
     def size(self, n: int) -> int:
         """Output size M = ⌊((n−1)·u + lo + hi − d·(T−1)) / s⌋ + 1, at least 0."""
         return max(((n - 1) * self.upsample + self.slack) // self.stride + 1, 0)
+
+    def outputs(self, p: int) -> Iterator[int]:
+        """The outputs, there or not, that read input position p."""
+        for t in range(self.taps):
+            q, r = divmod(self.upsample * p + self.lo - self.dilation * t, self.stride)
+            if r == 0:
+                yield q
+
+    def outside(self, n: int) -> Iterator[int]:
+        """The positions beyond the n inputs that some output reads, nearest first."""
+        count = self.size(n)
+        last = ((count - 1) * self.stride + self.reach - self.lo) // self.upsample
+        for p in (*range(-1, -(self.lo // self.upsample) - 1, -1), *range(n, last + 1)):
+            if any(0 <= q < count for q in self.outputs(p)):
+                yield p
+
+    def inputs(self, q: int) -> Iterator[int]:
+        """The input positions, there or not, that output q reads."""
+        for t in range(self.taps):
+            p, r = divmod(self.stride * q + self.dilation * t - self.lo, self.upsample)
+            if r == 0:
+                yield p
+
+    def meets(self, q: int, n: int | None) -> bool:
+        """Would output q, there or not, read any of the n inputs (None: endlessly many)?"""
+        return any(p >= 0 and (n is None or p < n) for p in self.inputs(q))
 
     def with_size(self, n: int, m: int) -> Window:
         """The same taps with ``hi`` moved as little as possible so that n inputs give m outputs."""
@@ -139,35 +166,17 @@ def ghost(outer: Window, inner: Window, n: int | None = None) -> Ghost:
 
     With ``n`` the answer is exact; without, it is safe: a ghost is reported if some size has one.
     """
-    m = inner.size(n) if n is not None else None
-    below = [p for p in range(-1, -(outer.lo // outer.upsample) - 1, -1) if _reads(outer, p, m)]
-    data = any(_has_data(inner, p, n) for p in below)
-    if n is None or m is None:
-        # The far end depends on remainders: count what the padding can expose.
-        high = max(outer.hi // outer.upsample, 0)
-        return Ghost(len(below), high, data or (high > 0 and inner.hi < inner.reach))
-    last = ((outer.size(m) - 1) * outer.stride + outer.reach - outer.lo) // outer.upsample
-    above = [p for p in range(m, last + 1) if _reads(outer, p, m)]
-    return Ghost(len(below), len(above), data or any(_has_data(inner, p, n) for p in above))
-
-
-def _reads(w: Window, p: int, m: int | None) -> bool:
-    """Does some output of w (m inputs; None: any number) read input position p?"""
-    count = None if m is None else w.size(m)
-    for t in range(w.taps):
-        q, r = divmod(w.upsample * p + w.lo - w.dilation * t, w.stride)
-        if r == 0 and q >= 0 and (count is None or q < count):
-            return True
-    return False
-
-
-def _has_data(w: Window, p: int, n: int | None) -> bool:
-    """Would output position p of w, in its extent or not, read any of its n inputs (None: endlessly many)?"""
-    for t in range(w.taps):
-        q, r = divmod(w.stride * p + w.dilation * t - w.lo, w.upsample)
-        if r == 0 and q >= 0 and (n is None or q < n):
-            return True
-    return False
+    if n is not None:
+        m = inner.size(n)
+        places = list(outer.outside(m))
+        below = sum(p < 0 for p in places)
+        return Ghost(below, len(places) - below, any(inner.meets(p, n) for p in places))
+    lowest = -(outer.lo // outer.upsample)
+    places = [p for p in range(-1, lowest - 1, -1) if any(q >= 0 for q in outer.outputs(p))]
+    # The far end depends on remainders: count what the padding can expose.
+    high = max(outer.hi // outer.upsample, 0)
+    data = any(inner.meets(p, None) for p in places) or (high > 0 and inner.hi < inner.reach)
+    return Ghost(len(places), high, data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import chain, count, takewhile
-from operator import getitem
+from operator import floordiv, getitem, mul, sub
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Node as FxNode
 
+from convfold.algebra.border import Piece
 from convfold.algebra.convolution import Convolution, transposed_weight
 from convfold.algebra.operation import Apply, Concat, Correct, Layout, Resample, Slice, Spatial, Spread, Sum
 from convfold.algebra.structure import recovered
@@ -19,7 +20,8 @@ from convfold.graph.lift import Lifted, path_of
 from convfold.graph.unlift import Calls
 from convfold.layers.module import pad_arguments, transposed_arguments
 from convfold.layers.shuffle import pixel_unshuffle
-from convfold.plan.recipe import Ghost, Given, Recipe
+from convfold.plan.border import Border
+from convfold.plan.recipe import Given, Recipe
 from convfold.region import Node, Region, shared_out
 
 aten = torch.ops.aten
@@ -28,6 +30,13 @@ aten = torch.ops.aten
 Parameter = Callable[[str, Tensor], FxNode]
 _END = 2**63 - 1
 _CONV = {1: aten.conv1d.default, 2: aten.conv2d.default, 3: aten.conv3d.default}
+#: Calls that do the same to a part of the signal: none of their arguments is a size.
+_ANY_SIZE = {
+    aten.pixel_shuffle.default,
+    aten.pixel_unshuffle.default,
+    aten.channel_shuffle.default,
+    aten.constant_pad_nd.default,
+}
 _TRANSPOSE = {
     1: aten.conv_transpose1d.default,
     2: aten.conv_transpose2d.input,
@@ -54,6 +63,7 @@ class Lowering:
         self.parts: dict[str, tuple[tuple[Slice, ...], int]] = {}  # slices that share out a value
         self.splits: dict[FxNode, FxNode] = {}
         self.replaced: set[FxNode] = set()  # calls that nothing will read
+        self.made: dict[object, FxNode] | None = None  # weights that several calls read, while they are written
 
     def write(self, before: Region, after: Region) -> None:
         """Replace ``before`` by ``after``; nodes that stayed what they were keep their calls."""
@@ -78,10 +88,8 @@ class Lowering:
             match node.operation:
                 case Apply(operator=Recipe() as recipe):
                     recipe.forget()
-                case Correct(corrections=corrections):
-                    for ghost in corrections:
-                        if isinstance(ghost, Ghost):
-                            ghost.forget()
+                case Correct(border=Border() as border):
+                    border.forget()
         self.replaced.update(self.lifted.nodes[n.name] for n in before.steps if n.name in self.lifted.nodes)
         self.replaced.difference_update(self.lifted.nodes[name] for name in unchanged if name in self.lifted.nodes)
 
@@ -138,6 +146,12 @@ class Lowering:
     def _call(self, target: Any, *args: Any, **kwargs: Any) -> FxNode:
         return self.graph.call_function(target, args, kwargs)
 
+    def _reshape(self, x: FxNode, shape: list[int]) -> FxNode:
+        return self._call(aten.reshape.default, x, shape)
+
+    def _permute(self, x: FxNode, order: list[int]) -> FxNode:
+        return self._call(aten.permute.default, x, order)
+
     def _emit(self, node: Node, at: FxNode) -> FxNode:
         inputs = [self._input(i) for i in node.inputs]
         match node.operation:
@@ -162,7 +176,7 @@ class Lowering:
             case Spatial(origin=str(name)):
                 return self._again(name, inputs[0])
             case Correct() as correct:
-                return self._correct(correct, inputs[0], at)
+                return self._correct(correct, inputs[0], inputs[-1], at)
             case Resample() as resample:
                 return self._resample(resample, inputs, node, at)
             case Spread() as spread:
@@ -191,27 +205,93 @@ class Lowering:
         def product(a: FxNode, m: FxNode, last: bool) -> FxNode:
             return self._call(aten.matmul.default, a, m) if last else self._call(aten.matmul.default, m, a)
 
-        def reshape(a: FxNode, shape: list[int]) -> FxNode:
-            return self._call(aten.reshape.default, a, shape)
-
-        def permute(a: FxNode, order: list[int]) -> FxNode:
-            return self._call(aten.permute.default, a, order)
-
-        y: FxNode = spread.apply(x, channels, matrices, reshape, permute, product)
+        y: FxNode = spread.apply(x, channels, matrices, self._reshape, self._permute, product)
         return y
 
-    def _correct(self, correct: Correct, x: FxNode, at: FxNode) -> FxNode:
-        """Written into the border of ``x``, which nothing else reads, or added as a map."""
-        like, ring = at.meta["val"], correct.ring()
-        if not correct.strips:
-            return self._call(aten.add.Tensor, x, self._constant(ring.map().to(like), at, "border"))
-        for box, values in ring.strips():
-            strip = x
-            for i, ((start, stop), n) in enumerate(zip(box, ring.sizes, strict=True)):
-                if (start, stop) != (0, n):
-                    strip = self._call(aten.slice.Tensor, strip, correct.axis + 1 + i, start, stop)
-            self._call(aten.add_.Tensor, strip, self._constant(values.to(like), at, "border"))
+    def _correct(self, correct: Correct, y: FxNode, x: FxNode, at: FxNode) -> FxNode:
+        """Written into the border of ``y``, which nothing else reads, or added as a map."""
+        border, axis = correct.border, correct.axis
+        assert isinstance(border, Border)
+        match correct.way:
+            case "map":
+                return self._call(aten.add.Tensor, y, self._constant(border.map().to(at.meta["val"]), at, "border"))
+            case "constants":
+                for piece in border.pieces():
+                    values = self._constant(piece.constants().to(at.meta["val"]), at, "border")
+                    self._call(aten.add_.Tensor, self._part_of(y, piece.rows, axis), values)
+            case "kernels":
+                for piece in border.pieces():
+                    added = self._piece(piece, border, x, axis, at)
+                    self._call(aten.add_.Tensor, self._part_of(y, piece.rows, axis), added)
+            case "ones":
+                return self._with_ones(border, y, x, axis, at)
+            case "steps":
+                self._stepped(border, y, x, axis, at)
+        return y
+
+    def _part_of(self, x: FxNode, spans: tuple[range | None, ...], axis: int) -> FxNode:
+        for i, span in enumerate(spans):
+            if span is not None:
+                x = self._call(aten.slice.Tensor, x, axis + 1 + i, span.start, span.stop)
         return x
+
+    def _piece(self, piece: Piece, border: Border, x: FxNode, axis: int, at: FxNode) -> FxNode:
+        like = at.meta["val"]
+        value = piece.operator.to(like.dtype, like.device)
+        parameter = self._parameters(border.parts, border.sources, value.dims, "border_")
+        y = self._convolve(value, self._part_of(x, piece.reads, axis), parameter)
+
+        def narrow(a: FxNode, dim: int, start: int, length: int) -> FxNode:
+            return self._call(aten.slice.Tensor, a, dim, start, start + length)
+
+        laid_out: FxNode = piece.laid_out(y, [-1] * axis, self._reshape, self._permute, narrow)
+        return laid_out
+
+    def _with_ones(self, border: Border, y: FxNode, x: FxNode, axis: int, at: FxNode) -> FxNode:
+        like = at.meta["val"]
+        for dim in range(axis + 1):
+            x = self._call(aten.slice.Tensor, x, dim, 0, 1)
+        ones = self._call(aten.ones_like.default, x)
+        for steps in border.ones():
+            missing = ones
+            for op in steps:
+                parameter = self._parameters(border.parts, border.sources, op.dims, "border_")
+                missing = self._convolve(op.to(like.dtype, like.device), missing, parameter)
+            y = self._call(aten.add.Tensor, y, missing)
+        return y
+
+    def _stepped(self, border: Border, y: FxNode, x: FxNode, axis: int, at: FxNode) -> None:
+        """The original steps on strips of the input; a strip cut from a smaller one is all of it."""
+        like = at.meta["val"]
+        self.made = {}
+        for i, strip, high in border.strips():
+            dim, total = axis + 1 + i, None
+            part = self._end(x, dim, strip.inputs, strip.step, high)
+            for path in border.paths:
+                value = part
+                for step in path:
+                    value = self._step(step, axis, value, like)
+                total = value if total is None else self._call(aten.add.Tensor, total, value)
+            assert total is not None
+            exact = self._end(total, dim, strip.rows, 1, high)
+            self._call(aten.copy_.default, self._end(y, dim, strip.rows, 1, high), exact)
+        self.made = None
+
+    def _end(self, x: FxNode, dim: int, n: int, step: int, high: bool) -> FxNode:
+        """The first or last n positions, or all there are; the last from a multiple of ``step`` on."""
+        if not high:
+            return self._call(aten.slice.Tensor, x, dim, 0, n)
+        if step == 1:
+            return self._call(aten.slice.Tensor, x, dim, -n, _END)
+        size = self._call(aten.sym_size.int, x, dim)
+        first = self._call(torch.sym_max, self._call(sub, size, n), 0)
+        first = self._call(mul, self._call(floordiv, first, step), step)
+        return self._call(aten.slice.Tensor, x, dim, first, _END)
+
+    def _step(self, step: Recipe, axis: int, x: FxNode, like: Tensor) -> FxNode:
+        if isinstance(step, Given) and step.call is not None and self.lifted.nodes[step.call].target in _ANY_SIZE:
+            return self._again(step.call, x)
+        return self._apply(step, axis, x, like.dim(), like) if not step.identity else x
 
     def _resample(self, resample: Resample, xs: list[FxNode], node: Node, at: FxNode) -> FxNode:
         channels = node.signal.shape[1]
@@ -247,29 +327,39 @@ class Lowering:
     def _apply(self, recipe: Recipe, axis: int, x: FxNode, rank: int, like: Tensor) -> FxNode:
         value = recipe.value if isinstance(recipe, Given) else recovered(recipe.value)
         value = value.to(like.dtype, like.device)
-        given = list(recipe.given)
-        sources = list(dict.fromkeys(recipe.sources))
-        paths = [p for p in (_common_path(sources), *sources[:1]) if p] or [""]
-        trains = any(s in self.lifted.training for s in sources)
-        channels_last = _channels_last(given, value.dims)
-
-        def parameter(kind: str, tensor: Tensor) -> FxNode:
-            data = tensor.detach().contiguous()
-            if channels_last is not None and data.dim() == value.dims + 2:
-                data = data.contiguous(memory_format=channels_last)
-            own = nn.Parameter(data, requires_grad=trains)
-            node = self.graph.get_attr(path := f"_new_{len(self.parameters)}")
-            self.calls.weights[path] = own
-            self.parameters.append(NewParameter(node, paths, kind))
-            return node
-
+        parameter = self._parameters([recipe], list(dict.fromkeys(recipe.sources)), value.dims)
         if value.geometry.diagonal:
             return self._scale(value, axis, x, rank, parameter)
         if value.dims == 0:
             return self._linear(value, axis, x, rank, parameter)
-        if value.geometry.widens and any(g.scatters for g in given):
+        if value.geometry.widens and any(g.scatters for g in recipe.given):
             return self._transpose(value, x, parameter)
         return self._convolve(value, x, parameter)
+
+    def _parameters(self, recipes: Iterable[Recipe], sources: list[str], dims: int, prefix: str = "") -> Parameter:
+        """Makes the weights of an operator composed of these recipes; the same again for the same recipe."""
+        recipes = list(recipes)
+        given = [g for recipe in recipes for g in recipe.given]
+        paths = [p for p in (_common_path(sources), *sources[:1]) if p] or [""]
+        trains = any(s in self.lifted.training for s in sources)
+        channels_last = _channels_last(given, dims)
+
+        def parameter(kind: str, tensor: Tensor) -> FxNode:
+            key = (recipes[0], kind, tensor.shape)
+            if self.made is not None and key in self.made:
+                return self.made[key]
+            data = tensor.detach().contiguous()
+            if channels_last is not None and data.dim() == dims + 2:
+                data = data.contiguous(memory_format=channels_last)
+            own = nn.Parameter(data, requires_grad=trains)
+            node = self.graph.get_attr(path := f"_new_{len(self.parameters)}")
+            self.calls.weights[path] = own
+            self.parameters.append(NewParameter(node, paths, prefix + kind))
+            if self.made is not None:
+                self.made[key] = node
+            return node
+
+        return parameter
 
     def _scale(self, value: Convolution, axis: int, x: FxNode, rank: int, parameter: Parameter) -> FxNode:
         """One number a channel: a broadcast multiply, add, or both at once."""

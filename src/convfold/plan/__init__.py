@@ -31,8 +31,9 @@ class Plan:
 class Planner:
     """Plans regions, each shape once: networks repeat their blocks."""
 
-    def __init__(self, prices: Prices | None = None) -> None:
+    def __init__(self, prices: Prices | None = None, border: str = "exact") -> None:
         self.prices = prices or Prices()
+        self.border = border
         self._known: dict[object, tuple[Cost, Cost, Decisions]] = {}
 
     def __call__(self, region: Region) -> Plan:
@@ -43,7 +44,7 @@ class Planner:
         return Plan(region, found.before, found.before) if _dearer(found) else found
 
     def _plan(self, region: Region, prices: Prices) -> Plan:
-        search = Search(region, prices)
+        search = Search(region, prices, border=self.border)
         key = (prices, _shape(region))
         if key not in self._known:
             self._known[key] = (search.original_cost(), *search.run())
@@ -61,9 +62,9 @@ def _dearer(plan: Plan) -> bool:
     return after.macs > before.macs or (after.macs == before.macs and after.ops > before.ops)
 
 
-def plan(region: Region, prices: Prices | None = None) -> Plan:
+def plan(region: Region, prices: Prices | None = None, border: str = "exact") -> Plan:
     """The cheapest exactly equal region found; the same region where nothing is gained."""
-    return Planner(prices)(region)
+    return Planner(prices, border)(region)
 
 
 def _shape(region: Region) -> object:

@@ -17,14 +17,13 @@ from convfold.algebra.spatial import Spatial, Spread, always_inside
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.plan import recipe
+from convfold.plan.border import Border
 from convfold.plan.cost import Cost
 from convfold.plan.form import Context, Form, Moved, Term, Terms, with_length
-from convfold.plan.recipe import Ghost, Given
+from convfold.plan.recipe import Given
 from convfold.region import Signal
 
 FREE = Cost()
-#: Of what could be computed, but is not worth it.
-NEVER = Cost(rank=(1 << 100, 1 << 100))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -36,8 +35,6 @@ class Computed:
     operation: Operation | None = None
     inputs: tuple[Computed, ...] = ()
     name: str | None = None
-    ring: Ghost | None = None  # no step computes it, it is added to another value
-    constant: bool = False  # a ring, or moves behind one that nothing shares
 
 
 def computed(form: Form, y: Signal, context: Context) -> Computed:
@@ -66,7 +63,7 @@ def _ending(term: Term, context: Context) -> Computed:
     """The cheapest way that ends in the term's last map of space, which others may share; else the cheapest."""
 
     def make(t: Term) -> Computed:
-        ways = [_chain(way, context) for way in _ways(t, context)]
+        ways = list(_computed(t, context))
         return context.prices.cheapest([c for c in ways if isinstance(c.operation, Spatial)] or ways, _cost)
 
     return context.once("ending", make, term)
@@ -76,13 +73,32 @@ def term_computed(term: Term, context: Context) -> Computed:
     """The cheapest way known to compute a term."""
 
     def make(t: Term) -> Computed:
-        return context.prices.cheapest((_chain(way, context) for way in _ways(t, context)), _cost)
+        return context.prices.cheapest(_computed(t, context), _cost)
 
     return context.once("term", make, term)
 
 
 def term_cost(term: Term, context: Context) -> Cost:
     return term_computed(term, context).cost
+
+
+def _computed(term: Term, context: Context) -> Iterator[Computed]:
+    border = border_of(term, context)
+    for way in _ways(term, context):
+        if border is None:
+            yield _chain(way, context)
+        elif border.constant or way is term:  # else what it reads of the operator's input must be there
+            yield _chain(way, context, border, term.at)
+
+
+def border_of(term: Term, context: Context) -> Border | None:
+    """What its operator gets wrong at the border; None if nothing."""
+    if not term.paths or term.operator is None:
+        return None
+    dims = term.operator.geometry.dims
+    sizes = term.read(context).space(term.axis, dims)
+    border = Border(term.operator, term.paths, term.known(context, dims), sizes)
+    return None if border.empty else border
 
 
 def _ways(term: Term, context: Context) -> Iterator[Term]:
@@ -139,14 +155,14 @@ def _spaced(x: Signal, axis: int, space: tuple[int, ...]) -> Signal:
     return replace(x, shape=(*x.shape[: axis + 1], *space, *x.shape[axis + 1 + len(space) :]))
 
 
-def _chain(term: Term, context: Context) -> Computed:
-    """The steps of one term, in its order."""
-    value = Computed(context.signals[term.leaf], name=term.leaf)
-    if term.leaf in context.constants:
-        value = replace(value, ring=context.constants[term.leaf], constant=True)
+def _chain(term: Term, context: Context, border: Border | None = None, place: int = 0) -> Computed:
+    """The steps of one term, in its order; the border is mended after ``place`` moves, behind the operator."""
+    value = x = Computed(context.signals[term.leaf], name=term.leaf)
     for i in range(len(term.route) + 1):
         if i == term.at and term.operator is not None and not term.operator.identity:
-            value = _apply(term, value, context)
+            value, x = _apply(term, value, context), value
+        if border is not None and i == place:
+            value = _bordered(value, x, border, context)
         if i < len(term.route):
             value = _move(term.route[i], value, context)
     return value
@@ -155,9 +171,6 @@ def _chain(term: Term, context: Context) -> Computed:
 def _apply(term: Term, x: Computed, context: Context) -> Computed:
     assert term.operator is not None
     g = term.operator.geometry
-    if x.ring is not None:  # composed, and never applied
-        then = term.operator if x.ring.then is None else recipe.series(term.operator, x.ring.then, None)
-        return replace(x, ring=replace(x.ring, then=then), signal=with_length(x.signal, term.axis, g.c_out))
     y = with_length(_spaced(x.signal, term.axis, g.size(x.signal.space(term.axis, g.dims))), term.axis, g.c_out)
     if isinstance(term.operator, Given) and term.operator.call is not None:
         cost = context.prices.move(x.signal, y)
@@ -175,19 +188,24 @@ def _move(moved: Moved, x: Computed, context: Context) -> Computed:
             cost = prices.move(x.signal, y, move.reads)
         case Spread():
             cost = prices.spread(move, x.signal, y, y.shape[move.spatial.axis])
-    return Computed(y, x.cost + cost, move, (x,), constant=x.constant)
+    return Computed(y, x.cost + cost, move, (x,))
 
 
 def _sum(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
     """Terms added up; those that end in one and the same map of space before it, where that is cheaper."""
+    if len(terms) > 1 and (borders := [t for t in terms if _is_constant(t)]):  # what is constant is added last
+        value = _sum([t.inputs[0] if t in borders else t for t in terms], y, context)
+        for t in borders:
+            assert isinstance(t.operation, Correct)
+            value = _bordered(value, value, t.operation.border, context)  # type: ignore[arg-type]
+        return value
     if (resampled := _resampled(terms, y, context)) is not None:
         terms = resampled
     if len(terms) == 1:
         return terms[0]
-    shareable = Spatial | Layout if any(t.constant for t in terms) else Spatial  # a ring is added before a view too
-    groups: dict[Spatial | Layout, list[Computed]] = {}
+    groups: dict[Spatial, list[Computed]] = {}
     for t in terms:
-        if isinstance(t.operation, shareable):
+        if isinstance(t.operation, Spatial):
             groups.setdefault(t.operation, []).append(t)
     for move, alike in groups.items():
         if len(alike) > 1:
@@ -223,7 +241,7 @@ def _as_spread(t: Computed) -> Spread | None:
     match t.operation:
         case Spread() as spread:
             return spread
-        case Spatial(axis=1, matrices=matrices) as s if matrices is not None and not t.constant:
+        case Spatial(axis=1, matrices=matrices) as s if matrices is not None:
             dims = len(s.sizes[0])
             windows = (Window(),) * dims
             return Spread(s, windows, t.inputs[0].signal.space(1, dims), t.signal.space(1, dims))
@@ -231,28 +249,26 @@ def _as_spread(t: Computed) -> Spread | None:
             return None
 
 
+def _is_constant(t: Computed) -> bool:
+    """Does it end in constants added to its border, at known places?"""
+    return isinstance(t.operation, Correct) and t.operation.way in ("constants", "map")
+
+
 def _added(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
-    rings = [t.ring for t in terms if t.ring is not None]
-    rest = [t for t in terms if t.ring is None]
-    if rings and rest:
-        return _corrected(_added(rest, y, context), rings, context)
     if len(terms) == 1:
         return terms[0]
-    if any(t.constant for t in terms):  # nothing to add it to, here
-        return Computed(y, NEVER)
     cost = sum((t.cost for t in terms), context.prices.sum(len(terms), y))
     return Computed(y, cost, Sum(), tuple(terms))
 
 
-def _corrected(x: Computed, rings: list[Ghost], context: Context) -> Computed:
-    """The cheaper of strips and a map."""
-    y, sizes = x.signal, rings[0].after
-    each = zip(*(r.margins for r in rings), strict=True)  # by axis
-    ends = tuple((max(lo for lo, _ in pairs), max(hi for _, hi in pairs)) for pairs in each)
+def _bordered(y: Computed, x: Computed, border: Border, context: Context) -> Computed:
+    """``y``, a value of its own, with its border mended the cheapest way; ``x`` is what it was computed from."""
+    axis = len(y.signal.shape) - 1 - len(border.sizes)
     ways = []
-    for strips in (True, False) if x.operation is not None else (False,):  # only a value of its own is written into
-        cost = context.prices.correct(ends, sizes, y, strips)
-        ways.append(Computed(y, x.cost + cost, Correct(tuple(rings), len(y.shape) - 1 - len(sizes), strips), (x,)))
+    for way in border.ways():
+        inputs = (y,) if way in ("constants", "map") else (y, x)
+        cost = border.cost(way, context.prices, x.signal, y.signal, axis)
+        ways.append(Computed(y.signal, y.cost + cost, Correct(border, axis, way), inputs))
     return min(ways, key=_cost)
 
 
@@ -300,7 +316,7 @@ def _stack(a: Terms, b: Terms, axis: int, size: int, context: Context) -> Term |
     same = s.leaf == t.leaf and s.axis == t.axis and s.at == t.at and len(s.route) == len(t.route)
     if not same or s.operator is None or t.operator is None or s.operator.identity or t.operator.identity:
         return None
-    if s.route[: s.at] != t.route[: t.at]:
+    if s.route[: s.at] != t.route[: t.at] or s.paths or t.paths:
         return None
     try:
         if s.traced(axis) != s.axis or t.traced(axis) != t.axis:

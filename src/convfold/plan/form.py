@@ -17,7 +17,7 @@ from convfold.algebra.operation import Move
 from convfold.errors import NotFoldable
 from convfold.plan import recipe
 from convfold.plan.cost import Prices
-from convfold.plan.recipe import Ghost, Recipe
+from convfold.plan.recipe import Recipe
 from convfold.region import Signal
 
 T = TypeVar("T")
@@ -25,11 +25,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Context:
-    """What the laws look up: the signals of the leaves, by name, what steps cost, and leaves that are constant."""
+    """What the laws look up: the signals of the leaves, by name, what steps cost, and what to do at the border.
+
+    ``border``: see `FoldConfig.border`.
+    """
 
     signals: dict[str, Signal]
     prices: Prices
-    constants: dict[str, Ghost] = field(default_factory=dict)
+    border: str = "exact"
     _known: dict[tuple[object, ...], tuple[object, object]] = field(default_factory=dict)
 
     def once(self, what: str, make: Callable[..., T], *given: Any) -> T:
@@ -47,12 +50,6 @@ class Context:
             raise found
         return found  # type: ignore[return-value]
 
-    def constant(self, ghost: Ghost, y: Signal) -> Term:
-        """A term that is no more than a ring of constants, for a signal like ``y``."""
-        name = f"ring {len(self.constants)}"
-        self.constants[name], self.signals[name] = ghost, y
-        return Term(name)
-
 
 @dataclass(frozen=True, slots=True)
 class Moved:
@@ -68,19 +65,29 @@ class Moved:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Term:
-    """The moves of ``route`` on a leaf and, after the first ``at`` of them, the operator if there is one."""
+    """The moves of ``route`` on a leaf and, after the first ``at`` of them, the operator if there is one.
+
+    ``paths``: where the operator has been composed as if no signal ended, the steps it stands for, each path from its
+    input, and all of them added up: what the border must be (`plan.border`).
+    """
 
     leaf: str
     route: tuple[Moved, ...] = ()
     operator: Recipe | None = None
     at: int = 0
     axis: int = -1  # of the operator, at its place
+    paths: tuple[tuple[Recipe, ...], ...] = ()
 
     @property
     def movable(self) -> bool:
         """Does the operator commute with moves?"""
         g = self.operator.geometry if self.operator is not None else None
-        return g is not None and g.pointwise and not g.periodic
+        return g is not None and g.pointwise and not g.periodic and not self.paths
+
+    @property
+    def ways(self) -> tuple[tuple[Recipe, ...], ...]:
+        """What the operator stands for: its paths, or itself."""
+        return self.paths or (() if self.operator is None else ((self.operator,),))
 
     def read(self, context: Context) -> Signal:
         """What the operator is applied to."""

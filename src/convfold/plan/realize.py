@@ -33,6 +33,7 @@ class _Builder:
     def __init__(self, region: Region) -> None:
         self.region = region
         self.nodes: list[Node] = []
+        self.done: dict[int, str] = {}  # what several steps read is computed once
 
     def add(self, node: Node, value: Computed) -> None:
         if _is_own(node, value):
@@ -59,9 +60,12 @@ class _Builder:
         if value.operation is None:
             assert value.name is not None
             return value.name
+        if id(value) in self.done:
+            return self.done[id(value)]
         many = len(value.inputs) > 1
         inputs = tuple(self._steps(v, f"{name}.{i}" if many else f"{name}.s") for i, v in enumerate(value.inputs))
         self.nodes.append(Node(name, value.operation, inputs, value.signal))
+        self.done[id(value)] = name
         return name
 
 

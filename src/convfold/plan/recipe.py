@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from convfold.algebra import geometry as geo
-from convfold.algebra.border import Ring, margins, ring
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.geometry import Geometry, Sizes
 from convfold.algebra.operation import Apply
@@ -123,7 +122,7 @@ class Series(Recipe):
     outer: Recipe
     inner: Recipe
     sizes: Sizes
-    beyond: bool = False
+    endless: bool = False
 
     @property
     def parts(self) -> tuple[Recipe, ...]:
@@ -132,7 +131,7 @@ class Series(Recipe):
     @cached_property
     def value(self) -> Convolution:
         outer, inner = _together(self.outer.value, self.inner.value)
-        return outer.after(inner, self.sizes, self.beyond)
+        return outer.after(inner, self.sizes, self.endless)
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,52 +222,6 @@ class Lifted(Recipe):
         return self.whole.value.lifted(self.geometry.dims)
 
 
-@dataclass(frozen=True, eq=False)
-class Ghost:
-    """What ``outer`` sees of ``inner``'s bias outside its extent, taken off: zero but for a ring.
-
-    ``sizes`` are those between the two, ``after`` those behind; ``then`` a pointwise operator on the result.
-    """
-
-    outer: Recipe
-    inner: Recipe
-    sizes: tuple[int, ...]
-    after: tuple[int, ...]
-    then: Recipe | None = None
-
-    @property
-    def channels(self) -> int:
-        return (self.then or self.outer).geometry.c_out
-
-    @property
-    def margins(self) -> tuple[tuple[int, int], ...]:
-        return margins(self.outer.geometry.windows, self.sizes, self.after)
-
-    @property
-    def parts(self) -> tuple[Recipe, ...]:
-        return (self.inner, self.outer, *(() if self.then is None else (self.then,)))
-
-    @property
-    def sources(self) -> list[str]:
-        return [source for part in self.parts for source in part.sources]
-
-    def ring(self) -> Ring:
-        outer, inner = _together(self.outer.value, self.inner.value)
-        assert inner.bias is not None
-        bias = inner.bias.reshape(outer.groups, -1)  # (g, M/g)
-        taps = torch.einsum("gom...,gm->go...", outer.kernel.unflatten(0, (outer.groups, -1)), bias).flatten(0, 1)
-        found = ring(taps, outer.windows, self.sizes, self.after)
-        if self.then is None:
-            return found
-        then = self.then.value.lifted(0).to(device=found.table.device)
-        linear = Convolution(then.kernel, None, then.groups)
-        return Ring(Apply(linear, 1)(found.table[None])[0], found.margins, found.sizes)
-
-    def forget(self) -> None:
-        for part in self.parts:
-            part.forget()
-
-
 def _together(a: Convolution, b: Convolution) -> tuple[Convolution, Convolution]:
     """Both on the device of the one with weights: scales, shuffles and identities are made on the CPU."""
     device = next((c.kernel.device for c in (a, b) if c.kernel.device.type != "cpu"), a.kernel.device)
@@ -288,14 +241,14 @@ def uniform(channels: int, factor: float, shift: float, source: str = "") -> Uni
     return Uniform(Geometry(channels, channels, channels, (), () if shift else None), factor, shift, source)
 
 
-def series(outer: Recipe, inner: Recipe, sizes: Sizes, beyond: bool = False) -> Recipe:
+def series(outer: Recipe, inner: Recipe, sizes: Sizes, endless: bool = False) -> Recipe:
     """outer ∘ inner; raises :class:`NotFoldable` exactly where the algebra would."""
     if inner.identity:
         return outer
     if outer.identity:
         return inner
-    g = geo.series(outer.geometry, inner.geometry, sizes, beyond)
-    return Series(g, outer, inner, sizes, beyond)
+    g = geo.series(outer.geometry, inner.geometry, sizes, endless)
+    return Series(g, outer, inner, sizes, endless)
 
 
 def parallel(a: Recipe, b: Recipe, sizes: Sizes) -> Recipe:

@@ -104,10 +104,12 @@ class State:
 
 
 class Search:
-    def __init__(self, region: Region, prices: Prices | None = None, beam: int | None = None) -> None:
+    def __init__(
+        self, region: Region, prices: Prices | None = None, beam: int | None = None, border: str = "exact"
+    ) -> None:
         self.region = region
         self.beam = beam or min(BEAM, max(STATES // max(len(region.steps), 1), 16))
-        self.context = Context({n.name: n.signal for n in region.nodes}, prices or Prices())
+        self.context = Context({n.name: n.signal for n in region.nodes}, prices or Prices(), border)
         self.consumers = region.consumers()
         self._forms: dict[tuple[object, ...], list[Form] | NotFoldable] = {}
         self._costs: dict[int, Cost] = {}

@@ -2,7 +2,8 @@
 
 Where the concat is along another axis, a pointwise B goes to every part whole.
 
-At a term it composes with the term's own: B∘S∘A = S∘(B∘A) if B is pointwise and S a move, (B∘A)∘S if A is.
+At a term it composes with the term's own: B∘S∘A = S∘(B∘A) if B is pointwise and S a move, (B∘A)∘S if A is. Where it
+reads beyond the ends of what A gives, the two compose as if there were no ends, and the term remembers the steps.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from convfold.algebra.operation import Apply
 from convfold.errors import NotFoldable
 from convfold.plan import recipe
 from convfold.plan.form import Context, Form, Term, Terms
-from convfold.plan.recipe import Ghost, Recipe, Uniform
+from convfold.plan.recipe import Recipe, Uniform
 from convfold.plan.rules.gather import gathered
+
+#: What is read beyond the ends of a signal, as zeros, where composing would have it otherwise.
+GHOSTS = ("ghost-is-constant", "ghost-depends-on-data")
 
 
 def apply(step: Apply, x: Form, context: Context) -> Form:
@@ -54,51 +58,21 @@ def _over_sum(b: Recipe, axis: int, terms: Terms, context: Context) -> Terms:
         context.once("compose", lambda b, axis, t: _compose(b, axis, t, context), b if i == 0 else rest, axis, t)
         for i, t in enumerate(terms)
     ]
-    return gathered([t for group in composed for t in group], context)
+    return gathered(composed, context)
 
 
-def _compose(b: Recipe, axis: int, t: Term, context: Context) -> Terms:
-    """One term, and a ring of constants beside it where b reads the bias of a padded value outside its extent."""
-    try:
-        return (_exactly(b, axis, t, context),)
-    except NotFoldable as e:
-        if e.code != "ghost-is-constant" or b.geometry.pointwise or t.leaf in context.constants:
-            raise
-        return _with_ring(b, axis, t, context, e)
-
-
-def _with_ring(b: Recipe, axis: int, t: Term, context: Context, reason: NotFoldable) -> Terms:
-    """B∘(A + b_A) = (B∘A + B(b_A)) + ring, at known sizes."""
-    t = t if t.at == len(t.route) else t.placed(len(t.route))
-    a, dims = t.operator, b.geometry.dims
-    if a is None or t.axis != axis or any(w.upsample > 1 for w in b.geometry.windows) or a.geometry.periodic:
-        raise reason
-    x = t.read(context)
-    known = t.known(context, dims)
-    if any(n is None for n in known) or a.geometry.period is None or a.geometry.dims not in (0, dims):
-        raise reason
-    between = a.geometry.lifted(dims).size(x.space(axis, dims))
-    after = b.geometry.size(between)
-    both = recipe.series(b, a, known, beyond=True)
-    ghost = Ghost(b, a, between, after)
-    y = replace(x, shape=(*x.shape[:axis], b.geometry.c_out, *after, *x.shape[axis + 1 + dims :]))
-    return replace(t, operator=both), context.constant(ghost, y)
-
-
-def _exactly(b: Recipe, axis: int, t: Term, context: Context) -> Term:
+def _compose(b: Recipe, axis: int, t: Term, context: Context) -> Term:
     a, end = t.operator, len(t.route)
     outer = Term(t.leaf, t.route, b, end, axis)
-    if t.leaf in context.constants and not outer.movable:
-        raise NotFoldable("ghost-is-constant", "a ring of constants before an operator that reads neighbours")
     if a is None or a.identity:
         return outer.lowest() if outer.movable else outer
     if isinstance(b, Uniform):  # on any axis: on the operator's, behind it
         _past(t, b)
-        return replace(t, operator=_series(b.over(a.geometry.c_out), t, context))
+        return _onto(b.over(a.geometry.c_out), t, context)
     if isinstance(a, Uniform):
         _past(t, a)
         length = b.geometry.c_in
-        composed = replace(outer, operator=_series(b, replace(outer, operator=a.over(length)), context))
+        composed = _onto(b, replace(outer, operator=a.over(length)), context)
         return composed.lowest() if composed.movable else composed
     if outer.movable:
         try:
@@ -111,7 +85,7 @@ def _exactly(b: Recipe, axis: int, t: Term, context: Context) -> Term:
     up = t.placed(end)
     if up.axis != axis:
         raise NotFoldable("layout-mixes-channels", f"channel axes differ: {up.axis} and {axis}")
-    composed = replace(up, operator=_series(b, up, context))
+    composed = _onto(b, up, context)
     return composed.lowest() if composed.movable else composed
 
 
@@ -122,12 +96,22 @@ def _below(outer: Term, t: Term, context: Context) -> Term:
         raise NotFoldable("layout-mixes-channels", f"channel axes differ: {t.axis} and {down.axis}")
     assert down.operator is not None
     # Before the inner operator the route is what it was; behind it, what the outer one made of it.
-    return replace(t, route=(*t.route[: t.at], *down.route[t.at :]), operator=_series(down.operator, t, context))
+    return replace(_onto(down.operator, t, context), route=(*t.route[: t.at], *down.route[t.at :]))
 
 
-def _series(b: Recipe, t: Term, context: Context) -> Recipe:
+def _onto(b: Recipe, t: Term, context: Context) -> Term:
+    """b composed with the term's operator, at its place."""
     assert t.operator is not None
-    return recipe.series(b, t.operator, t.known(context, max(b.geometry.dims, t.operator.geometry.dims)))
+    known = t.known(context, max(b.geometry.dims, t.operator.geometry.dims))
+    try:
+        if not t.paths:
+            return replace(t, operator=recipe.series(b, t.operator, known))
+    except NotFoldable as e:
+        if e.code not in GHOSTS or context.border == "refuse":
+            raise
+    endless = recipe.series(b, t.operator, known, endless=True)
+    paths = tuple((*path, b) for path in t.ways)
+    return replace(t, operator=endless, paths=paths if context.border == "exact" else ())
 
 
 def _past(t: Term, u: Uniform) -> None:

@@ -55,7 +55,8 @@ def _joined(s: Term, t: Term, context: Context) -> Term | None:
         both = recipe.parallel(a, b, s.known(context, max(a.geometry.dims, b.geometry.dims)))
     except NotFoldable:
         return None
-    joined = replace(s, operator=both)
+    paths = (*s.ways, *(t.ways or ((b,),))) if s.paths or t.paths else ()
+    joined = replace(s, operator=both, paths=paths)
     one, two, together = (term_computed(term, context) for term in (s, t, joined))
     apart = one.cost + two.cost + context.prices.sum(2, together.signal)
     return joined if together.cost <= apart else None

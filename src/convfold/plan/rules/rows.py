@@ -8,6 +8,7 @@ from convfold.algebra.operation import Slice
 from convfold.errors import NotFoldable
 from convfold.plan import recipe
 from convfold.plan.form import Form, Moved, Term, Terms
+from convfold.plan.recipe import Recipe
 from convfold.plan.rules.commute import follow
 from convfold.region import Signal
 
@@ -42,6 +43,12 @@ def _cut(step: Slice, t: Term, y: Signal) -> Term:
     return t.followed(Moved(step, y))
 
 
+def _block(operator: Recipe, rows: range) -> Recipe:
+    part = recipe.block(operator, rows, range(operator.geometry.c_in), bias=True)
+    assert part is not None
+    return part
+
+
 def _rows(terms: Terms, axis: int, rows: range) -> Terms:
     out = []
     for t in terms:
@@ -51,7 +58,6 @@ def _rows(terms: Terms, axis: int, rows: range) -> Terms:
             raise NotFoldable("layout-mixes-channels", "sliced along another axis than the channels")
         if len(rows) == 0:
             raise NotFoldable("partition-differs", "an empty slice")
-        part = recipe.block(t.operator, rows, range(t.operator.geometry.c_in), bias=True)
-        assert part is not None
-        out.append(replace(t, operator=part, route=t.resized(axis, len(rows))))
+        paths = tuple((*path, _block(last, rows)) for *path, last in t.paths)
+        out.append(replace(t, operator=_block(t.operator, rows), route=t.resized(axis, len(rows)), paths=paths))
     return tuple(out)

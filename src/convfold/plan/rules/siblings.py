@@ -35,7 +35,9 @@ def siblings(kept: Mapping[str, Form], search: Search) -> list[Siblings]:
         if len(form.blocks) == 1 and len(form.blocks[0]) == 1:
             (t,) = form.blocks[0]
             op = t.operator
-            if op is not None and not t.route and op.geometry.groups == 1 and not (isinstance(op, Given) and op.call):
+            if op is None or t.route or t.paths or op.geometry.groups > 1:
+                continue
+            if not (isinstance(op, Given) and op.call):
                 key = (t.leaf, t.axis, op.geometry.windows, op.geometry.periodic)
                 groups.setdefault(key, []).append((name, op))
     found = [_together(members, kept, search) for members in groups.values() if len(members) > 1]

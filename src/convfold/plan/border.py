@@ -1,0 +1,240 @@
+"""The border of a term: what its operator, composed as if no signal had an end, gets wrong there, and how to mend it.
+
+Which way is cheapest depends on what differs (constants or data) and on whether the sizes are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from math import prod
+
+import torch
+from torch import Tensor
+
+from convfold.algebra.border import Margin, Piece, Shape, Strip, high_strip, low_strip, margins, pieces, shapes
+from convfold.algebra.convolution import Convolution
+from convfold.algebra.geometry import Geometry
+from convfold.plan.cost import Cost, Prices
+from convfold.plan.recipe import Recipe, lifted
+from convfold.region import Signal
+
+#: The ways a border is mended, and what they are called in a report.
+WAYS = {
+    "constants": "constants added to the strips of the border",
+    "map": "a map of constants added",
+    "ones": "a convolution of a map of ones added",
+    "kernels": "kernels of its own for every edge and corner",
+    "steps": "the original steps on strips of the border",
+}
+
+#: Kernels of a border with more numbers than this are not considered: they would dwarf the model.
+LARGEST = 1 << 24
+
+
+@dataclass(frozen=True, eq=False)
+class Border:
+    """Where the sum of ``paths``, run step by step, and ``whole``, their one convolution on endless signals, differ.
+
+    Attributes:
+        whole: the operator that is applied.
+        paths: what it stands for; each from the same input, first applied first.
+        known: sizes of the input's space axes, None where free; ``sizes`` are those of the example.
+    """
+
+    whole: Recipe
+    paths: tuple[tuple[Recipe, ...], ...]
+    known: tuple[int | None, ...]
+    sizes: tuple[int, ...]
+
+    @cached_property
+    def geometries(self) -> list[list[Geometry]]:
+        return [[step.geometry.lifted(len(self.sizes)) for step in path] for path in self.paths]
+
+    @cached_property
+    def after(self) -> tuple[int, ...]:
+        return self.whole.geometry.lifted(len(self.sizes)).size(self.sizes)
+
+    @cached_property
+    def ends(self) -> tuple[Margin, ...]:
+        """Of each axis."""
+        chains = [[(g.windows, g.period is not None) for g in steps] for steps in self.geometries]
+        found = margins(chains, self.known)
+        return tuple(
+            end if n is None else end.within(m) for end, n, m in zip(found, self.known, self.after, strict=True)
+        )
+
+    @property
+    def empty(self) -> bool:
+        return all(end.empty for end in self.ends)
+
+    @property
+    def constant(self) -> bool:
+        """Is what is missing the same whatever the input?"""
+        return not any(end.data for end in self.ends)
+
+    @property
+    def fixed(self) -> bool:
+        return None not in self.known
+
+    @property
+    def parts(self) -> Iterator[Recipe]:
+        return chain.from_iterable(self.paths)
+
+    @property
+    def sources(self) -> list[str]:
+        return list(dict.fromkeys(source for part in self.parts for source in part.sources))
+
+    def ways(self) -> list[str]:
+        """Those that are exact here."""
+        if self.fixed:
+            return ["constants", "map"] if self.constant else ["kernels", "steps"]
+        return ["ones", "steps"] if self.constant and self.level is not None else ["steps"]
+
+    @cached_property
+    def level(self) -> list[int] | None:
+        """Of each path the step whose bias it is, if what comes up to it is pointwise: a constant over the input."""
+        found = []
+        for steps in self.geometries:
+            first = next((i for i, g in enumerate(steps) if g.period is not None), None)
+            if first is None or first + 1 == len(steps):
+                return None
+            if any(not g.pointwise or g.periodic for g in steps[: first + 1]):
+                return None
+            found.append(first)
+        return found if not self.whole.geometry.periodic else None
+
+    # --- what it costs -------------------------------------------------------------------------------------------
+
+    def cost(self, way: str, prices: Prices, x: Signal, y: Signal, axis: int) -> Cost:
+        """``x`` is what the operator reads, ``y`` what it gives; their channel axis is ``axis``."""
+        match way:
+            case "map":
+                return prices.step(0, 3 * y.bytes)
+            case "ones":
+                return self._cost_of_ones(prices, y, axis)
+            case "steps":
+                return self._cost_of_steps(prices, x, y, axis)
+            case _:
+                return self._cost_of_pieces(prices, x, y)
+
+    def _cost_of_pieces(self, prices: Prices, x: Signal, y: Signal) -> Cost:
+        g = self.whole.geometry
+        batch = prod(y.shape) // max(g.c_out * prod(self.after), 1)
+        total, numbers = Cost(), 0
+        for shape in self.shapes():
+            rows = prod(len(r) for r in shape.rows if r is not None)
+            read = prod(len(q) for q in shape.reads if q is not None)
+            rest = [i for i, r in enumerate(shape.rows) if r is None]
+            out = batch * g.c_out * rows * prod(self.after[i] for i in rest)
+            if not shape.linear:
+                total += prices.step(0, 3 * out * y.itemsize, 2)
+                continue
+            weights, positions = g.c_out * rows * (g.c_in // g.groups) * read, batch
+            for i in rest:
+                w = g.windows[i]
+                weights *= w.upsample * -(-w.taps // w.upsample) if w.upsample > 1 else w.taps
+                positions *= -(-self.after[i] // w.upsample)
+            numbers += weights
+            strip = batch * g.c_in * read * prod(self.sizes[i] for i in rest)
+            total += prices.step(weights * positions, (2 * strip + weights + 4 * out) * y.itemsize, 3)
+        return total if numbers <= LARGEST else total + prices.step(1 << 60, 0)
+
+    def _cost_of_ones(self, prices: Prices, y: Signal, axis: int) -> Cost:
+        total = prices.step(0, 3 * y.bytes)
+        assert self.level is not None
+        for steps, first in zip(self.geometries, self.level, strict=True):
+            one = Signal((1, 1, *self.sizes), frozenset(), y.itemsize)
+            for i, g in enumerate(steps[first + 1 :]):
+                if i == 0:
+                    g = Geometry(g.c_out, 1, 1, g.windows, (1,) * g.dims)
+                total += prices.operator(g, one, 1)
+                one = Signal((1, g.c_out, *g.size(one.shape[2:])), frozenset(), y.itemsize)
+        return total
+
+    def _cost_of_steps(self, prices: Prices, x: Signal, y: Signal, axis: int) -> Cost:
+        total = Cost()
+        for i, strip, _ in self.strips():
+            for steps in self.geometries:
+                now = _with_space(x, axis, i, strip.inputs + strip.step - 1)
+                for g in steps:
+                    total += prices.operator(g, now, axis)
+                    space = g.size(now.space(axis, g.dims))
+                    shape = (*now.shape[:axis], g.c_out, *space, *now.shape[axis + 1 + g.dims :])
+                    now = Signal(shape, frozenset(), x.itemsize)
+            total += prices.step(0, 2 * _with_space(y, axis, i, strip.rows).bytes, 2 + len(self.paths))
+        return total
+
+    # --- how it is mended ------------------------------------------------------------------------------------------
+
+    def strips(self) -> Iterator[tuple[int, Strip, bool]]:
+        """For the original steps: of each axis and end what they are run on; is it the high end?"""
+        for i, end in enumerate(self.ends):
+            along = [[g.windows[i] for g in steps] for steps in self.geometries]
+            for rows, high in ((end.lo, False), (end.hi, True)):
+                if rows:
+                    found = [(high_strip if high else low_strip)(ws, rows) for ws in along]
+                    step = max(s.step for s in found)
+                    yield i, Strip(rows, max(s.inputs for s in found), step), high
+
+    def shapes(self) -> Iterator[Shape]:
+        return shapes([[g.windows for g in steps] for steps in self.geometries], self.sizes, self.ends)
+
+    def pieces(self) -> Iterator[Piece]:
+        return pieces(self._chains(), self.sizes, self.ends)
+
+    def map(self) -> Tensor:
+        """(c, *after): what is missing where nothing is read."""
+        return self.difference(None)[0]
+
+    def _chains(self) -> list[list[Convolution]]:
+        dims = len(self.sizes)
+        chains = [[lifted(step, dims).value.lifted(dims) for step in path] for path in self.paths]
+        device = next((op.kernel.device for ops in chains for op in ops if op.kernel.device.type != "cpu"), None)
+        return [[op.to(device=device) for op in ops] for ops in chains]
+
+    def difference(self, x: Tensor | None) -> Tensor:
+        """Zero but for the border."""
+        chains, whole = self._chains(), self.whole.value.lifted(len(self.sizes))
+        if x is None:
+            like = chains[0][0].kernel
+            x = torch.zeros(1, whole.c_in, *self.sizes, dtype=like.dtype, device=like.device)
+        total = -whole.to(x.dtype, x.device)(x)
+        for steps in chains:
+            y = x
+            for op in steps:
+                y = op.to(x.dtype, x.device)(y)
+            total = total + y
+        return total
+
+    def ones(self) -> list[list[Convolution]]:
+        """Chains that, applied to a map of ones as large as the input, add up to what is missing."""
+        assert self.level is not None
+        found = []
+        for steps, first in zip(self._chains(), self.level, strict=True):
+            value, rest = steps[first].periodic_bias(), steps[first + 1 :]
+            for op in rest[:1]:
+                taps = torch.einsum(
+                    "gom...,gm->go...",
+                    op.kernel.unflatten(0, (op.groups, -1)),
+                    value.reshape(op.groups, -1),
+                ).flatten(0, 1)
+                rest[0] = Convolution(taps.unsqueeze(1), op.bias, 1, op.windows)
+            found.append(rest)
+        whole = self.whole.value.lifted(len(self.sizes))
+        if whole.bias is not None:  # what the operator has added everywhere
+            last = found[-1][-1]
+            left = -whole.bias if last.bias is None else last.bias - whole.bias
+            found[-1][-1] = Convolution(last.kernel, left, last.groups, last.windows)
+        return found
+
+    def forget(self) -> None:
+        for part in (self.whole, *self.parts):
+            part.forget()
+
+
+def _with_space(x: Signal, axis: int, i: int, n: int) -> Signal:
+    at = axis + 1 + i
+    return Signal((*x.shape[:at], n, *x.shape[at + 1 :]), frozenset(), x.itemsize)

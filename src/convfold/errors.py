@@ -28,6 +28,21 @@ class NotFoldable(ConvfoldError):
         super().__init__(f"{where + ': ' if where else ''}{code}: {detail or REASONS[code]}")
 
 
+class BorderChanged(UserWarning):
+    """A fold was asked to move all padding to the front, and the outermost outputs are not what they were.
+
+    ``rows`` are how many at the low and the high end of each axis, ``difference`` ‖y′ − y‖ / ‖y‖ on them.
+    """
+
+    def __init__(self, rows: tuple[tuple[int, int], ...], difference: float) -> None:
+        self.rows, self.difference = rows, difference
+        ends = " and ".join(f"{lo} + {hi}" for lo, hi in rows)
+        super().__init__(
+            f"border='hoist' moved all padding to the first layer: the outermost {ends} outputs of each axis differ "
+            f"from the original's by {difference:.2g}, relative to their size, on a normal random input"
+        )
+
+
 #: Every reason for leaving something unfolded.
 REASONS: dict[str, str] = {
     "channels-differ": "the first's output channels are not the second's input channels",
@@ -48,3 +63,15 @@ REASONS: dict[str, str] = {
     "training-mode": "batch statistics change with the batch",
     "window-not-uniform": "the pool divides by a different number of values at the border",
 }
+
+#: Of these, what reading beyond the ends of a signal is called.
+GHOSTS = ("ghost-is-constant", "ghost-depends-on-data")
+
+#: What can be done about it: mend the border, leave the layers apart, or move all padding to the first.
+BORDERS = ("exact", "refuse", "hoist")
+
+
+def check_border(border: str) -> None:
+    """Raise unless it is one of these."""
+    if border not in BORDERS:
+        raise InvalidInput(f"unknown border {border!r}; known: {', '.join(map(repr, BORDERS))}")

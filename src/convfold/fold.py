@@ -24,7 +24,7 @@ from torch.utils import _pytree as pytree
 
 from convfold.algebra.operation import Apply, Correct, Operation, Spatial
 from convfold.diagram import diagram
-from convfold.errors import InvalidInput, VerificationFailed
+from convfold.errors import InvalidInput, VerificationFailed, check_border
 from convfold.graph.exported import Graph
 from convfold.graph.lift import Lifted, path_of
 from convfold.graph.measure import packet
@@ -48,14 +48,20 @@ class FoldConfig:
         objective: what to minimise; "time" by a roofline, "macs" compares multiply-adds, then bytes moved and
             operations (`plan.cost`). Neither ever raises the multiply-adds.
         exclude: globs over module paths; what runs inside such a module is left alone.
+        border: what to do where a layer reads, as zeros, what lies beyond the ends of the one before it, and one
+            convolution would have something else there. "exact": the border is computed apart; "refuse": such layers
+            stay apart; "hoist": all padding moves to the first. That changes the border: the report says where and by
+            how much, and the comparison with the original is reported, not enforced.
         verify: compare the result with the original in float64 and raise `VerificationFailed` where it differs.
     """
 
     objective: str = "time"
     exclude: tuple[str, ...] = ()
+    border: str = "exact"
     verify: bool = True
 
     def __post_init__(self) -> None:
+        check_border(self.border)
         if self.objective not in ("time", "macs"):
             raise InvalidInput(f"unknown objective {self.objective!r}; known: 'time', 'macs'")
         if isinstance(self.exclude, str):
@@ -141,7 +147,7 @@ def fold(
     verdict = None
     if config.verify:
         with work.timed("verify"):
-            verdict = _verified(model, module, work.source)
+            verdict = _verified(model, module, work.source, enforced=config.border != "hoist")
     return Result(module, work.report(verdict), work.source)
 
 
@@ -170,14 +176,14 @@ class _Work:
         self.progress = progress
         with self.timed("read"):
             self.source = read(model, args, kwargs, dynamic_shapes)
-        self.prices = _prices(config.objective, self.source)
+        self.prices, self.border = _prices(config.objective, self.source), config.border
         with self.timed("lift"), collector_paused():
             self.graph = Graph(self.source, config.excludes)
             modules = [path for path, _ in model.named_modules()] if isinstance(model, nn.Module) else []
             config.check([*modules, *map(path_of, self.graph.calls.graph.nodes)])
             self.lifted = self.graph.lift()
         with self.timed("plan"), collector_paused():
-            planner = Planner(self.prices)
+            planner = Planner(self.prices, config.border)
             self.plans: list[Plan] = [planner(region) for region in self.lifted.regions]
         self.changes = [(r, p) for r, p in zip(self.lifted.regions, self.plans, strict=True) if p.changed]
 
@@ -205,7 +211,7 @@ class _Work:
         opaque = self.lifted.opaque.values()
         found = [Refused(e.code, e.where, e.detail) for e in opaque if e.code != "not-affine"]
         for plan in self.plans:
-            for first, second, e in refusals(plan.region, self.prices):
+            for first, second, e in refusals(plan.region, self.prices, self.border):
                 found.append(Refused(e.code, f"{self._where(first)} → {self._where(second)}", e.detail))
         return tuple(found)
 
@@ -258,9 +264,9 @@ def _called(node: Any) -> str:
 def _kind(lifted: Lifted, operation: Operation | None) -> str:
     """What a planned step is called in the report."""
     if isinstance(operation, Spatial):
-        return _called(lifted.nodes[str(operation.origin)])
+        return str(operation.target).split(".")[1]
     if isinstance(operation, Correct):
-        return "border correction"
+        return "hoisted padding" if operation.way == "hoisted" else "border correction"
     if not isinstance(operation, Apply):
         return type(operation).__name__.lower()
     if isinstance(operation.operator, Given) and operation.operator.call is not None:
@@ -278,8 +284,8 @@ def _listed(kinds: Counter[str]) -> str:
     return ", ".join(f"{n} {short.get(kind, kind)}" for kind, n in kinds.items())
 
 
-def _verified(model: Any, module: GraphModule, source: Source) -> Verdict:
-    """Raise unless the folded module computes what the original does."""
+def _verified(model: Any, module: GraphModule, source: Source, enforced: bool) -> Verdict:
+    """Raise unless the folded module computes what the original does, where that is ``enforced``."""
     branching = (n for n in source.program.graph.nodes if isinstance(n.target, HigherOrderOperator))
     if (node := next(branching, None)) is not None:
         raise InvalidInput(
@@ -289,7 +295,7 @@ def _verified(model: Any, module: GraphModule, source: Source) -> Verdict:
     original = model if isinstance(model, nn.Module) else source.program.module(check_guards=False)
     inputs = (source.args, source.kwargs)
     verdict = verify(original, module, *inputs, more=tuple(other_sizes(inputs, *source.free_places())))
-    if not verdict.passed:
+    if enforced and not verdict.passed:
         raise VerificationFailed(
             f"the folded model differs: {verdict}. Nothing is returned. This is a bug in convfold; "
             "please report it with the model. Folding with `exclude` around the part at fault avoids it."

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
+from contextlib import nullcontext
+from warnings import warn
 
 import torch
 from torch import Tensor, nn
 
+from convfold.algebra import series
+from convfold.algebra.border import margins
 from convfold.algebra.convolution import Convolution
-from convfold.errors import InvalidInput, NotFoldable
-from convfold.layers import convolution, module, sequential
+from convfold.errors import GHOSTS, BorderChanged, InvalidInput, NotFoldable, check_border
+from convfold.layers import copying, sequential
+from convfold.layers.bordered import Bordered
 
 
-def merge(*modules: nn.Module, attached: bool | None = None) -> nn.Module:
+def merge(*modules: nn.Module, attached: bool | None = None, border: str = "exact") -> nn.Module:
     """Fold modules that follow one another into one module that computes the same at every input size.
 
     ``merge(conv1, bn1, conv2)(x) == conv2(bn1(conv1(x)))``: kernel K[o, i, ·] = Σ_m (W2[o, m] * W1[m, i])(·), the full
@@ -25,27 +28,31 @@ def merge(*modules: nn.Module, attached: bool | None = None) -> nn.Module:
         attached: keep the result connected to the weights it was computed from, so that gradients flow back through
             it: weight and bias are then attributes with a history, not parameters. Default: only where a given weight
             is itself not a parameter but a tensor with a gradient (``torch.func.functional_call``, parametrisations).
+        border: what to do where a module reads, as zeros, what lies beyond the ends of the one before it, and one
+            convolution has something else there. "exact": one layer for the interior and the given ones, on strips,
+            for the border (:class:`Bordered`); "refuse"; or "hoist": all padding moves to the first module. That
+            changes the outermost outputs, and a :class:`BorderChanged` warning says by how much.
 
     Raises:
-        NotFoldable: with a reason code, where no single convolution computes the same (e.g. ``ghost-depends-on-data``:
-            the second convolution is padded).
-        InvalidInput: no modules, or something that is not a module.
+        NotFoldable: with a reason code, where no single convolution computes the same (e.g. ``stride-upsample``).
+        InvalidInput: no modules, something that is not a module, or an unknown ``border``.
     """
     if not modules:
         raise InvalidInput("merge() got no modules; give it those to merge, first applied first")
     for m in modules:
         if not isinstance(m, nn.Module):
             raise InvalidInput(f"merge() takes torch.nn modules, got {type(m).__name__}")
-    inner, mode = _unpadded(modules[0])
-    values = sequential.chain((inner, *modules[1:]))
+    check_border(border)
+    bare, modes = zip(*map(copying.bare, sequential.flattened(modules)), strict=True)
+    values, mode = copying.joined(sequential.chain(bare), modes)
     given = [t for m in modules for t in _tensors(m)]
     if attached is None:
         attached = any(t.requires_grad and not isinstance(t, nn.Parameter) for t in given)
     like = values[0].kernel
-    whole = sequential.composed(values) if attached else _detached(values)
-    whole = whole.to(next((t.dtype for t in given if t.is_floating_point()), like.dtype))
+    dtype = next((t.dtype for t in given if t.is_floating_point()), like.dtype)
     trains = any(t.requires_grad for t in given)
-    merged = whole.to_module(attached) if mode is None else _padded_by(mode, whole, attached)
+    with nullcontext() if attached else torch.no_grad():
+        merged = _merged([v.to(torch.float64) for v in values], mode, border, dtype, attached)
     if not attached:
         for p in merged.parameters():
             p.requires_grad_(trains)
@@ -53,27 +60,48 @@ def merge(*modules: nn.Module, attached: bool | None = None) -> nn.Module:
     return merged.eval() if not any(m.training for m in modules) else merged
 
 
-def _unpadded(first: nn.Module) -> tuple[nn.Module, Any]:
-    """The first module without padding that copies data, and that padding as (padding, mode); None where it has none.
+def _merged(values: list[Convolution], mode: str | None, border: str, dtype: torch.dtype, attached: bool) -> nn.Module:
+    if mode is not None:  # behind its pad the chain has no end
+        return copying.to_module(series.chain(values, endless=True).to(dtype), mode, attached)
+    try:
+        return series.chain(values).to(dtype).to_module(attached)
+    except NotFoldable as e:
+        if border == "refuse" or e.code not in GHOSTS:
+            raise
+    dims = max(v.dims for v in values)
+    whole, steps = series.chain(values, endless=True), [v.lifted(dims) for v in _joined(values)]
+    if border == "exact":
+        return Bordered(whole.to(dtype), [step.to(dtype) for step in steps], attached)
+    warn(_changed(whole, steps), stacklevel=4)
+    return whole.to(dtype).to_module(attached)
 
-    Such a padding is no convolution, but it comes before everything else: what follows may still fold behind it.
-    """
-    if not isinstance(first, nn.Conv1d | nn.Conv2d | nn.Conv3d) or first.padding_mode == "zeros":
-        return first, None
-    bare = copy.copy(first)  # shares the weights: gradients reach them
-    bare.padding, bare.padding_mode = (0,) * len(first.kernel_size), "zeros"
-    return bare, (first.padding, first.padding_mode, first)
+
+def _joined(values: list[Convolution]) -> list[Convolution]:
+    """The chain in as few steps as are exact at the border."""
+    steps = values[:1]
+    for value in values[1:]:
+        try:
+            steps[-1] = value @ steps[-1]
+        except NotFoldable:
+            steps.append(value)
+    return steps
 
 
-def _padded_by(mode: Any, value: Convolution, attached: bool) -> nn.Module:
-    """The convolution with the first module's padding before it."""
-    padding, name, first = mode
-    if any(w.lo or w.hi or w.upsample > 1 for w in value.windows):
-        raise NotFoldable("padding-mode", f"padding_mode={name!r} comes first and zeros are padded after it")
-    pairs = convolution.pads(padding, first.kernel_size, first.dilation)
-    if any(lo != hi for lo, hi in pairs):
-        raise NotFoldable("padding-mode", f"padding_mode={name!r} with an odd 'same' padding pads one side more")
-    return module.convolution(value, attached, padding=tuple(lo for lo, _ in pairs), padding_mode=name)
+def _changed(whole: Convolution, steps: list[Convolution]) -> BorderChanged:
+    """By how much the border of one convolution differs from that of its steps."""
+    ends = margins([[(step.windows, step.bias is not None) for step in steps]], [None] * whole.dims)
+    sizes = tuple(16 + 4 * w.reach for w in whole.windows)
+    noise = torch.randn(1, whole.c_in, *sizes, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    exact = x = noise.to(whole.kernel.device)
+    with torch.no_grad():
+        for step in steps:
+            exact = step(exact)
+        got = whole(x)
+    ring = torch.ones_like(exact, dtype=torch.bool)
+    inside = [slice(end.lo, n - end.hi) for end, n in zip(ends, exact.shape[2:], strict=True)]
+    ring[(slice(None), slice(None), *inside)] = False
+    difference = float((got - exact)[ring].norm() / exact[ring].norm())
+    return BorderChanged(tuple((end.lo, end.hi) for end in ends), difference)
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:
@@ -85,11 +113,6 @@ def _tensors(module: nn.Module) -> list[Tensor]:
             if isinstance(t, Tensor):
                 found.append(t)
     return found
-
-
-def _detached(values: list[Convolution]) -> Convolution:
-    with torch.no_grad():
-        return sequential.composed(values)
 
 
 def _keep_memory_format(module: nn.Module, given: list[Tensor]) -> None:

@@ -245,16 +245,33 @@ class Piece:
         return y
 
     def constants(self) -> Tensor:
-        """(c, *(rows or size)), what it adds whatever it reads; one position stands for an axis that is alike."""
-        y = self(self.operator.kernel.new_zeros(1, self.operator.c_in, *self.before))[0]
-        for axis in range(1, y.dim()):
-            first = y.narrow(axis, 0, 1)
-            y = first if torch.equal(y, first.expand_as(y)) else y
-        return y
+        """(c, *(rows or size)): what it adds whatever it reads."""
+        y: Tensor = self(self.operator.kernel.new_zeros(1, self.operator.c_in, *self.before))[0]
+        return compact(y)
 
     def place(self) -> tuple[Any, ...]:
         """Where in (N, c, *size) it is added."""
         return (..., *(slice(None) if r is None else slice(r.start, r.stop) for r in self.rows))
+
+
+def compact(y: Tensor) -> Tensor:
+    """(c, *sizes) with one position for every axis along which all are alike."""
+    for axis in range(1, y.dim()):
+        first = y.narrow(axis, 0, 1)
+        y = first if torch.equal(y, first.expand_as(y)) else y
+    return y
+
+
+def boxes(ends: Sequence[Margin], sizes: Sequence[int]) -> Iterator[Spans]:
+    """The border as two strips an axis that do not overlap: those of the first axis are as long as the others."""
+    inner: list[range | None] = [None] * len(sizes)
+    for i, (end, n) in enumerate(zip(ends, sizes, strict=True)):
+        for rows in (range(end.lo), range(n - end.hi, n)):
+            if len(rows):
+                yield (*inner[:i], rows, *inner[i + 1 :])
+        inner[i] = range(end.lo, n - end.hi)
+        if not inner[i]:
+            return
 
 
 @dataclass(frozen=True, eq=False, slots=True)

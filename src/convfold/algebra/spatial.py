@@ -34,6 +34,7 @@ class Spatial:
         matrices: one a space axis, (after, before), whose Kronecker product it is; None where it is none, or sizes are
             free.
         reads: how many values it reads for each it writes; 0: each of its inputs once.
+        wraps: of each space axis the (lo, hi) that a circular pad adds: it may go before a convolution.
         reason: why it is no convolution, where it looks like one.
     """
 
@@ -47,6 +48,7 @@ class Spatial:
     convolution: Operator | None = field(default=None, compare=False)
     matrices: Callable[[], tuple[Tensor, ...]] | None = field(default=None, compare=False)
     reads: int = 0
+    wraps: tuple[tuple[int, int], ...] = field(default=(), compare=False)
     reason: NotFoldable | None = field(default=None, compare=False)
     origin: str | None = field(default=None, compare=False)  # the model's call: it knows free sizes by name
 

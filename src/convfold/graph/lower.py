@@ -175,6 +175,8 @@ class Lowering:
                 return self._layout(layout, inputs[0])
             case Spatial(origin=str(name)):
                 return self._again(name, inputs[0])
+            case Spatial(target=target, arguments=arguments):  # new: the plan made it, of known sizes
+                return self._call(target, inputs[0], *(list(v) if isinstance(v, tuple) else v for _, v in arguments))
             case Correct() as correct:
                 return self._correct(correct, inputs[0], inputs[-1], at)
             case Resample() as resample:
@@ -213,12 +215,14 @@ class Lowering:
         border, axis = correct.border, correct.axis
         assert isinstance(border, Border)
         match correct.way:
+            case "hoisted":
+                return y
             case "map":
                 return self._call(aten.add.Tensor, y, self._constant(border.map().to(at.meta["val"]), at, "border"))
             case "constants":
-                for piece in border.pieces():
-                    values = self._constant(piece.constants().to(at.meta["val"]), at, "border")
-                    self._call(aten.add_.Tensor, self._part_of(y, piece.rows, axis), values)
+                for box, values in border.constants():
+                    added = self._constant(values.to(at.meta["val"]), at, "border")
+                    self._call(aten.add_.Tensor, self._part_of(y, box, axis), added)
             case "kernels":
                 for piece in border.pieces():
                     added = self._piece(piece, border, x, axis, at)
@@ -237,6 +241,8 @@ class Lowering:
 
     def _piece(self, piece: Piece, border: Border, x: FxNode, axis: int, at: FxNode) -> FxNode:
         like = at.meta["val"]
+        if not piece.linear:
+            return self._constant(piece.constants().to(like), at, "border")
         value = piece.operator.to(like.dtype, like.device)
         parameter = self._parameters(border.parts, border.sources, value.dims, "border_")
         y = self._convolve(value, self._part_of(x, piece.reads, axis), parameter)

@@ -38,7 +38,10 @@ def read(call: Call) -> Reading:
     dims, constants = x.dim - 2, copies or max(pads) <= 0
     if copies or not 1 <= dims <= 3 or len(pads) > 2 * dims:
         reason = NotFoldable("padding-mode", "padding with copies of the data") if copies else None
-        return spatial(call, axes, constants=constants, reason=reason)
+        circular = call["mode"] == "circular" and 1 <= dims <= 3 and min(pads) >= 0
+        pairs = list(zip(pads[::2], pads[1::2], strict=True))[::-1]
+        wraps = ((0, 0),) * (dims - len(pairs)) + tuple(pairs) if circular else ()
+        return spatial(call, axes, constants=constants, channel=1 if circular else None, wraps=wraps, reason=reason)
     return spatial(call, axes, constants=constants, channel=1, convolution=zero_padding(x.shape[1], pads, dims))
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import reduce
 
 import torch
 from torch import nn
 
-from convfold.algebra import spelling
+from convfold.algebra import series, spelling
 from convfold.algebra.convolution import Convolution
 from convfold.errors import NotFoldable
 from convfold.layers import batch_norm
@@ -16,7 +15,7 @@ from convfold.layers import batch_norm
 
 def chain(modules: Iterable[nn.Module], channels: int | None = None, dims: int | None = None) -> list[Convolution]:
     """Each module's value, in order; those that know their channels tell those that do not (pools, pads, shuffles)."""
-    todo = list(_flattened(modules))
+    todo = list(flattened(modules))
     known: dict[int, Convolution] = {}
     for i, m in enumerate(todo):
         try:
@@ -52,14 +51,14 @@ def _value(m: nn.Module, channels: int | None, dims: int | None) -> Convolution:
 
 
 def composed(values: list[Convolution]) -> Convolution:
-    """The whole chain as one value, in float64. Every order of composing is legal where one is, so left to right."""
-    return reduce(lambda inner, outer: outer @ inner, (v.to(torch.float64) for v in values))
+    """The whole chain as one value, in float64."""
+    return series.chain([v.to(torch.float64) for v in values])
 
 
-def _flattened(modules: Iterable[nn.Module]) -> Iterable[nn.Module]:
+def flattened(modules: Iterable[nn.Module]) -> Iterable[nn.Module]:
     for m in modules:
         if isinstance(m, nn.Sequential):
-            yield from _flattened(m)
+            yield from flattened(m)
         else:
             yield m
 

@@ -111,6 +111,7 @@ def spatial(
     convolution: Convolution | None = None,
     matrices: Callable[[], tuple[Tensor, ...]] | None = None,
     reads: int = 0,
+    wraps: tuple[tuple[int, int], ...] = (),
     reason: NotFoldable | None = None,
 ) -> Step:
     """A call that maps ``axes`` of its first argument, treating all others alike; see :class:`Spatial`.
@@ -128,7 +129,7 @@ def spatial(
     if channel is None:
         channel = axes[0] - 1 if x.dim - 1 in axes else x.dim - 1
     step = Spatial(call.target, name, arguments, sizes, carried, constants, channel, convolution, matrices)
-    return Step(replace(step, reads=reads, reason=reason, origin=call.name), (x,))
+    return Step(replace(step, reads=reads, wraps=wraps, reason=reason, origin=call.name), (x,))
 
 
 def _plain(value: Any, number: Callable[[Any], int]) -> Any:

@@ -14,7 +14,20 @@ from math import prod
 import torch
 from torch import Tensor
 
-from convfold.algebra.border import Margin, Piece, Shape, Strip, high_strip, low_strip, margins, pieces, shapes
+from convfold.algebra.border import (
+    Margin,
+    Piece,
+    Shape,
+    Spans,
+    Strip,
+    boxes,
+    compact,
+    high_strip,
+    low_strip,
+    margins,
+    pieces,
+    shapes,
+)
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.geometry import Geometry
 from convfold.plan.cost import Cost, Prices
@@ -28,6 +41,7 @@ WAYS = {
     "ones": "a convolution of a map of ones added",
     "kernels": "kernels of its own for every edge and corner",
     "steps": "the original steps on strips of the border",
+    "hoisted": "changed, as asked: all padding comes first",
 }
 
 #: Kernels of a border with more numbers than this are not considered: they would dwarf the model.
@@ -111,14 +125,28 @@ class Border:
     def cost(self, way: str, prices: Prices, x: Signal, y: Signal, axis: int) -> Cost:
         """``x`` is what the operator reads, ``y`` what it gives; their channel axis is ``axis``."""
         match way:
+            case "hoisted":
+                return Cost()
             case "map":
                 return prices.step(0, 3 * y.bytes)
+            case "constants":
+                return self._cost_of_constants(prices, y)
             case "ones":
                 return self._cost_of_ones(prices, y, axis)
             case "steps":
                 return self._cost_of_steps(prices, x, y, axis)
             case _:
                 return self._cost_of_pieces(prices, x, y)
+
+    def _cost_of_constants(self, prices: Prices, y: Signal) -> Cost:
+        position = y.bytes // max(prod(self.after), 1)
+        return sum(
+            (
+                prices.step(0, 3 * position * prod(len(r or range(n)) for r, n in zip(box, self.after, strict=True)), 2)
+                for box in boxes(self.ends, self.after)
+            ),
+            Cost(),
+        )
 
     def _cost_of_pieces(self, prices: Prices, x: Signal, y: Signal) -> Cost:
         g = self.whole.geometry
@@ -188,6 +216,15 @@ class Border:
     def map(self) -> Tensor:
         """(c, *after): what is missing where nothing is read."""
         return self.difference(None)[0]
+
+    def constants(self) -> Iterator[tuple[Spans, Tensor]]:
+        """The parts of the map that are not zero: where, and (c, *positions) or one position for all."""
+        whole = self.map()
+        for box in boxes(self.ends, self.after):
+            part = whole
+            for i, span in enumerate(box):
+                part = part if span is None else part.narrow(i + 1, span.start, len(span))
+            yield box, compact(part)
 
     def _chains(self) -> list[list[Convolution]]:
         dims = len(self.sizes)

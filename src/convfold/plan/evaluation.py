@@ -265,8 +265,8 @@ def _bordered(y: Computed, x: Computed, border: Border, context: Context) -> Com
     """``y``, a value of its own, with its border mended the cheapest way; ``x`` is what it was computed from."""
     axis = len(y.signal.shape) - 1 - len(border.sizes)
     ways = []
-    for way in border.ways():
-        inputs = (y,) if way in ("constants", "map") else (y, x)
+    for way in border.ways() if context.border == "exact" else ["hoisted"]:
+        inputs = (y, x) if way in ("ones", "kernels", "steps") else (y,)
         cost = border.cost(way, context.prices, x.signal, y.signal, axis)
         ways.append(Computed(y.signal, y.cost + cost, Correct(border, axis, way), inputs))
     return min(ways, key=_cost)

@@ -33,7 +33,7 @@ class _Builder:
     def __init__(self, region: Region) -> None:
         self.region = region
         self.nodes: list[Node] = []
-        self.done: dict[int, str] = {}  # what several steps read is computed once
+        self.done: dict[int, str] = {}  # what several steps of one value read is computed once
 
     def add(self, node: Node, value: Computed) -> None:
         if _is_own(node, value):
@@ -42,6 +42,7 @@ class _Builder:
             assert value.name is not None
             self.nodes.append(Node(node.name, Sum(), (value.name,), node.signal))
         else:
+            self.done = {}
             self._steps(value, node.name)
 
     def add_sibling(self, name: str, group: Siblings) -> None:

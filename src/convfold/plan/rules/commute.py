@@ -6,9 +6,11 @@ forms of one value, and the search takes either.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from convfold.algebra.operation import Apply, Move, Spatial
 from convfold.errors import NotFoldable
-from convfold.plan.form import Context, Form, Moved, with_length
+from convfold.plan.form import Context, Form, Moved, Term, with_length
 from convfold.plan.rules import distribute
 from convfold.region import Signal
 
@@ -27,6 +29,35 @@ def follow(step: Move, x: Form, y: Signal) -> Form:
     return Form(blocks, axis, x.sizes)
 
 
+def _before(step: Spatial, t: Term, context: Context) -> Term:
+    """W'∘A∘W = A∘(W'W): a circular pad W' goes before a convolution A that is circular itself, for W is before it.
+
+    That is so where A leaves the size what it was before W: its signal then goes on beyond its ends as x does.
+    """
+    inner = t.route[-1].move if t.route else None
+    refused = NotFoldable("padding-mode", "padding with copies of the data")
+    if t.operator is None or not isinstance(inner, Spatial) or not inner.wraps or t.at != len(t.route):
+        raise refused
+    windows, axis = t.operator.geometry.windows, t.axis
+    x = t.route[-2].signal if len(t.route) > 1 else context.signals[t.leaf]
+    if len(windows) != len(step.wraps) or not (axis == step.axis == inner.axis) or t.paths:
+        raise refused
+    for w, (lo, hi) in zip(windows, inner.wraps, strict=True):
+        if w.stride > 1 or w.upsample > 1 or w.lo or w.hi or w.reach != lo + hi:
+            raise NotFoldable("padding-mode", "what is circular does not stay so: its size changes")
+    wraps = tuple((a + c, b + d) for (a, b), (c, d) in zip(inner.wraps, step.wraps, strict=True))
+    for n, pair in zip(x.known(axis, len(wraps)), wraps, strict=True):
+        if n is None or max(pair) > n:  # torch goes round once
+            raise NotFoldable("padding-mode", "circular padding by more than the size, which may be free")
+    before = x.space(axis, len(wraps))
+    after = tuple(n + lo + hi for n, (lo, hi) in zip(before, wraps, strict=True))
+    pads = tuple(n for pair in reversed(wraps) for n in pair)
+    arguments = tuple((name, pads if name == "pad" else value) for name, value in step.arguments)
+    together = replace(inner, arguments=arguments, sizes=(before, after), wraps=wraps, origin=None)
+    shape = (*x.shape[: axis + 1], *after, *x.shape[axis + 1 + len(wraps) :])
+    return replace(t, route=(*t.route[:-1], Moved(together, replace(x, shape=shape))))
+
+
 def act(step: Spatial, x: Form, y: Signal, context: Context) -> list[Form]:
     forms = []
     try:
@@ -34,6 +65,11 @@ def act(step: Spatial, x: Form, y: Signal, context: Context) -> list[Form]:
         reason = None
     except NotFoldable as e:
         reason = e
+    if step.wraps and len(x.blocks) == 1:
+        try:
+            forms.append(Form((tuple(_before(step, t, context) for t in x.blocks[0]),)))
+        except NotFoldable as e:
+            reason = e
     if step.convolution is not None:
         try:
             forms.append(distribute.apply(Apply(step.convolution, step.axis), x, context))

@@ -12,14 +12,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from convfold.algebra.operation import Apply
-from convfold.errors import NotFoldable
+from convfold.errors import GHOSTS, NotFoldable
 from convfold.plan import recipe
 from convfold.plan.form import Context, Form, Term, Terms
 from convfold.plan.recipe import Recipe, Uniform
 from convfold.plan.rules.gather import gathered
-
-#: What is read beyond the ends of a signal, as zeros, where composing would have it otherwise.
-GHOSTS = ("ghost-is-constant", "ghost-depends-on-data")
 
 
 def apply(step: Apply, x: Form, context: Context) -> Form:
@@ -50,10 +47,16 @@ def apply(step: Apply, x: Form, context: Context) -> Form:
     return Form(tuple(blocks), step.axis, tuple(sizes))
 
 
-def _over_sum(b: Recipe, axis: int, terms: Terms, context: Context) -> Terms:
+def _without_bias(b: Recipe, context: Context) -> Recipe:
+    """For all summands but the first."""
     g = b.geometry
-    rest = context.once("block", recipe.block, b, range(g.c_out), range(g.c_in), False) if len(terms) > 1 else b
+    rest = context.once("block", recipe.block, b, range(g.c_out), range(g.c_in), False)
     assert rest is not None
+    return rest
+
+
+def _over_sum(b: Recipe, axis: int, terms: Terms, context: Context) -> Terms:
+    rest = _without_bias(b, context) if len(terms) > 1 else b
     composed = [
         context.once("compose", lambda b, axis, t: _compose(b, axis, t, context), b if i == 0 else rest, axis, t)
         for i, t in enumerate(terms)
@@ -110,8 +113,9 @@ def _onto(b: Recipe, t: Term, context: Context) -> Term:
         if e.code not in GHOSTS or context.border == "refuse":
             raise
     endless = recipe.series(b, t.operator, known, endless=True)
-    paths = tuple((*path, b) for path in t.ways)
-    return replace(t, operator=endless, paths=paths if context.border == "exact" else ())
+    rest = _without_bias(b, context) if len(t.ways) > 1 else b
+    paths = tuple((*path, b if i == 0 else rest) for i, path in enumerate(t.ways))
+    return replace(t, operator=endless, paths=paths)
 
 
 def _past(t: Term, u: Uniform) -> None:

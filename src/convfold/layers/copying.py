@@ -1,0 +1,85 @@
+"""Pads with copies of the data: nn.ConvNd with another padding_mode, nn.ReflectionPad, ReplicationPad, CircularPad.
+
+Such a pad is no convolution, but a chain may still be one behind it: where it comes first and nothing is padded after,
+and where every pad is circular, for what is periodic stays so.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from convfold.algebra import series
+from convfold.algebra.convolution import Convolution
+from convfold.algebra.window import Window
+from convfold.errors import NotFoldable
+from convfold.layers import convolution, module
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_PADS: dict[str, tuple[type[Any], ...]] = {
+    "reflect": (nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d),
+    "replicate": (nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d),
+    "circular": (nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d),
+}
+_ZEROS = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d)
+
+
+def bare(m: nn.Module) -> tuple[nn.Module, str | None]:
+    """The module with zeros in place of the copies, and the mode it pads in; None where it copies nothing."""
+    if isinstance(m, _CONVOLUTIONS) and m.padding_mode != "zeros":
+        zeros = copy.copy(m)  # shares the weights: gradients reach them
+        zeros.padding_mode = "zeros"
+        pads = any(p != (0, 0) for p in convolution.pads(m.padding, m.kernel_size, m.dilation))
+        return zeros, m.padding_mode if pads else None
+    for name, kinds in _PADS.items():
+        for pad, zero in zip(kinds, _ZEROS, strict=True):
+            if isinstance(m, pad):
+                return zero(m.padding), name if any(m.padding) else None
+    return m, None
+
+
+def joined(values: Sequence[Convolution], modes: Sequence[str | None]) -> tuple[list[Convolution], str | None]:
+    """The chain, and the mode of the one pad it is all behind; None where nothing copies.
+
+    Raises:
+        NotFoldable: ``padding-mode``, where the chain is no convolution behind one pad.
+    """
+    steps: list[tuple[Convolution, str | None]] = []
+    for value, mode in zip(values, modes, strict=True):
+        if steps and steps[-1][1] is not None and mode is None and all(w.taps == 1 for w in steps[-1][0].windows):
+            pad, before = steps.pop()  # a pad by itself belongs to what follows it
+            steps.append((series.series(value, pad, endless=True), before))
+        else:
+            steps.append((value, mode))
+    used = [i for i, (_, mode) in enumerate(steps) if mode is not None]
+    kinds = sorted({mode for _, mode in steps if mode is not None})
+    if not used:
+        return list(values), None
+    if len(kinds) > 1 or (len(used) > 1 and kinds != ["circular"]):
+        raise NotFoldable("padding-mode", f"padding with copies more than once: {', '.join(kinds)}")
+    (mode,) = kinds
+    for i, (value, own) in enumerate(steps):
+        if i > used[-1]:
+            if any(w.lo or w.hi or w.upsample > 1 for w in value.windows):
+                raise NotFoldable("padding-mode", f"padding_mode={mode!r} comes first and zeros are padded after it")
+        elif own is None and not value.geometry.pointwise:
+            raise NotFoldable("padding-mode", f"a layer before padding_mode={mode!r} reads neighbours")
+        elif i < used[-1] and any(w.stride > 1 or w.slack for w in value.windows):
+            raise NotFoldable("padding-mode", "what is circular does not stay so: its size changes")
+    return [value for value, _ in steps], mode
+
+
+def to_module(value: Convolution, mode: str, attached: bool) -> nn.Module:
+    """The convolution behind one pad: with that padding_mode, or after a pad where its ends differ."""
+    pairs = [(w.lo, w.hi) for w in value.windows]
+    if min(min(pair) for pair in pairs) < 0:
+        raise NotFoldable("padding-mode", f"padding_mode={mode!r} and a crop")
+    if all(lo == hi for lo, hi in pairs):
+        return module.convolution(value, attached, padding=tuple(lo for lo, _ in pairs), padding_mode=mode)
+    plain = tuple(Window(w.taps, w.stride, w.upsample, w.dilation) for w in value.windows)
+    inner = Convolution(value.kernel, value.bias, value.groups, plain).to_module(attached)
+    pad = _PADS[mode][len(pairs) - 1](tuple(n for pair in reversed(pairs) for n in pair))
+    return nn.Sequential(pad, inner)

@@ -24,7 +24,7 @@ from rich.table import Table
 import convfold
 from convfold.arguments import BadUsage, Free, Shape
 from convfold.bench import Comparison, compare
-from convfold.errors import ConvfoldError, InvalidInput, VerificationFailed
+from convfold.errors import BORDERS, ConvfoldError, InvalidInput, VerificationFailed
 from convfold.fold import FoldConfig, refuse_output
 from convfold.loading import Inputs, Model, find
 from convfold.verify import ILLEGAL_SIZE
@@ -135,6 +135,12 @@ _how = _options(
         "example's sizes.",
     ),
     click.option("--objective", type=click.Choice(["time", "macs"]), default="time", help="What to minimise."),
+    click.option(
+        "--border",
+        type=click.Choice(BORDERS),
+        default="exact",
+        help="Where one convolution differs from a chain at the border: mend it, leave the chain, or let it differ.",
+    ),
     click.option("--exclude", multiple=True, metavar="GLOB", help="Module paths to leave alone, e.g. 'head.*'."),
 )
 
@@ -167,6 +173,7 @@ def fold_command(
     shapes: tuple[Shape, ...],
     free: tuple[Free, ...],
     objective: str,
+    border: str,
     exclude: tuple[str, ...],
     require_change: bool,
     no_verify: bool,
@@ -174,7 +181,7 @@ def fold_command(
 ) -> None:
     """Fold IN, verify the result against it, and write it to a file."""
     refuse_output(output)
-    config = FoldConfig(objective, exclude, verify=not no_verify)
+    config = FoldConfig(objective, exclude, not no_verify, border)
     found, asked = _found(model, shapes, free)
     with _progress(ctx) as stage:
         result = convfold.fold(found.value, *found.inputs, dynamic_shapes=asked, config=config, progress=stage)
@@ -202,11 +209,12 @@ def explain_command(
     shapes: tuple[Shape, ...],
     free: tuple[Free, ...],
     objective: str,
+    border: str,
     exclude: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Say what would be folded in IN and what would not, and why; write nothing."""
-    config = FoldConfig(objective, exclude)
+    config = FoldConfig(objective, exclude, border=border)
     found, asked = _found(model, shapes, free)
     with _progress(ctx) as stage:
         report = convfold.explain(found.value, *found.inputs, dynamic_shapes=asked, config=config, progress=stage)

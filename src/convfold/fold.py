@@ -30,10 +30,11 @@ from convfold.graph.lift import Lifted, path_of
 from convfold.graph.measure import packet
 from convfold.graph.read import Source, export, read
 from convfold.plan import Plan, Planner, Prices
+from convfold.plan.border import WAYS, Border
 from convfold.plan.machine import measured
 from convfold.plan.recipe import Given
 from convfold.plan.refusals import refusals
-from convfold.report import Applied, Refused, Report
+from convfold.report import Applied, Mended, Refused, Report
 from convfold.verify import Verdict, other_sizes, verify
 
 #: Called with the name of each stage as it begins.
@@ -48,17 +49,17 @@ class FoldConfig:
         objective: what to minimise; "time" by a roofline, "macs" compares multiply-adds, then bytes moved and
             operations (`plan.cost`). Neither ever raises the multiply-adds.
         exclude: globs over module paths; what runs inside such a module is left alone.
+        verify: compare the result with the original in float64 and raise `VerificationFailed` where it differs.
         border: what to do where a layer reads, as zeros, what lies beyond the ends of the one before it, and one
             convolution would have something else there. "exact": the border is computed apart; "refuse": such layers
             stay apart; "hoist": all padding moves to the first. That changes the border: the report says where and by
             how much, and the comparison with the original is reported, not enforced.
-        verify: compare the result with the original in float64 and raise `VerificationFailed` where it differs.
     """
 
     objective: str = "time"
     exclude: tuple[str, ...] = ()
-    border: str = "exact"
     verify: bool = True
+    border: str = "exact"
 
     def __post_init__(self) -> None:
         check_border(self.border)
@@ -197,7 +198,16 @@ class _Work:
         return module
 
     def report(self, verdict: Verdict | None) -> Report:
-        return Report(self._applied(), self.refused, self.before, self.after, self.source.free, verdict, self.seconds)
+        return Report(
+            self._applied(),
+            self.refused,
+            self.before,
+            self.after,
+            self.source.free,
+            verdict,
+            self.seconds,
+            self._borders(),
+        )
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -213,6 +223,20 @@ class _Work:
         for plan in self.plans:
             for first, second, e in refusals(plan.region, self.prices, self.border):
                 found.append(Refused(e.code, f"{self._where(first)} → {self._where(second)}", e.detail))
+        return tuple(found)
+
+    def _borders(self) -> tuple[Mended, ...]:
+        """How each border of a rewritten stretch is what it was."""
+        found = []
+        for _, plan in self.changes:
+            for node in plan.region.steps:
+                match node.operation:
+                    case Correct(border=Border() as border, axis=axis, way=way):
+                        x = plan.region.by_name[node.inputs[-1]].signal  # the sizes it reads are the border's own
+                        cost = border.cost(way, Prices("macs"), border.read(x, axis), node.signal, axis)
+                        change = border.change() if way == "hoisted" else None
+                        where, ghosts = self._where(node.name), tuple(border.ghosts())
+                        found.append(Mended(where, WAYS[way], cost.macs, cost.bytes, ghosts, change))
         return tuple(found)
 
     def _where(self, name: str) -> str:

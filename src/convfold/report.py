@@ -38,6 +38,39 @@ class Applied:
 
 
 @dataclass(frozen=True)
+class Ghost:
+    """What a layer reads, as zeros, beyond the ends of the one before it, and would not be zero without an end."""
+
+    reader: str
+    read: str
+    size: tuple[int, ...]  # channels and space of what is read
+    beyond: tuple[tuple[int, int], ...]  # of each axis, positions below and above
+    data: bool  # else a constant: a bias, a norm's shift
+
+    def __str__(self) -> str:
+        axes = ", ".join(f"{below} + {above}" for below, above in self.beyond)
+        what = "data" if self.data else "a constant"
+        return f"{self.reader} reads {axes} positions beyond {self.read}'s {'×'.join(map(str, self.size))}: {what}"
+
+
+@dataclass(frozen=True)
+class Mended:
+    """One border that the convolution in the chain's stead would have got wrong."""
+
+    where: str
+    way: str
+    macs: int
+    bytes: int
+    ghosts: tuple[Ghost, ...]
+    change: float | None = None  # relative, where the border was not mended but changed, as asked
+
+    def __str__(self) -> str:
+        if self.change is not None:
+            return f"border of {self.where} {self.way}; it differs by {self.change:.2g}"
+        return f"border of {self.where}: {self.way}, {count(self.macs)} multiply-adds, {count(self.bytes)}B moved"
+
+
+@dataclass(frozen=True)
 class Refused:
     """One pair of neighbours that was left as it was."""
 
@@ -57,6 +90,7 @@ class Report:
     free: tuple[str, ...] = ()
     error: Verdict | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    borders: tuple[Mended, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -78,7 +112,7 @@ class Report:
             console.print(self._applied())
             for line in self._largest():
                 console.print(line, markup=False)
-        for line in self._refusals():
+        for line in (*self._mended(), *self._refusals()):
             console.print(line, markup=False)
         if self.free:
             console.print(f"free to change: {', '.join(self.free)}", markup=False)
@@ -116,6 +150,12 @@ class Report:
         if largest.macs_before == largest.macs_after or not before:
             return []
         return [f"{largest.where} before", *_indented(before), "after", *_indented(after)]
+
+    def _mended(self) -> list[str]:
+        lines = []
+        for border in self.borders[:SHOWN]:
+            lines += [str(border), *(f"    {ghost}" for ghost in border.ghosts)]
+        return lines + ([f"… and {len(self.borders) - SHOWN} borders more"] if len(self.borders) > SHOWN else [])
 
     def _refusals(self) -> list[str]:
         lines = []

@@ -77,7 +77,7 @@ def _margin(windows: tuple[Window, ...], biased: tuple[bool, ...], n: int) -> Ma
         size = w.size(size)
         wrong = {q for p in wrong for q in w.outputs(p) if 0 <= q < size}
         for p in windows[i + 1].outside(size) if i + 1 < len(windows) else ():
-            if _meets(windows[: i + 1], p, n):
+            if depends(windows[: i + 1], p, n):
                 wrong.add(p)
                 data = True
             elif biased[i]:
@@ -90,7 +90,7 @@ def _margin(windows: tuple[Window, ...], biased: tuple[bool, ...], n: int) -> Ma
     return Margin(lo, size - start, data)
 
 
-def _meets(windows: tuple[Window, ...], p: int, n: int) -> bool:
+def depends(windows: tuple[Window, ...], p: int, n: int) -> bool:
     """Would position p of what the steps give, were there no ends between them, depend on any of the n inputs?"""
     places = {p}
     for w in reversed(windows):
@@ -166,6 +166,14 @@ def high_strip(windows: Sequence[Window], rows: int) -> Strip:
             if i < len(windows):
                 up, down = up * windows[i].upsample, down * windows[i].stride
     return Strip(rows, inputs, step)
+
+
+def end(x: Tensor, axis: int, n: int, step: int, high: bool) -> Tensor:
+    """The first or last n positions, or all there are; the last from a multiple of ``step`` on."""
+    if not high:
+        return x[(slice(None),) * axis + (slice(n),)]
+    first = torch.sym_max(x.shape[axis] - n, 0) // step * step
+    return x[(slice(None),) * axis + (slice(first, None),)]
 
 
 def _far(windows: Sequence[Window]) -> int:

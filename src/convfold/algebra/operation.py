@@ -83,8 +83,8 @@ class Concat:
 class Border(Protocol):
     """What a chain of steps computes and the one convolution that is applied in its stead does not."""
 
-    def difference(self, x: Tensor | None) -> Tensor:
-        """Zero but for the border; None stands for any input where none is read."""
+    def mended(self, way: str, y: Tensor, x: Tensor) -> Tensor:
+        """``y``, which the convolution made of ``x``, with the border it should have."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -100,7 +100,7 @@ class Correct:
     way: str
 
     def __call__(self, y: Tensor, x: Tensor | None = None) -> Tensor:
-        return y if self.way == "hoisted" else y + self.border.difference(x)
+        return self.border.mended(self.way, y, y if x is None else x)
 
 
 #: Steps that treat every position along the axes they carry alike.

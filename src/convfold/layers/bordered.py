@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from convfold.algebra.border import Strip, high_strip, low_strip, margins
+from convfold.algebra.border import Strip, end, high_strip, low_strip, margins
 from convfold.algebra.convolution import Convolution
 
 
@@ -41,8 +41,8 @@ class Bordered(nn.Module):
                     return y
         y = self.whole(x)
         for axis, strip, high in self.strips:
-            exact = self.steps(_end(x, first + axis, strip.inputs, strip.step, high))
-            _end(y, first + axis, strip.rows, 1, high).copy_(_end(exact, first + axis, strip.rows, 1, high))
+            exact = self.steps(end(x, first + axis, strip.inputs, strip.step, high))
+            end(y, first + axis, strip.rows, 1, high).copy_(end(exact, first + axis, strip.rows, 1, high))
         return y
 
     def extra_repr(self) -> str:
@@ -53,17 +53,9 @@ class Bordered(nn.Module):
 def strips(steps: Sequence[Convolution]) -> Iterator[tuple[int, Strip, bool]]:
     """Of each axis and end, what the steps are to be run on."""
     chain = [(step.windows, step.bias is not None) for step in steps]
-    for axis, end in enumerate(margins([chain], [None] * steps[0].dims)):
+    for axis, margin in enumerate(margins([chain], [None] * steps[0].dims)):
         windows = [step.windows[axis] for step in steps]
-        if end.lo:
-            yield axis, low_strip(windows, end.lo), False
-        if end.hi:
-            yield axis, high_strip(windows, end.hi), True
-
-
-def _end(x: Tensor, axis: int, n: int, step: int, high: bool) -> Tensor:
-    """The first or last n positions, or all there are; the last from a multiple of ``step`` on."""
-    if not high:
-        return x[(slice(None),) * axis + (slice(n),)]
-    first = torch.sym_max(x.shape[axis] - n, 0) // step * step
-    return x[(slice(None),) * axis + (slice(first, None),)]
+        if margin.lo:
+            yield axis, low_strip(windows, margin.lo), False
+        if margin.hi:
+            yield axis, high_strip(windows, margin.hi), True

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 from math import prod
 
 import torch
@@ -22,6 +22,8 @@ from convfold.algebra.border import (
     Strip,
     boxes,
     compact,
+    depends,
+    end,
     high_strip,
     low_strip,
     margins,
@@ -33,6 +35,7 @@ from convfold.algebra.geometry import Geometry
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.recipe import Recipe, lifted
 from convfold.region import Signal
+from convfold.report import Ghost
 
 #: The ways a border is mended, and what they are called in a report.
 WAYS = {
@@ -195,6 +198,43 @@ class Border:
             total += prices.step(0, 2 * _with_space(y, axis, i, strip.rows).bytes, 2 + len(self.paths))
         return total
 
+    # --- what it is ------------------------------------------------------------------------------------------------
+
+    def read(self, y: Signal, axis: int) -> Signal:
+        """The signal that the operator reads, given one with its batch."""
+        return Signal((*y.shape[:axis], self.whole.geometry.c_in, *self.sizes), frozenset(), y.itemsize)
+
+    def ghosts(self) -> Iterator[Ghost]:
+        """Each step that reads, as zeros, positions beyond the ends of the one before it that would not be zero."""
+        seen = set()
+        for path, steps in zip(self.paths, self.geometries, strict=True):
+            now, biased = self.sizes, False
+            for i, (g, after) in enumerate(pairwise(steps)):
+                now, biased = g.size(now), biased or g.period is not None
+                counts, data = [], False
+                for axis, (w, n) in enumerate(zip(after.windows, now, strict=True)):
+                    before = tuple(s.windows[axis] for s in steps[: i + 1])
+                    places = [p for p in w.outside(n) if biased or depends(before, p, self.sizes[axis])]
+                    data = data or any(depends(before, p, self.sizes[axis]) for p in places)
+                    below = sum(p < 0 for p in places)
+                    counts.append((below, len(places) - below))
+                reader, read = (next(iter(reversed([*r.sources])), "a step") for r in (path[i + 1], path[i]))
+                ghost = Ghost(reader, read, (g.c_out, *now), tuple(counts), data)
+                if any(map(any, counts)) and ghost not in seen:
+                    seen.add(ghost)
+                    yield ghost
+
+    def change(self) -> float:
+        """‖whole − paths‖ / ‖paths‖ on the border, for a normal random input."""
+        whole = self.whole.value
+        noise = torch.randn(whole.c_in, *self.sizes, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        x = noise.to(whole.kernel.device)[None]
+        difference = self.difference(x)
+        inside = [slice(end.lo, n - end.hi) for end, n in zip(self.ends, self.after, strict=True)]
+        exact = whole(x) + difference
+        exact[(slice(None), slice(None), *inside)] = 0
+        return float(difference.norm() / exact.norm())
+
     # --- how it is mended ------------------------------------------------------------------------------------------
 
     def strips(self) -> Iterator[tuple[int, Strip, bool]]:
@@ -212,6 +252,31 @@ class Border:
 
     def pieces(self) -> Iterator[Piece]:
         return pieces(self._chains(), self.sizes, self.ends)
+
+    def mended(self, way: str, y: Tensor, x: Tensor) -> Tensor:
+        """``y``, which the operator made of ``x``, with the border it should have: (N, c, *space)."""
+        match way:
+            case "map":
+                return y + self.map().to(y.dtype)
+            case "ones":
+                for steps in self.ones():
+                    y = y + _applied(steps, torch.ones_like(x[:1, :1]))
+                return y
+        y = y.clone()
+        match way:
+            case "constants":
+                for box, values in self.constants():
+                    y[(..., *(slice(None) if r is None else slice(r.start, r.stop) for r in box))] += values.to(y.dtype)
+            case "kernels":
+                for piece in self.pieces():
+                    y[piece.place()] += piece(x.to(torch.float64)).to(y.dtype)
+            case "steps":
+                for i, strip, high in self.strips():
+                    part = end(x, 2 + i, strip.inputs, strip.step, high)
+                    exact = sum(_applied(steps, part) for steps in self._chains())
+                    assert isinstance(exact, Tensor)
+                    end(y, 2 + i, strip.rows, 1, high).copy_(end(exact, 2 + i, strip.rows, 1, high))
+        return y
 
     def map(self) -> Tensor:
         """(c, *after): what is missing where nothing is read."""
@@ -240,10 +305,7 @@ class Border:
             x = torch.zeros(1, whole.c_in, *self.sizes, dtype=like.dtype, device=like.device)
         total = -whole.to(x.dtype, x.device)(x)
         for steps in chains:
-            y = x
-            for op in steps:
-                y = op.to(x.dtype, x.device)(y)
-            total = total + y
+            total = total + _applied(steps, x)
         return total
 
     def ones(self) -> list[list[Convolution]]:
@@ -270,6 +332,12 @@ class Border:
     def forget(self) -> None:
         for part in (self.whole, *self.parts):
             part.forget()
+
+
+def _applied(steps: list[Convolution], x: Tensor) -> Tensor:
+    for op in steps:
+        x = op.to(x.dtype, x.device)(x)
+    return x
 
 
 def _with_space(x: Signal, axis: int, i: int, n: int) -> Signal:

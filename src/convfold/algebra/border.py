@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
-from math import prod
+from math import lcm, prod
 from typing import Any
 
 import torch
@@ -85,9 +85,9 @@ def _margin(windows: tuple[Window, ...], biased: tuple[bool, ...], n: int) -> Ma
     if not wrong:
         return Margin(0, 0, False)
     places = sorted(wrong)
-    gaps = [(b - a, a + 1, b) for a, b in zip([-1, *places], [*places, size], strict=True)]
-    _, lo, start = max(gaps)
-    return Margin(lo, size - start, data)
+    between = [(a + 1, size - b) for a, b in zip([-1, *places], [*places, size], strict=True)]
+    lo, hi = min(between, key=lambda ends: (sum(ends), max(ends)))
+    return Margin(lo, hi, data)
 
 
 def depends(windows: tuple[Window, ...], p: int, n: int) -> bool:
@@ -153,9 +153,9 @@ def low_strip(windows: Sequence[Window], rows: int) -> Strip:
     return Strip(rows, n, 1)
 
 
-def high_strip(windows: Sequence[Window], rows: int) -> Strip:
-    """The same for the last ``rows`` outputs, whatever the remainder of the size."""
-    step = prod(w.stride for w in windows)
+def high_strip(windows: Sequence[Window], rows: int, period: int = 1) -> Strip:
+    """The same for the last ``rows`` outputs, whatever the remainder of the size; ``period`` is that of the biases."""
+    step = prod(w.stride for w in windows) * period
     inputs = 0
     for n in range(start := _far(windows) + rows * step, start + step):
         *_, total = _sizes(windows, n)
@@ -166,6 +166,23 @@ def high_strip(windows: Sequence[Window], rows: int) -> Strip:
             if i < len(windows):
                 up, down = up * windows[i].upsample, down * windows[i].stride
     return Strip(rows, inputs, step)
+
+
+def strips(
+    chains: Sequence[Sequence[tuple[tuple[Window, ...], tuple[int, ...] | None]]], ends: Sequence[Margin]
+) -> Iterator[tuple[int, Strip, bool]]:
+    """Of each axis and end, what the steps of all chains are to be run on; is it the high end?
+
+    Of each step its windows and the period of its bias.
+    """
+    for i, margin in enumerate(ends):
+        period = lcm(*(p[i] for steps in chains for _, p in steps if p))
+        for rows, high in ((margin.lo, False), (margin.hi, True)):
+            if rows:
+                along = [[w[i] for w, _ in steps] for steps in chains]
+                found = [high_strip(ws, rows, period) if high else low_strip(ws, rows) for ws in along]
+                step = lcm(*(s.step for s in found))
+                yield i, Strip(rows, max(s.inputs for s in found), step), high
 
 
 def end(x: Tensor, axis: int, n: int, step: int, high: bool) -> Tensor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from convfold.algebra.border import Strip, end, high_strip, low_strip, margins
+from convfold.algebra.border import end, margins, strips
 from convfold.algebra.convolution import Convolution
 
 
@@ -25,7 +25,8 @@ class Bordered(nn.Module):
 
     def __init__(self, whole: Convolution, steps: Sequence[Convolution], attached: bool = False) -> None:
         super().__init__()
-        self.strips = list(strips(steps))
+        ends = margins([[(step.windows, step.bias is not None) for step in steps]], [None] * whole.dims)
+        self.strips = list(strips([[(step.windows, step.geometry.period) for step in steps]], ends))
         self.dims = whole.dims
         self.whole = whole.to_module(attached)
         self.steps = nn.Sequential(*(step.to_module(attached) for step in steps))
@@ -48,14 +49,3 @@ class Bordered(nn.Module):
     def extra_repr(self) -> str:
         ends = (f"{strip.rows} {'last' if high else 'first'} of axis {axis}" for axis, strip, high in self.strips)
         return f"border: {', '.join(ends)}"
-
-
-def strips(steps: Sequence[Convolution]) -> Iterator[tuple[int, Strip, bool]]:
-    """Of each axis and end, what the steps are to be run on."""
-    chain = [(step.windows, step.bias is not None) for step in steps]
-    for axis, margin in enumerate(margins([chain], [None] * steps[0].dims)):
-        windows = [step.windows[axis] for step in steps]
-        if margin.lo:
-            yield axis, low_strip(windows, margin.lo), False
-        if margin.hi:
-            yield axis, high_strip(windows, margin.hi), True

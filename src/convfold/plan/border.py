@@ -24,11 +24,10 @@ from convfold.algebra.border import (
     compact,
     depends,
     end,
-    high_strip,
-    low_strip,
     margins,
     pieces,
     shapes,
+    strips,
 )
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.geometry import Geometry
@@ -239,13 +238,7 @@ class Border:
 
     def strips(self) -> Iterator[tuple[int, Strip, bool]]:
         """For the original steps: of each axis and end what they are run on; is it the high end?"""
-        for i, end in enumerate(self.ends):
-            along = [[g.windows[i] for g in steps] for steps in self.geometries]
-            for rows, high in ((end.lo, False), (end.hi, True)):
-                if rows:
-                    found = [(high_strip if high else low_strip)(ws, rows) for ws in along]
-                    step = max(s.step for s in found)
-                    yield i, Strip(rows, max(s.inputs for s in found), step), high
+        return strips([[(g.windows, g.period) for g in steps] for steps in self.geometries], self.ends)
 
     def shapes(self) -> Iterator[Shape]:
         return shapes([[g.windows for g in steps] for steps in self.geometries], self.sizes, self.ends)

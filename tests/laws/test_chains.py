@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import pytest
 import torch
@@ -21,12 +22,24 @@ from convfold.layers.bordered import Bordered
 from convfold.layers.shuffle import pixel_shuffle, pixel_unshuffle
 from convfold.plan.border import Border
 from convfold.plan.recipe import Given
-from tests.laws.generate import Chooser, Layer, Seeded, conv, conv_transpose, convolution, in_turn, legal_spaces
+from tests.laws.generate import (
+    Chooser,
+    Layer,
+    Seeded,
+    conv,
+    conv_transpose,
+    convolution,
+    in_turn,
+    legal_spaces,
+    sizes_of,
+)
 from tests.laws.oracle import assert_close
 
 #: The sizes a chain is run at, of those that are legal: the smallest, others that are less than the ring, larger ones.
 SIZES = {1: (1, 2, 3, 4, 5, 6, 8, 11, 16, 23), 2: (1, 2, 3, 4, 5, 7, 10), 3: (1, 2, 3, 4, 6)}
 SEVERAL = 3
+#: And of no more positions than this: upsampled five times they would all be spent on one chain.
+POSITIONS = 2000
 
 
 def padded(c: Chooser, dims: int, c_in: int | None) -> Layer:
@@ -102,6 +115,7 @@ def check_chain(tally: Tally, number: int) -> bool:
     tried = [tuple(c.pick(SIZES[dims]) for _ in range(dims)) for _ in range(2 * SEVERAL)]
     smallest = [(n,) * dims for n in SIZES[dims]]
     legal = [*legal_spaces(layers, smallest)[:1], *legal_spaces(layers, tried)[:SEVERAL]]
+    legal = [sizes for sizes in legal if max(prod(s) for s in sizes_of(layers, sizes)) <= POSITIONS]
     if not legal:
         return False
     what = f"seed {number}: {' then '.join(map(repr, layers))}"

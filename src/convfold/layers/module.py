@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -76,10 +77,10 @@ def to_module(value: Convolution, attached: bool = False) -> nn.Module:
             value.c_in, value.c_out, padding=padding, output_padding=extra, **_spatial(value), **_common(value)
         )
         _filled(layer, transposed_weight(value.kernel, value.groups), value.bias, attached)
-        return nn.Sequential(layer, _pad(dims, after)) if any(p != (0, 0) for p in after) else layer
+        return nn.Sequential(layer, *_pads(dims, after)) if any(p != (0, 0) for p in after) else layer
     padding, before = zip(*map(pad_arguments, value.windows), strict=True)
     layer = convolution(value, attached, padding=padding)
-    return nn.Sequential(_pad(dims, before), layer) if any(p != (0, 0) for p in before) else layer
+    return nn.Sequential(*_pads(dims, before), layer) if any(p != (0, 0) for p in before) else layer
 
 
 def convolution(value: Convolution, attached: bool, **padding: Any) -> nn.Module:
@@ -101,8 +102,12 @@ def _spatial(value: Convolution) -> dict[str, Any]:
     }
 
 
-def _pad(dims: int, pairs: Any) -> nn.Module:
-    return _PAD[dims](tuple(n for pair in reversed(pairs) for n in pair), 0.0)
+def _pads(dims: int, pairs: Any) -> Iterator[nn.Module]:
+    """Zeros first, then crops: one pad with both would crop first, and a crop may eat into the zeros."""
+    flat = [n for pair in reversed(pairs) for n in pair]
+    for part in (tuple(max(n, 0) for n in flat), tuple(min(n, 0) for n in flat)):
+        if any(part):
+            yield _PAD[dims](part, 0.0)
 
 
 def _filled(layer: nn.Module, weight: Tensor, bias: Tensor | None, attached: bool) -> nn.Module:

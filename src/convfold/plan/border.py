@@ -26,6 +26,7 @@ from convfold.algebra.border import (
     end,
     margins,
     pieces,
+    reads,
     shapes,
     strips,
 )
@@ -46,7 +47,7 @@ WAYS = {
     "hoisted": "changed, as asked: all padding comes first",
 }
 
-#: Kernels of a border with more numbers than this are not considered: they would dwarf the model.
+#: Where composing kernels for a border would go through one with more numbers than this, they are not considered.
 LARGEST = 1 << 24
 
 
@@ -106,7 +107,9 @@ class Border:
     def ways(self) -> list[str]:
         """Those that are exact here."""
         if self.fixed:
-            return ["constants", "map"] if self.constant else ["kernels", "steps"]
+            if self.constant:
+                return ["constants", "map"]
+            return ["kernels", "steps"] if self.largest <= LARGEST else ["steps"]
         return ["ones", "steps"] if self.constant and self.level is not None else ["steps"]
 
     @cached_property
@@ -121,6 +124,21 @@ class Border:
                 return None
             found.append(first)
         return found if not self.whole.geometry.periodic else None
+
+    @cached_property
+    def largest(self) -> int:
+        """Numbers in the largest kernel that composing kernels for edges and corners goes through."""
+        found = 0
+        for shape in self.shapes():
+            for steps in self.geometries:
+                numbers = [g.weights for g in steps]
+                for i, (rows, n) in enumerate(zip(shape.rows, self.sizes, strict=True)):
+                    if rows is not None:
+                        spans = reads([g.windows[i] for g in steps], n, rows, endless=True)
+                        for k, (g, a, b) in enumerate(zip(steps, spans, spans[1:], strict=False)):
+                            numbers[k] = numbers[k] * len(a) * len(b) // g.windows[i].taps
+                found = max(found, *numbers)
+        return found
 
     # --- what it costs -------------------------------------------------------------------------------------------
 
@@ -153,7 +171,7 @@ class Border:
     def _cost_of_pieces(self, prices: Prices, x: Signal, y: Signal) -> Cost:
         g = self.whole.geometry
         batch = prod(y.shape) // max(g.c_out * prod(self.after), 1)
-        total, numbers = Cost(), 0
+        total = Cost()
         for shape in self.shapes():
             rows = prod(len(r) for r in shape.rows if r is not None)
             read = prod(len(q) for q in shape.reads if q is not None)
@@ -167,10 +185,9 @@ class Border:
                 w = g.windows[i]
                 weights *= w.upsample * -(-w.taps // w.upsample) if w.upsample > 1 else w.taps
                 positions *= -(-self.after[i] // w.upsample)
-            numbers += weights
             strip = batch * g.c_in * read * prod(self.sizes[i] for i in rest)
             total += prices.step(weights * positions, (2 * strip + weights + 4 * out) * y.itemsize, 3)
-        return total if numbers <= LARGEST else total + prices.step(1 << 60, 0)
+        return total
 
     def _cost_of_ones(self, prices: Prices, y: Signal, axis: int) -> Cost:
         total = prices.step(0, 3 * y.bytes)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import convfold
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
+from convfold.errors import BORDERS
 from tests.laws.oracle import CONV, assert_close, refused
 
 MODULE = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -237,24 +238,95 @@ def test_9_the_other_parameters(dims: int, through: str, build: Callable[..., tu
 @pytest.mark.parametrize(
     ("layers", "code"),
     [
-        (lambda: (nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 5, 3, padding=1)), "ghost-depends-on-data"),
-        (lambda: (nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 3, padding=1)), "ghost-is-constant"),
         (lambda: (nn.Conv2d(3, 4, 3, stride=2), nn.ConvTranspose2d(4, 5, 2, stride=2)), "stride-upsample"),
         (lambda: (nn.Conv2d(3, 4, 3), nn.Conv2d(5, 5, 3)), "channels-differ"),
-        (lambda: (nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 3, padding=1, padding_mode="reflect")), "padding-mode"),
         (
-            lambda: (nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 3, padding=1, padding_mode="circular")),
+            lambda: (nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), nn.Conv2d(4, 5, 3, padding=1)),
             "padding-mode",
         ),
+        (
+            lambda: (nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), nn.Conv2d(4, 5, 3, padding=1)),
+            "padding-mode",
+        ),
+        (lambda: (nn.Conv2d(3, 4, 2), nn.Conv2d(4, 5, 3, padding=1, padding_mode="replicate")), "padding-mode"),
+        (lambda: [nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect") for _ in range(2)], "padding-mode"),
         (lambda: (nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 1)), "not-affine"),
         (lambda: (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), "training-mode"),
     ],
 )
 def test_9_what_cannot_be_one_is_refused(layers: Callable[[], tuple[nn.Module, ...]], code: str) -> None:
-    with refused(code):
-        convfold.merge(*layers())
+    """No way of treating the border helps."""
+    for border in BORDERS:
+        with refused(code):
+            convfold.merge(*layers(), border=border)
     with refused(code):
         Convolution.of(nn.Sequential(*layers()))
+
+
+@every_dims
+@pytest.mark.parametrize(
+    ("build", "code"),
+    [
+        pytest.param(lambda c: (c(3, 9, 3, padding=1), c(9, 5, 3, padding=1)), "ghost-depends-on-data", id="twice"),
+        pytest.param(lambda c: (c(3, 9, 1), c(9, 5, 3, padding=1)), "ghost-is-constant", id="a bias"),
+        pytest.param(lambda c: (c(3, 9, 3, stride=2), c(9, 5, 2, padding=1)), "ghost-depends-on-data", id="strided"),
+        pytest.param(
+            lambda c: (c(2, 8, 2), c(8, 8, 3, padding="same"), c(8, 2, 2, padding=1, stride=2)),
+            "ghost-depends-on-data",
+            id="three",
+        ),
+    ],
+)
+def test_9_what_reads_beyond_an_end_is_not_one_but_merges(
+    dims: int, build: Callable[..., tuple[nn.Module, ...]], code: str
+) -> None:
+    """Not as a value, which is one convolution; as a module, from the smallest size on."""
+    chain = chain_of(*build(MODULE[dims]))
+    with refused(code):
+        Convolution.of(chain)
+    with refused(code):
+        Convolution.of(chain[1]) @ Convolution.of(chain[0])
+    with refused(code):
+        convfold.merge(*chain, border="refuse")
+    merged = convfold.merge(*chain)
+    least = chain[0].kernel_size[0] - 2 * chain[0].padding[0]
+    spaces = [(n,) * dims for n in (max(least, 1), 3, 4, 5, 8)]
+    for space in (*spaces, *((*s[:-1], 11) for s in spaces)):
+        x = torch.randn(2, chain[0].in_channels, *space, dtype=torch.float64)
+        with torch.no_grad():
+            assert_close(merged(x), chain(x), f"{chain} at {space}")
+
+
+@every_dims
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_9_what_treats_all_positions_alike_moves_behind_copies(dims: int, mode: str) -> None:
+    """A copy of W·x + b is W·(a copy of x) + b; where the copies come from makes no difference."""
+    chain = chain_of(MODULE[dims](3, 7, 1), MODULE[dims](7, 5, (3, 1, 2)[:dims], padding=1, padding_mode=mode))
+    merged = convfold.merge(*chain)
+    assert isinstance(merged, MODULE[dims]) and merged.padding_mode == mode
+    with refused("padding-mode"):
+        Convolution.of(chain)
+    for space in ((2, 3, 2)[:dims], *(() if mode == "reflect" else [(1,) * dims]), SPACE[dims]):
+        x = torch.randn(2, 3, *space, dtype=torch.float64)
+        with torch.no_grad():
+            assert_close(merged(x), chain(x), f"{mode} at {space}")
+
+
+@every_dims
+def test_9_circles_are_one(dims: int) -> None:
+    """What is periodic stays so: nothing ends, and there is no border."""
+    conv = MODULE[dims]
+    chain = chain_of(
+        conv(2, 6, 3, padding=1, padding_mode="circular"),
+        conv(6, 6, 3, padding="same", dilation=2, padding_mode="circular"),
+        conv(6, 3, 3, padding=1, padding_mode="circular", stride=2),
+    )
+    merged = convfold.merge(*chain)
+    assert isinstance(merged, conv) and merged.padding_mode == "circular"
+    for space in ((4, 5, 4)[:dims], SPACE[dims]):  # torch's padding goes once around, no further
+        x = torch.randn(2, 2, *space, dtype=torch.float64)
+        with torch.no_grad():
+            assert_close(merged(x), chain(x), f"at {space}")
 
 
 def test_9_a_padding_mode_without_padding_is_a_convolution() -> None:

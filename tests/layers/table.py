@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ from torch.fx import Interpreter
 from torch.utils.flop_counter import FlopCounterMode
 
 import convfold
+from convfold.errors import BORDERS, GHOSTS
 from tests.folding import BATCHES, call_name, double, noise, tensors
-from tests.laws.oracle import assert_close, assert_close_apart, refused
+from tests.laws.oracle import assert_close, assert_close_apart
 
 CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -37,7 +38,8 @@ class Case:
         code: a reason that must be given for what was left.
         macs: the multiply-adds left, for one batch item.
         space: axes of the output whose border is compared apart from the interior.
-        merges: `merge` of the net's modules gives the same (True), refuses with a code, or is not asked (None).
+        merges: `merge` of the net's modules gives the same (True), refuses with a code, or is not asked (None). The
+            code of a ghost: one convolution refuses with it, and so does ``border="refuse"``; by default it is exact.
     """
 
     name: str
@@ -126,18 +128,48 @@ def _assert_merges(case: Case) -> None:
     if case.merges is None:
         return
     modules = list(case.net) if isinstance(case.net, nn.Sequential) else [case.net]
+    mends = isinstance(case.merges, str) and case.merges in GHOSTS
     if isinstance(case.merges, str):
-        with refused(case.merges):
-            convfold.merge(*modules)
-        return
+        for border in ("refuse",) if mends else BORDERS:
+            _assert_refused(case.merges, lambda border=border: convfold.merge(*modules, border=border))
+        if not mends:
+            return
+        _assert_refused(case.merges, lambda: convfold.Convolution.of(case.net))
     merged = convfold.merge(*modules)
-    value = convfold.Convolution.of(case.net) if case.of else merged
-    for shape in {case.shape, (case.shape[0], *(n + 2 for n in case.shape[1:]))}:
+    value = convfold.Convolution.of(case.net) if case.of and not mends else merged
+    smallest = _smallest(case.net, case.shape)
+    assert mends <= (smallest != case.shape), "nothing is smaller"
+    for shape in {case.shape, (case.shape[0], *(n + 2 for n in case.shape[1:])), smallest}:
         x = noise(2, *shape)
         with torch.no_grad():
             expected = case.net(x)
             assert_close(merged(x), expected, f"merge at {shape}")
             assert_close(value(x), expected, f"Convolution.of at {shape}")
+
+
+def _assert_refused(code: str, f: Callable[[], object]) -> None:
+    """As `refused`, but an AssertionError where nothing is raised, to be reported beside the other cases'."""
+    try:
+        f()
+    except convfold.NotFoldable as e:
+        if e.code != code:
+            raise AssertionError(f"refused with {e.code!r}, expected {code!r}: {e}") from None
+    else:
+        raise AssertionError(f"not refused, expected {code!r}")
+
+
+@torch.no_grad()
+def _smallest(net: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape with every axis of space as short as the net takes it, the others as they are."""
+
+    def takes(axis: int, n: int) -> bool:
+        try:
+            y = net(noise(1, *shape[:axis], n, *shape[axis + 1 :]))
+        except (RuntimeError, ValueError):
+            return False
+        return bool(y.numel())
+
+    return (shape[0], *(next(n for n in range(1, m + 1) if takes(i, n)) for i, m in enumerate(shape) if i > 0))
 
 
 class _Counted(Interpreter):

@@ -78,7 +78,14 @@ def test_beside_another_convolution(dims: int) -> None:
             two("wide between narrow", conv(1, 16, 2), conv(16, 1, 2), 1),
             two("depthwise both", conv(4, 4, cut(dims, 2, 2, 1), groups=4), conv(4, 4, 1, groups=4), 4),
             two("groups that divide", conv(4, 8, size, groups=4, bias=False), conv(8, 2, 1, groups=2), 4),
-            left("padded twice", conv(3, 4, 3, padding=1), conv(4, 3, 3, padding=1), 3, *["ghost-depends-on-data"] * 2),
+            left(
+                "padded twice, dear",
+                conv(3, 2, 3, padding=1),
+                conv(2, 3, 3, padding=1),
+                3,
+                "does-not-pay",
+                "ghost-depends-on-data",
+            ),
             Case(
                 "bias, then padding: the ring is corrected",
                 nn.Sequential(conv(3, 4, 1), conv(4, 3, 3, padding=1)),
@@ -94,7 +101,10 @@ def test_beside_another_convolution(dims: int) -> None:
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_padding_modes(dims: int) -> None:
-    """A copying pad stays; what follows folds behind it, and before it what treats all positions alike may."""
+    """A copying pad stays; what follows folds behind it, and what treats all positions alike moves behind it too.
+
+    What reads neighbours may not, but in a circle: there what is periodic stays so.
+    """
     conv, norm, shape = CONV[dims], NORM[dims], (4, *SPACE[dims])
     cases = []
     for mode in ("reflect", "replicate", "circular"):
@@ -120,6 +130,23 @@ def test_padding_modes(dims: int) -> None:
                 f"{mode} second",
                 nn.Sequential(conv(4, 4, 1), conv(4, 5, 3, padding=pad, padding_mode=mode), norm(5)),
                 shape,
+                layers=1,
+                merges=True,
+                of=False,
+            ),
+            Case(
+                f"{mode}, then zeros",
+                nn.Sequential(conv(4, 4, 3, padding=pad, padding_mode=mode), conv(4, 4, 3, padding=1)),
+                shape,
+                code="padding-mode",
+                merges="padding-mode",
+            ),
+            Case(
+                f"neighbours, then {mode}",
+                nn.Sequential(conv(4, 4, 2), conv(4, 4, 3, padding=pad, padding_mode=mode)),
+                shape,
+                layers=2,
+                code="padding-mode",
                 merges="padding-mode",
             ),
             Case(

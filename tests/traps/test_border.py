@@ -11,8 +11,30 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 import convfold
-from tests.folding import Net, assert_calls, assert_unchanged, codes, double, fold_checked, noise
+from convfold.errors import BorderChanged
+from tests.folding import Net, assert_calls, assert_same, assert_unchanged, calls, codes, double, fold_checked, noise
 from tests.laws.oracle import assert_close, refused
+
+REFUSE = convfold.FoldConfig(objective="macs", border="refuse")
+
+
+def assert_merges(net: nn.Sequential, code: str, *spaces: tuple[int, int]) -> None:
+    """The merged module is exact where one convolution, which ``code`` refuses, would be wrong in the ring."""
+    net = double(net)  # type: ignore[assignment]
+    with refused(code):
+        convfold.merge(*net, border="refuse")
+    with refused(code):
+        convfold.Convolution.of(net)
+    with pytest.warns(BorderChanged):
+        naive = convfold.merge(*net, border="hoist")
+    merged = convfold.merge(*net)
+    for space in spaces:
+        x = noise(2, net[0].in_channels, *space)
+        with torch.no_grad():
+            y = net(x)
+            assert_close(merged(x), y, f"at {space}")
+            with pytest.raises(AssertionError, match="numbers differ"):
+                assert_close(naive(x), y)
 
 
 @pytest.mark.parametrize("space", [(6, 6), (7, 3), (1, 2), (1, 1)])
@@ -21,14 +43,20 @@ def test_a_pointwise_bias_is_not_there_in_the_padding(space: tuple[int, int], st
     """DiverseBranchBlock#9: 1×1 with bias, then 3×3 with zero padding; the ring of the merged one is wrong."""
     net = nn.Sequential(nn.Conv2d(3, 20, 1), nn.Conv2d(20, 5, (3, 5), padding=(1, 2), stride=stride))
     assert_calls(fold_checked(net, (2, 3, *space)), conv2d=1, add=1)  # what the ring has too much is taken off
-    with refused("ghost-is-constant"):
-        convfold.merge(*net)
+    assert_unchanged(fold_checked(net, (2, 3, *space), config=REFUSE), "ghost-is-constant")
+    assert_merges(net, "ghost-is-constant", space, (9, 8))
 
 
-def test_a_free_size_has_no_ring_that_could_be_computed() -> None:
+def test_at_a_free_size_the_ring_is_what_a_convolution_makes_of_ones() -> None:
+    """No constants could be taken off: how many there are is not known. Exact at every size, the smallest too."""
     net = nn.Sequential(nn.Conv2d(3, 20, 1), nn.Conv2d(20, 5, 3, padding=1))
     free = ({0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO},)
-    assert_unchanged(fold_checked(net, (2, 3, 6, 6), dynamic_shapes=free), "ghost-is-constant")
+    result = fold_checked(net, (2, 3, 6, 6), dynamic_shapes=free)
+    assert len(result.report.free) == 3
+    assert calls(result)["ones_like"] == 1 and calls(result)["conv2d"] == 2
+    for space in ((1, 1), (1, 5), (2, 2), (3, 1), (7, 12)):
+        assert_same(result.module, net, [(2, 3, *space)])
+    assert_unchanged(fold_checked(net, (2, 3, 6, 6), dynamic_shapes=free, config=REFUSE), "ghost-is-constant")
 
 
 def test_a_batch_norm_before_padding_costs_less_than_its_correction() -> None:
@@ -50,9 +78,39 @@ def test_with_the_padding_first_it_is_one() -> None:
 def test_two_padded_convolutions_read_data_in_the_ring() -> None:
     """discuss.pytorch.org 154268: 20 of 36 outputs wrong."""
     net = nn.Sequential(nn.Conv2d(4, 1, 3, padding=1, bias=False), nn.Conv2d(1, 4, 3, padding=1, bias=False))
-    assert_unchanged(fold_checked(net, (2, 4, 6, 6)), "ghost-depends-on-data")
-    with refused("ghost-depends-on-data"):
-        convfold.merge(*net)
+    assert_unchanged(fold_checked(net, (2, 4, 6, 6)), "does-not-pay")
+    assert_unchanged(fold_checked(net, (2, 4, 6, 6), config=REFUSE), "ghost-depends-on-data")
+    assert_merges(net, "ghost-depends-on-data", (1, 1), (1, 7), (2, 3), (4, 4), (6, 6))
+    x = noise(1, 4, 6, 6)
+    with pytest.warns(BorderChanged) as caught:
+        naive = convfold.merge(*net, border="hoist")
+    changed = caught[0].message
+    assert isinstance(changed, BorderChanged) and changed.rows == ((1, 1), (1, 1)) and changed.difference > 0.01
+    with torch.no_grad():
+        wrong = (naive(x) - net(x)).abs()[0].amax(0) > 1e-12
+    assert int(wrong.sum()) == 20 and not bool(wrong[1:-1, 1:-1].any())
+
+
+@pytest.mark.parametrize("biases", [True, False])
+def test_where_it_pays_edges_and_corners_get_kernels_of_their_own(biases: bool) -> None:
+    net = nn.Sequential(nn.Conv2d(4, 16, 3, padding=1, bias=biases), nn.Conv2d(16, 4, 3, padding=1, bias=biases))
+    result = fold_checked(net, (2, 4, 7, 9))
+    assert calls(result)["conv2d"] == 1 + 4 + 4 and result.report.after.macs < result.report.before.macs
+    assert_unchanged(fold_checked(net, (2, 4, 7, 9), config=REFUSE), "ghost-depends-on-data")
+    assert_merges(net, "ghost-depends-on-data", (1, 1), (3, 2), (7, 9))
+
+
+def test_at_a_free_size_the_edges_are_run_through_the_two_as_they_were() -> None:
+    """On strips; where the image is not as wide as one, the strip is all of it."""
+    net = nn.Sequential(nn.Conv2d(2, 16, 3, padding=1), nn.Conv2d(16, 2, 3, padding=1))
+    free = ({0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO},)
+    result = fold_checked(net, (2, 2, 40, 44), dynamic_shapes=free)
+    assert len(result.report.free) == 3
+    assert calls(result)["conv2d"] == 1 + 2 * 4 and calls(result)["copy_"] == 4
+    for space in ((1, 1), (1, 9), (2, 2), (3, 4), (5, 3), (11, 10)):
+        assert_same(result.module, net, [(2, 2, *space)])
+    unchanged = fold_checked(net, (2, 2, 40, 44), dynamic_shapes=free, config=REFUSE)
+    assert_unchanged(unchanged, "ghost-depends-on-data")
 
 
 @pytest.mark.parametrize("stride", [2, 3, (2, 1), (1, 3)])

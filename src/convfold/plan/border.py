@@ -6,7 +6,7 @@ Which way is cheapest depends on what differs (constants or data) and on whether
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, pairwise
 from math import prod
@@ -159,14 +159,13 @@ class Border:
                 return self._cost_of_pieces(prices, x, y)
 
     def _cost_of_constants(self, prices: Prices, y: Signal) -> Cost:
+        """A slice and an addition for each strip; as operations of the model they are one."""
         position = y.bytes // max(prod(self.after), 1)
-        return sum(
-            (
-                prices.step(0, 3 * position * prod(len(r or range(n)) for r, n in zip(box, self.after, strict=True)), 2)
-                for box in boxes(self.ends, self.after)
-            ),
-            Cost(),
-        )
+        total = Cost()
+        for box in boxes(self.ends, self.after):
+            positions = prod(n if r is None else len(r) for r, n in zip(box, self.after, strict=True))
+            total += prices.step(0, 3 * position * positions, 2)
+        return replace(total, ops=1)
 
     def _cost_of_pieces(self, prices: Prices, x: Signal, y: Signal) -> Cost:
         g = self.whole.geometry

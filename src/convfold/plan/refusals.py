@@ -55,7 +55,10 @@ def _reason(search: Search, first: Node, between: list[Node], second: Node) -> N
         return e
     apart = sum((search.cost(n, search.own_form(n)) for n in (first, *between, second)), Cost())
     after = min(search.cost(second, form) for form in together)
-    return NotFoldable("does-not-pay", f"{apart.macs:,} multiply-adds apart, {after.macs:,} together")
+    detail = f"{apart.macs:,} multiply-adds apart, {after.macs:,} together"
+    if after.macs <= apart.macs:  # then it is the traffic, or the calls
+        detail += f"; {apart.bytes:,} bytes in {apart.ops} operations, {after.bytes:,} in {after.ops}"
+    return NotFoldable("does-not-pay", detail)
 
 
 def _through(search: Search, node: Node, forms: list[Form]) -> list[Form]:

@@ -72,7 +72,7 @@ def _merged(values: list[Convolution], mode: str | None, border: str, dtype: tor
     whole, steps = series.chain(values, endless=True), [v.lifted(dims) for v in _joined(values)]
     if border == "exact":
         return Bordered(whole.to(dtype), [step.to(dtype) for step in steps], attached)
-    warn(_changed(whole, steps), stacklevel=4)
+    warn(_changed(whole, steps), stacklevel=3)
     return whole.to(dtype).to_module(attached)
 
 

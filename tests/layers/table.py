@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import convfold
 from convfold.errors import BORDERS, GHOSTS
+from convfold.layers.bordered import Bordered
 from tests.folding import BATCHES, call_name, double, noise, tensors
 from tests.laws.oracle import assert_close, assert_close_apart
 
@@ -38,8 +39,9 @@ class Case:
         code: a reason that must be given for what was left.
         macs: the multiply-adds left, for one batch item.
         space: axes of the output whose border is compared apart from the interior.
-        merges: `merge` of the net's modules gives the same (True), refuses with a code, or is not asked (None). The
-            code of a ghost: one convolution refuses with it, and so does ``border="refuse"``; by default it is exact.
+        merges: `merge` of the net's modules gives one layer that does the same (True), refuses with a code, or is not
+            asked (None). The code of a ghost: one layer refuses with it, and so does ``border="refuse"``; by default
+            there is a border beside it, and it is exact.
     """
 
     name: str
@@ -131,15 +133,17 @@ def _assert_merges(case: Case) -> None:
     mends = isinstance(case.merges, str) and case.merges in GHOSTS
     if isinstance(case.merges, str):
         for border in ("refuse",) if mends else BORDERS:
-            _assert_refused(case.merges, lambda border=border: convfold.merge(*modules, border=border))
+            _assert_refused(case.merges, convfold.merge, *modules, border=border)
         if not mends:
             return
-        _assert_refused(case.merges, lambda: convfold.Convolution.of(case.net))
+        _assert_refused(case.merges, convfold.Convolution.of, case.net)
     merged = convfold.merge(*modules)
+    assert isinstance(merged, Bordered) == mends, f"merged to {merged}"
     value = convfold.Convolution.of(case.net) if case.of and not mends else merged
-    smallest = _smallest(case.net, case.shape)
-    assert mends <= (smallest != case.shape), "nothing is smaller"
-    for shape in {case.shape, (case.shape[0], *(n + 2 for n in case.shape[1:])), smallest}:
+    smallest, *longer = _shapes(case.net, case.shape)
+    assert mends <= (len(longer) > 3), f"nothing is much smaller than {case.shape}"
+    longer = longer if mends else [case.shape]  # somewhere among them the strips begin to overlap
+    for shape in {smallest, *longer, (case.shape[0], *(n + 2 for n in case.shape[1:]))}:
         x = noise(2, *shape)
         with torch.no_grad():
             expected = case.net(x)
@@ -147,10 +151,10 @@ def _assert_merges(case: Case) -> None:
             assert_close(value(x), expected, f"Convolution.of at {shape}")
 
 
-def _assert_refused(code: str, f: Callable[[], object]) -> None:
+def _assert_refused(code: str, f: Callable[..., object], *args: Any, **options: Any) -> None:
     """As `refused`, but an AssertionError where nothing is raised, to be reported beside the other cases'."""
     try:
-        f()
+        f(*args, **options)
     except convfold.NotFoldable as e:
         if e.code != code:
             raise AssertionError(f"refused with {e.code!r}, expected {code!r}: {e}") from None
@@ -159,8 +163,8 @@ def _assert_refused(code: str, f: Callable[[], object]) -> None:
 
 
 @torch.no_grad()
-def _smallest(net: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape with every axis of space as short as the net takes it, the others as they are."""
+def _shapes(net: nn.Module, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The shape with every axis of space as short as the net takes it, and longer by one each, up to its own."""
 
     def takes(axis: int, n: int) -> bool:
         try:
@@ -169,7 +173,9 @@ def _smallest(net: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
             return False
         return bool(y.numel())
 
-    return (shape[0], *(next(n for n in range(1, m + 1) if takes(i, n)) for i, m in enumerate(shape) if i > 0))
+    axes = [[n for n in range(1, m + 1) if takes(i, n)] for i, m in enumerate(shape) if i > 0]
+    steps = max(map(len, axes), default=1)
+    return [(shape[0], *(axis[min(step, len(axis) - 1)] for axis in axes)) for step in range(steps)]
 
 
 class _Counted(Interpreter):

@@ -189,7 +189,7 @@ def end(x: Tensor, axis: int, n: int, step: int, high: bool) -> Tensor:
     """The first or last n positions, or all there are; the last from a multiple of ``step`` on."""
     if not high:
         return x[(slice(None),) * axis + (slice(n),)]
-    first = torch.sym_max(x.shape[axis] - n, 0) // step * step
+    first = -n if step == 1 else torch.sym_max(x.shape[axis] - n, 0) // step * step
     return x[(slice(None),) * axis + (slice(first, None),)]
 
 

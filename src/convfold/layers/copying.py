@@ -10,7 +10,9 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from convfold.algebra import series
 from convfold.algebra.convolution import Convolution
@@ -72,14 +74,66 @@ def joined(values: Sequence[Convolution], modes: Sequence[str | None]) -> tuple[
     return [value for value, _ in steps], mode
 
 
+class _Wrapping:
+    """A circular convolution on signals shorter than its padding too, which goes round them several times then."""
+
+    _reversed_padding_repeated_twice: list[int]
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        pads = self._reversed_padding_repeated_twice  # (lo, hi) from the last axis to the first, as F.pad takes them
+        if torch.compiler.is_compiling() or all(
+            max(pads[2 * i : 2 * i + 2]) <= x.shape[-1 - i] for i in range(len(pads) // 2)
+        ):
+            return super()._conv_forward(x, weight, bias)  # type: ignore[misc, no-any-return]
+        y = _wrapped(x, pads)
+        functions = (F.conv1d, F.conv2d, F.conv3d)
+        f = functions[len(pads) // 2 - 1]
+        return f(y, weight, bias, self.stride, 0, self.dilation, self.groups)  # type: ignore[attr-defined]
+
+
+class CircularConv1d(_Wrapping, nn.Conv1d): ...
+
+
+class CircularConv2d(_Wrapping, nn.Conv2d): ...
+
+
+class CircularConv3d(_Wrapping, nn.Conv3d): ...
+
+
+_CIRCULAR: dict[int, type[nn.Module]] = {1: CircularConv1d, 2: CircularConv2d, 3: CircularConv3d}
+
+
+class Wrap(nn.Module):
+    """Circular padding by any amount; ``pads`` as F.pad takes them."""
+
+    def __init__(self, pads: Sequence[int]) -> None:
+        super().__init__()
+        self.pads = tuple(pads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, *space) → (N, C, *(lo + n + hi))"""
+        return _wrapped(x, self.pads)
+
+    def extra_repr(self) -> str:
+        return f"{self.pads}"
+
+
+def _wrapped(x: Tensor, pads: Sequence[int]) -> Tensor:
+    for i, (lo, hi) in enumerate(zip(pads[::2], pads[1::2], strict=True), start=1):
+        n = x.shape[-i]
+        x = x.index_select(-i, torch.arange(-lo, n + hi, device=x.device) % n)
+    return x
+
+
 def to_module(value: Convolution, mode: str, attached: bool) -> nn.Module:
     """The convolution behind one pad: with that padding_mode, or after a pad where its ends differ."""
     pairs = [(w.lo, w.hi) for w in value.windows]
     if min(min(pair) for pair in pairs) < 0:
         raise NotFoldable("padding-mode", f"padding_mode={mode!r} and a crop")
     if all(lo == hi for lo, hi in pairs):
-        return module.convolution(value, attached, padding=tuple(lo for lo, _ in pairs), padding_mode=mode)
+        kinds = _CIRCULAR if mode == "circular" else module.CONV
+        return module.convolution(value, attached, kinds, padding=tuple(lo for lo, _ in pairs), padding_mode=mode)
     plain = tuple(Window(w.taps, w.stride, w.upsample, w.dilation) for w in value.windows)
     inner = Convolution(value.kernel, value.bias, value.groups, plain).to_module(attached)
-    pad = _PADS[mode][len(pairs) - 1](tuple(n for pair in reversed(pairs) for n in pair))
-    return nn.Sequential(pad, inner)
+    flat = tuple(n for pair in reversed(pairs) for n in pair)
+    return nn.Sequential(Wrap(flat) if mode == "circular" else _PADS[mode][len(pairs) - 1](flat), inner)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution, transposed_weight
 from convfold.algebra.window import Window
 
-_CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSE: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _PAD: dict[int, type[nn.Module]] = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.ConstantPad3d}
 
@@ -83,9 +83,11 @@ def to_module(value: Convolution, attached: bool = False) -> nn.Module:
     return nn.Sequential(*_pads(dims, before), layer) if any(p != (0, 0) for p in before) else layer
 
 
-def convolution(value: Convolution, attached: bool, **padding: Any) -> nn.Module:
-    """nn.ConvNd with the value's kernel and the given padding arguments."""
-    layer = _CONV[value.dims](value.c_in, value.c_out, **padding, **_spatial(value), **_common(value))
+def convolution(
+    value: Convolution, attached: bool, kinds: Mapping[int, type[nn.Module]] = CONV, **padding: Any
+) -> nn.Module:
+    """nn.ConvNd, or another of its kind, with the value's kernel and the given padding arguments."""
+    layer = kinds[value.dims](value.c_in, value.c_out, **padding, **_spatial(value), **_common(value))
     return _filled(layer, value.kernel, value.bias, attached)
 
 

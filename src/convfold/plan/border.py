@@ -246,9 +246,9 @@ class Border:
         x = noise.to(whole.kernel.device)[None]
         difference = self.difference(x)
         inside = [slice(end.lo, n - end.hi) for end, n in zip(self.ends, self.after, strict=True)]
-        exact = whole(x) + difference
+        exact = (whole(x) + difference).detach()
         exact[(slice(None), slice(None), *inside)] = 0
-        return float(difference.norm() / exact.norm())
+        return float(difference.detach().norm() / exact.norm())
 
     # --- how it is mended ------------------------------------------------------------------------------------------
 

@@ -55,8 +55,8 @@ class Kind:
     transposed: bool
 
     def __str__(self) -> str:
-        name = "transposed " if self.transposed else ""
-        return f"{name}{self.taps} taps, {self.bias}, pad {self.pad}, stride {self.stride}"
+        name, taps = "transposed " if self.transposed else "", f"{TAPS[self.taps]} tap" + "s" * (self.taps != "1")
+        return f"{name}{taps}, {self.bias}, pad {self.pad}, stride {self.stride}"
 
     def values(self, dims: int, c_in: int, c_out: int, generator: torch.Generator) -> list[Convolution]:
         """The layer and, where it has one, its batch norm."""
@@ -126,8 +126,7 @@ def examine(first: Kind, second: Kind, dims: int, seed: int) -> Row | None:
         step = Apply(Given(value.geometry, value, f"v{i}"), 1)
         nodes.append(Node(f"v{i}", step, (nodes[-1].name,), Signal((1, value.c_out, *size)), f"v{i}"))
     region = Region(tuple(nodes), (nodes[-1].name,))
-    prices = Prices("macs")
-    planned = plan(region, prices).region
+    planned = plan(region, Prices("macs")).region
     x = torch.randn(1, a, *sizes[0], dtype=torch.float64, generator=generator)
     exact = x
     for value in values:
@@ -144,7 +143,7 @@ def examine(first: Kind, second: Kind, dims: int, seed: int) -> Row | None:
     scale = float(exact.abs().max())
     errors = [(t - exact).abs() / scale for t in (got, naive)]
     return Row(
-        _form(planned, prices),
+        _form(planned),
         _most(errors[0][ring]),
         _most(errors[0][~ring]),
         _most(errors[1][ring]),
@@ -155,12 +154,12 @@ def _most(x: Tensor) -> float:
     return float(x.max()) if x.numel() else 0.0
 
 
-def _form(region: Region, prices: Prices) -> str:
+def _form(region: Region) -> str:
     borders = [n.operation.way for n in region.steps if isinstance(n.operation, Correct)]
     layers = [n for n in region.steps if isinstance(n.operation, Apply) and not n.operation.operator.geometry.diagonal]
     if len(layers) == 1:
         return f"one, border by {borders[0]}" if borders else "one"
-    codes = [e.code for _, _, e in refusals(region, prices)]
+    codes = [e.code for _, _, e in refusals(region)]
     return f"apart: {codes[0] if codes else 'does-not-pay'}"
 
 

@@ -46,4 +46,5 @@ def test_parameters() -> None:
     assert list(inspect.signature(convfold.fold).parameters) == shared
     assert list(inspect.signature(convfold.explain).parameters) == shared
     assert list(inspect.signature(convfold.merge).parameters) == ["modules", "attached", "border"]
+    assert inspect.signature(convfold.merge).parameters["border"].default == convfold.FoldConfig().border == "exact"
     assert list(inspect.signature(convfold.verify).parameters)[:4] == ["model_a", "model_b", "args", "kwargs"]

@@ -221,7 +221,7 @@ class _Work:
         opaque = self.lifted.opaque.values()
         found = [Refused(e.code, e.where, e.detail) for e in opaque if e.code != "not-affine"]
         for plan in self.plans:
-            for first, second, e in refusals(plan.region, self.prices, self.border):
+            for first, second, e in refusals(plan.region, self.border):
                 found.append(Refused(e.code, f"{self._where(first)} → {self._where(second)}", e.detail))
         return tuple(found)
 

@@ -87,6 +87,13 @@ def test_beside_another_convolution(dims: int) -> None:
                 "ghost-depends-on-data",
             ),
             Case(
+                "padded twice, wide between narrow",  # one for all; edges and corners are added in place, not followed
+                nn.Sequential(conv(1, 16, 3, padding=1), conv(16, 1, cut(dims, 3, 2, 1), padding=cut(dims, 1, 2, 1))),
+                (1, *space),
+                one,
+                merges="ghost-depends-on-data",
+            ),
+            Case(
                 "bias, then padding: the ring is corrected",
                 nn.Sequential(conv(3, 4, 1), conv(4, 3, 3, padding=1)),
                 (3, *SPACE[dims]),
@@ -140,6 +147,16 @@ def test_padding_modes(dims: int) -> None:
                 shape,
                 code="padding-mode",
                 merges="padding-mode",
+            ),
+            Case(
+                f"{mode} twice",
+                nn.Sequential(
+                    conv(1, 16, 3, padding=pad, padding_mode=mode), conv(16, 1, 3, padding=1, padding_mode=mode)
+                ),
+                (1, *SPACE[dims]),
+                {f"conv{dims}d": 1, "pad": 1} if mode == "circular" else {f"conv{dims}d": 2, "pad": 2},
+                code="padding-mode",
+                merges=None if mode == "circular" else "padding-mode",  # in a circle: tests/test_origin.py
             ),
             Case(
                 f"neighbours, then {mode}",

@@ -13,13 +13,13 @@ from convfold.plan.search import Search
 from convfold.region import Node, Region
 
 
-def refusals(region: Region, prices: Prices, border: str = "exact") -> Iterator[tuple[str, str, NotFoldable]]:
+def refusals(region: Region, border: str = "exact") -> Iterator[tuple[str, str, NotFoldable]]:
     """(first, second, reason) for every operator in a planned region that reads another step's value.
 
     Either composing the two is not exact, or it would cost more; the plan took all that is exact and pays. A map of
     space counts as an operator beside one that reads neighbours: only as a convolution could it be composed with.
     """
-    search = Search(region, prices, border=border)
+    search = Search(region, Prices("macs"), border=border)  # counted, not timed: the same on every machine
     for second in region.steps:
         step = second.operation
         like_one = isinstance(step, Spatial) and (step.convolution is not None or step.reason is not None)

@@ -151,12 +151,23 @@ def test_padding_modes(dims: int) -> None:
             Case(
                 f"{mode} twice",
                 nn.Sequential(
-                    conv(1, 16, 3, padding=pad, padding_mode=mode), conv(16, 1, 3, padding=1, padding_mode=mode)
+                    conv(1, 16, 3, padding=1, padding_mode=mode), conv(16, 1, 3, padding=pad, padding_mode=mode)
                 ),
                 (1, *SPACE[dims]),
                 {f"conv{dims}d": 1, "pad": 1} if mode == "circular" else {f"conv{dims}d": 2, "pad": 2},
                 code="padding-mode",
-                merges=None if mode == "circular" else "padding-mode",  # in a circle: tests/test_origin.py
+                merges=True if mode == "circular" else "padding-mode",
+                of=False,
+            ),
+            Case(
+                f"{mode} twice, longer between",  # a circle padded to another length is a circle no more
+                nn.Sequential(
+                    conv(1, 16, 3, padding=2, padding_mode=mode), conv(16, 1, 3, padding=1, padding_mode=mode)
+                ),
+                (1, *SPACE[dims]),
+                {f"conv{dims}d": 2, "pad": 2},
+                code="padding-mode",
+                merges="padding-mode",
             ),
             Case(
                 f"neighbours, then {mode}",

@@ -22,8 +22,8 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.record import console, progress, record
-from convfold.algebra.border import margins
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.margins import margins
 from convfold.algebra.operation import Apply, Correct
 from convfold.algebra.series import chain
 from convfold.errors import NotFoldable

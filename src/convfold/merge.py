@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from convfold.algebra import series
-from convfold.algebra.border import margins
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.margins import margins
 from convfold.errors import GHOSTS, BorderChanged, InvalidInput, NotFoldable, check_border
 from convfold.layers import copying, sequential
 from convfold.layers.bordered import Bordered

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from convfold.algebra.border import Margin, boxes, end, high_strip, low_strip, margin, margins, pieces
+from convfold.algebra.border import end, pieces
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.margins import Margin, boxes, high_strip, low_strip, margin, margins
 from convfold.algebra.series import chain
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from convfold.algebra.border import end, margins, strips
+from convfold.algebra.border import end
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.margins import margins, strips
 
 
 class Bordered(nn.Module):

@@ -14,24 +14,10 @@ from math import prod
 import torch
 from torch import Tensor
 
-from convfold.algebra.border import (
-    Margin,
-    Piece,
-    Shape,
-    Spans,
-    Strip,
-    boxes,
-    compact,
-    depends,
-    end,
-    margins,
-    pieces,
-    reads,
-    shapes,
-    strips,
-)
+from convfold.algebra.border import Piece, compact, end, pieces
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.geometry import Geometry
+from convfold.algebra.margins import Margin, Shape, Spans, Strip, boxes, depends, margins, reads, shapes, strips
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.recipe import Recipe, lifted
 from convfold.region import Signal

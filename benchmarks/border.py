@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import convfold
 import zoo
 from benchmarks.record import console, progress, record
-from benchmarks.savings import timed
+from benchmarks.savings import errors, timed
 from benchmarks.timing import medians, ratio
 from convfold.report import count
 from zoo.own import EDSR, edsr_tail
@@ -156,14 +156,7 @@ def measure(chain: Chain, objective: str, seconds: float) -> dict[str, Any]:
         "seconds": medians(times),
         "speedup": ratio(times, "original", "folded"),
         "rounds": len(times["original"]),
-        "error": {
-            "folded": verdict.error,
-            "original": verdict.own_error,
-            "ring": verdict.ring,
-            "interior": verdict.interior,
-            "in_float64": verdict.exactness,
-            "passed": verdict.passed,
-        },
+        "error": errors(verdict),
     }
 
 

@@ -24,6 +24,7 @@ from benchmarks.count import count
 from benchmarks.models import FLOAT64_AGREES, RATIO
 from benchmarks.record import console, progress, record
 from benchmarks.timing import Measure, interleaved, medians, ratio, repeats, wall
+from convfold.verify import Verdict
 from zoo.own.heads import Upsample
 
 
@@ -81,13 +82,20 @@ def measure(name: str, seconds: float) -> dict[str, Any]:
         "seconds": medians(times),
         "speedup": ratio(times, "original", "folded"),
         "rounds": len(times["original"]),
-        "error": {
-            "folded": verdict.error,
-            "original": verdict.own_error,
-            "in_float64": verdict.exactness,
-            "passed": verdict.passed,
-        },
+        "error": errors(verdict),
         "fold_seconds": {stage: result.report.seconds[stage] for stage in ("lift", "plan", "lower")},
+    }
+
+
+def errors(verdict: Verdict) -> dict[str, Any]:
+    """Of the folded model and of the original's own arithmetic, ready for JSON."""
+    return {
+        "folded": verdict.error,
+        "original": verdict.own_error,
+        "ring": verdict.ring,
+        "interior": verdict.interior,
+        "in_float64": verdict.exactness,
+        "passed": verdict.passed,
     }
 
 

@@ -138,7 +138,7 @@ class Border:
             case "constants":
                 return self._cost_of_constants(prices, y)
             case "ones":
-                return self._cost_of_ones(prices, y, axis)
+                return self._cost_of_ones(prices, y)
             case "steps":
                 return self._cost_of_steps(prices, x, y, axis)
             case _:
@@ -174,7 +174,7 @@ class Border:
             total += prices.step(weights * positions, (2 * strip + weights + 4 * out) * y.itemsize, 3)
         return total
 
-    def _cost_of_ones(self, prices: Prices, y: Signal, axis: int) -> Cost:
+    def _cost_of_ones(self, prices: Prices, y: Signal) -> Cost:
         total = prices.step(0, 3 * y.bytes)
         assert self.level is not None
         for steps, first in zip(self.geometries, self.level, strict=True):

@@ -3,8 +3,9 @@
 from convfold import layers as _layers  # registers the modules that Convolution.of reads
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
+from convfold.config import FoldConfig
 from convfold.errors import REASONS, ConvfoldError, InvalidInput, NotFoldable, VerificationFailed
-from convfold.fold import FoldConfig, Result, explain, fold
+from convfold.fold import Result, explain, fold
 from convfold.merge import merge
 from convfold.report import Report
 from convfold.verify import Verdict, verify

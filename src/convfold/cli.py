@@ -24,9 +24,10 @@ from rich.table import Table
 import convfold
 from convfold.arguments import BadUsage, Free, Shape
 from convfold.bench import Comparison, compare
+from convfold.config import FoldConfig
 from convfold.errors import BORDERS, ConvfoldError, InvalidInput, VerificationFailed
-from convfold.fold import FoldConfig, refuse_output
 from convfold.loading import Inputs, Model, find
+from convfold.saving import refuse_output
 from convfold.verify import ILLEGAL_SIZE
 
 FAILED, USAGE, DIFFERENT, UNCHANGED, INTERRUPTED = 1, 2, 3, 4, 130

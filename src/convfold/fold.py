@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import gc
-import os
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,8 +19,9 @@ from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from convfold.algebra.operation import Apply, Correct, Operation, Spatial
+from convfold.config import FoldConfig
 from convfold.diagram import diagram
-from convfold.errors import InvalidInput, VerificationFailed, check_border
+from convfold.errors import InvalidInput, VerificationFailed
 from convfold.graph.exported import Graph
 from convfold.graph.lift import Lifted, path_of
 from convfold.graph.measure import packet
@@ -35,54 +32,11 @@ from convfold.plan.machine import measured
 from convfold.plan.recipe import Given
 from convfold.plan.refusals import refusals
 from convfold.report import Applied, Mended, Refused, Report
+from convfold.saving import save
 from convfold.verify import Verdict, other_sizes, verify
 
 #: Called with the name of each stage as it begins.
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class FoldConfig:
-    """How to fold.
-
-    Attributes:
-        objective: what to minimise; "time" by a roofline, "macs" compares multiply-adds, then bytes moved and
-            operations (`plan.cost`). Neither ever raises the multiply-adds.
-        exclude: globs over module paths; what runs inside such a module is left alone.
-        verify: compare the result with the original in float64 and raise `VerificationFailed` where it differs.
-        border: what to do where a layer reads, as zeros, what lies beyond the ends of the one before it, and one
-            convolution would have something else there. "exact": the border is computed apart; "refuse": such layers
-            stay apart; "hoist": all padding moves to the first. That changes the border: the report says where and by
-            how much, and the comparison with the original is reported, not enforced.
-    """
-
-    objective: str = "time"
-    exclude: tuple[str, ...] = ()
-    verify: bool = True
-    border: str = "exact"
-
-    def __post_init__(self) -> None:
-        check_border(self.border)
-        if self.objective not in ("time", "macs"):
-            raise InvalidInput(f"unknown objective {self.objective!r}; known: 'time', 'macs'")
-        if isinstance(self.exclude, str):
-            object.__setattr__(self, "exclude", (self.exclude,))
-
-    def excludes(self, path: str) -> bool:
-        """Is this module, or one it is inside of, excluded?"""
-        return any(_matches(glob, path) for glob in self.exclude)
-
-    def check(self, paths: Iterable[str]) -> None:
-        """Raise unless every glob matches one of these module paths: a misspelt one would exclude nothing, silently."""
-        known = list(paths)
-        for glob in self.exclude:
-            if not any(_matches(glob, path) for path in known):
-                raise InvalidInput(f"exclude {glob!r} matches no module of the model")
-
-
-def _matches(glob: str, path: str) -> bool:
-    parts = path.split(".")
-    return any(fnmatchcase(".".join(parts[: i + 1]), glob) for i in range(len(parts)))
 
 
 @dataclass(frozen=True)
@@ -99,14 +53,7 @@ class Result:
         Raises:
             InvalidInput: the folder is missing or cannot be written, the suffix is unknown, or ONNX is not installed.
         """
-        path = Path(path)
-        refuse_output(path)
-        program = self.program()
-        with replacing(path) as temporary:
-            if path.suffix == ".pt2":
-                torch.export.save(program, temporary)
-            else:
-                _save_onnx(program, temporary)
+        save(self.program(), Path(path))
 
     def program(self) -> ExportedProgram:
         """The folded model exported again, with the same dimensions free."""
@@ -325,45 +272,3 @@ def _verified(model: Any, module: GraphModule, source: Source, enforced: bool) -
             "please report it with the model. Folding with `exclude` around the part at fault avoids it."
         )
     return verdict
-
-
-def refuse_output(path: Path) -> None:
-    """Can a model be written here? Asked before the work is done as well as after it."""
-    if path.suffix not in (".pt2", ".onnx"):
-        raise InvalidInput(f"{path}: unknown kind of file; give a name that ends in .pt2 or .onnx")
-    if path.suffix == ".onnx" and find_spec("onnxscript") is None:
-        raise InvalidInput("writing ONNX needs the extra: pip install 'convfold[onnx]'")
-    if not path.parent.is_dir():
-        raise InvalidInput(f"{path}: the folder {path.parent} does not exist; create it first")
-    if path.is_dir():
-        raise InvalidInput(f"{path}: is a directory; give the name of a file")
-    os.rmdir(_scratch(path))
-
-
-def _scratch(path: Path) -> str:
-    try:
-        return tempfile.mkdtemp(prefix=".convfold-", dir=path.parent)
-    except OSError as e:
-        raise InvalidInput(f"{path}: cannot write in {path.parent}: {e.strerror}") from e
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when the block ends well, and vanishes if not."""
-    scratch = _scratch(path)
-    temporary = Path(scratch) / path.name
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as e:
-        raise InvalidInput(f"{path}: cannot be written: {e.strerror}") from e
-    finally:
-        for left in Path(scratch).iterdir():
-            left.unlink()
-        os.rmdir(scratch)
-
-
-def _save_onnx(program: ExportedProgram, path: Path) -> None:
-    onnx = torch.onnx.export(program, dynamo=True, verbose=False)
-    assert onnx is not None
-    onnx.save(path)

@@ -1,0 +1,53 @@
+"""How to fold: what is minimised, what is left alone, what happens at the border, whether the result is proved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from convfold.errors import InvalidInput, check_border
+
+
+@dataclass(frozen=True)
+class FoldConfig:
+    """How to fold.
+
+    Attributes:
+        objective: what to minimise; "time" by a roofline, "macs" compares multiply-adds, then bytes moved and
+            operations (`plan.cost`). Neither ever raises the multiply-adds.
+        exclude: globs over module paths; what runs inside such a module is left alone.
+        verify: compare the result with the original in float64 and raise `VerificationFailed` where it differs.
+        border: what to do where a layer reads, as zeros, what lies beyond the ends of the one before it, and one
+            convolution would have something else there. "exact": the border is computed apart; "refuse": such layers
+            stay apart; "hoist": all padding moves to the first. That changes the border: the report says where and by
+            how much, and the comparison with the original is reported, not enforced.
+    """
+
+    objective: str = "time"
+    exclude: tuple[str, ...] = ()
+    verify: bool = True
+    border: str = "exact"
+
+    def __post_init__(self) -> None:
+        check_border(self.border)
+        if self.objective not in ("time", "macs"):
+            raise InvalidInput(f"unknown objective {self.objective!r}; known: 'time', 'macs'")
+        if isinstance(self.exclude, str):
+            object.__setattr__(self, "exclude", (self.exclude,))
+
+    def excludes(self, path: str) -> bool:
+        """Is this module, or one it is inside of, excluded?"""
+        return any(_matches(glob, path) for glob in self.exclude)
+
+    def check(self, paths: Iterable[str]) -> None:
+        """Raise unless every glob matches one of these module paths: a misspelt one would exclude nothing, silently."""
+        known = list(paths)
+        for glob in self.exclude:
+            if not any(_matches(glob, path) for path in known):
+                raise InvalidInput(f"exclude {glob!r} matches no module of the model")
+
+
+def _matches(glob: str, path: str) -> bool:
+    parts = path.split(".")
+    return any(fnmatchcase(".".join(parts[: i + 1]), glob) for i in range(len(parts)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ class Graph:
         with torch.no_grad():
             return lift(self.calls.graph, self.constants, self.sizes, self.excluded)
 
-    def write(self, lifted: Lifted, changes: list[tuple[Region, Region]]) -> GraphModule:
+    def write(self, lifted: Lifted, changes: Iterable[tuple[Region, Region]]) -> GraphModule:
         """Every planned region in place of the one it came from."""
         lowering = Lowering(self.calls, lifted)
         with torch.no_grad():
@@ -60,8 +60,7 @@ class Graph:
 
     def measure(self) -> Totals:
         """What the graph costs as it stands, at the example's sizes."""
-        leaves = torch.utils._pytree.tree_leaves((self.source.args, self.source.kwargs))
-        return measure(self.calls.graph, self.calls.weights.__getitem__, tuple(leaves))
+        return measure(self.calls.graph, self.calls.weights.__getitem__, self.sizes.number)
 
 
 def _example_sizes(source: Source, graph: FxGraph) -> dict[Any, int]:

@@ -10,6 +10,7 @@ from .blocks import DiverseBranchBlock, EdgeBlock, expanded_linear_block
 from .branches import Branches
 from .by_hand import merged_by_hand
 from .edsr import EDSR, edsr_tail
+from .ghostnet import ghostnetv3, ghostnetv3_1x
 from .heads import HEADS
 from .mobileone import mobileone, mobileone_s0
 from .repvgg import repvgg, repvgg_a0, repvgg_stack
@@ -25,6 +26,8 @@ __all__ = [
     "EdgeBlock",
     "edsr_tail",
     "expanded_linear_block",
+    "ghostnetv3",
+    "ghostnetv3_1x",
     "merged_by_hand",
     "mobileone",
     "mobileone_s0",
@@ -40,11 +43,22 @@ MODELS: Mapping[str, tuple[Callable[[], nn.Module], Sequence[tuple[int, ...]]]] 
     "edsr-tail-x4": (edsr_tail, [(1, 64, 48, 48)]),
     "ecb": (EdgeBlock, [(1, 16, 23, 26)]),
     "expanded-linear": (expanded_linear_block, [(1, 16, 23, 26)]),
+    "ghostnetv3": (ghostnetv3_1x, [(1, 3, 224, 224)]),
     "mobileone-s0": (mobileone_s0, [(1, 3, 224, 224)]),
     "repvgg-a0": (repvgg_a0, [(1, 3, 224, 224)]),
     "repvgg-stack": (lambda: repvgg_stack(4, 64), [(1, 64, 56, 56)]),
     "sesr-m5-x2": (SESR, [(1, 1, 180, 320)]),
     "tiny-edsr": (lambda: EDSR(blocks=1, channels=8), [(1, 3, 13, 10)]),
+    "tiny-ghostnetv3": (
+        # an odd width inside a gated block: a channel of its second half is left out
+        lambda: ghostnetv3(
+            ((3, 8, 8, False, 1), (3, 12, 8, False, 2), (5, 11, 10, True, 2), (3, 14, 10, False, 1)),
+            stem=8,
+            head=12,
+            classes=10,
+        ),
+        [(1, 3, 45, 50)],
+    ),
     "tiny-mobileone": (lambda: mobileone((1, 2), (8, 8, 16), (2, 2), classes=10), [(1, 3, 30, 33)]),
     "tiny-repvgg": (lambda: repvgg((1, 2), (8, 16), classes=10), [(1, 3, 30, 33)]),
     "tiny-repvgg-stack": (lambda: repvgg_stack(2, 8), [(1, 8, 11, 14)]),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
-from .blocks import DiverseBranchBlock, EdgeBlock, expanded_linear_block
+from .blocks import DiverseBranchBlock, EdgeBlock, TenBranches, expanded_linear_block
 from .branches import Branches
 from .by_hand import merged_by_hand
 from .densenet import densenet, densenet_121
@@ -28,6 +28,7 @@ __all__ = [
     "CollapsibleLinear",
     "DiverseBranchBlock",
     "EdgeBlock",
+    "TenBranches",
     "densenet",
     "densenet_121",
     "edsr_tail",
@@ -68,6 +69,7 @@ MODELS: Mapping[str, tuple[Callable[[], nn.Module], Sequence[tuple[int, ...]]]] 
     "repvgg-stack": (lambda: repvgg_stack(4, 64), [(1, 64, 56, 56)]),
     "repvit-m0.9": (repvit_m09, [(1, 3, 224, 224)]),
     "sesr-m5-x2": (SESR, [(1, 1, 180, 320)]),
+    "ten-branch": (TenBranches, [(1, 4, 9, 16)]),
     "tiny-densenet": (lambda: densenet((2, 1), growth=4, classes=10), [(1, 3, 33, 38)]),
     "tiny-edsr": (lambda: EDSR(blocks=1, channels=8), [(1, 3, 13, 10)]),
     "tiny-fastvit": (lambda: fastvit((1, 1), (8, 32), ratio=2, classes=10), [(1, 3, 32, 40)]),

@@ -196,6 +196,7 @@ HEADS: Mapping[str, tuple[Callable[[], nn.Module], Shapes]] = {
         _pyramid(128, 128, 256, 256, 256, 256),
     ),
     "pyramid-pooling": (lambda: PyramidPooling(512, 512), [(1, 512, 64, 64)]),
+    "pyramid-pooling-small": (lambda: PyramidPooling(64, 64), [(1, 64, 24, 26)]),
     "unet-3d-step": (lambda: UNetStep(32, 3), [(1, 64, 16, 16, 16), (1, 32, 32, 32, 32)]),
     "unet-3d-step-trilinear": (lambda: UNetStep(32, 3, "resize"), [(1, 64, 16, 16, 16), (1, 32, 32, 32, 32)]),
     "unet-step": (lambda: UNetStep(64), [(1, 128, 64, 64), (1, 64, 128, 128)]),

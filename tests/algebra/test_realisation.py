@@ -11,6 +11,7 @@ from convfold.algebra.window import Window
 STEM = Geometry(64, 3, 1, (Window(7, 2, lo=3, hi=3),) * 2)
 DEPTHWISE = Geometry(32, 32, 32, (Window(3, lo=1, hi=1),) * 2)
 DOUBLING = Geometry(8, 16, 1, (Window(4, upsample=2, lo=2, hi=2),) * 2)
+UNFOLDING = Geometry(8, 16, 1, (Window(2, upsample=2, lo=1, hi=1),) * 2)
 WIDENING = Geometry(8, 8, 1, (Window(5, lo=4, hi=4),) * 2)
 
 
@@ -19,9 +20,10 @@ WIDENING = Geometry(8, 8, 1, (Window(5, lo=4, hi=4),) * 2)
     [
         (Convolve(), STEM, (1, 3, 224, 224), 64 * 3 * 49 * 112 * 112),
         (Convolve(), DEPTHWISE, (2, 32, 10, 8), 2 * 32 * 9 * 80),
-        # Of a transposed convolution's 16 taps each output meets 4: all of each input's, or those of each phase.
         (Transpose(), DOUBLING, (1, 16, 5, 7), 8 * 16 * 16 * 5 * 7),
-        (Shuffle(2), DOUBLING, (1, 16, 5, 7), (4 * 8) * 16 * 4 * 5 * 7),
+        (Shuffle(2), DOUBLING, (1, 16, 5, 7), (4 * 8) * 16 * 9 * 5 * 7),  # its phases read 2×2 inputs, all of them 3×3
+        (Transpose(), UNFOLDING, (1, 16, 5, 7), 8 * 16 * 4 * 5 * 7),
+        (Shuffle(2), UNFOLDING, (1, 16, 5, 7), (4 * 8) * 16 * 1 * 5 * 7),
         # Where there are more outputs than inputs a convolution multiplies the padding too.
         (Convolve(), WIDENING, (1, 8, 4, 4), 8 * 8 * 25 * 8 * 8),
         (Transpose(), WIDENING, (1, 8, 4, 4), 8 * 8 * 25 * 4 * 4),

@@ -218,11 +218,11 @@ def collector_paused() -> Iterator[None]:
 
 
 def _prices(objective: str, source: Source) -> Prices:
-    """By this machine's speed, where the example lies."""
-    if objective == "macs":
-        return Prices("macs")
+    """Fixed, or by this machine's speed, where the example lies."""
+    if objective != "measured":
+        return Prices(objective)
     tensors = (x for x in pytree.tree_leaves((source.args, source.kwargs)) if isinstance(x, torch.Tensor))
-    return Prices(objective, measured(next((x.device for x in tensors), torch.device("cpu"))))
+    return Prices("time", measured(next((x.device for x in tensors), torch.device("cpu"))))
 
 
 def _kinds(lifted: Lifted, steps: Any) -> str:

@@ -6,6 +6,7 @@ that says; what a step costs in the end is the price of what is written.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from convfold.algebra.operation import Apply, Correct
@@ -18,15 +19,33 @@ from convfold.region import Node, Region, shared_out
 
 
 def compose(region: Region, prices: Prices) -> tuple[Region, Cost]:
-    """The region composed, and the sum of what its steps cost."""
-    nodes, total = [], Cost()
-    parts = {name for name, (_, i) in shared_out(region).items() if i > 0}  # one call makes all: the first pays for it
-    for node in region.nodes:
-        if node.operation is not None:
-            node, cost = _composed(node, region, prices)
-            total += Cost() if node.name in parts else cost
-        nodes.append(node)
-    return Region(tuple(nodes), region.outputs), total
+    """The region composed, and what it costs."""
+    found = [_composed(node, region, prices) for node in region.nodes]
+    done = Region(tuple(node for node, _ in found), region.outputs)
+    return done, _total(done, (cost for _, cost in found))
+
+
+def cost_of(region: Region, prices: Prices) -> Cost:
+    """What a planned region costs by its geometry."""
+    return _total(region, (_priced(node, region, prices) for node in region.nodes))
+
+
+def _total(region: Region, costs: Iterable[Cost]) -> Cost:
+    """One call makes all slices that share out a value: the first pays for it."""
+    parts = {name for name, (_, i) in shared_out(region).items() if i > 0}
+    counted = (cost for node, cost in zip(region.nodes, costs, strict=True) if node.name not in parts)
+    return sum(counted, Cost())
+
+
+def _priced(node: Node, region: Region, prices: Prices) -> Cost:
+    xs = [region.by_name[i].signal for i in node.inputs]
+    match node.operation:
+        case None:
+            return Cost()
+        case Correct(border=Border() as border, axis=axis, way=way):
+            return border.cost(way, prices, xs[-1], node.signal, axis)
+        case step:
+            return prices.of(step, xs, node.signal)
 
 
 def _composed(node: Node, region: Region, prices: Prices) -> tuple[Node, Cost]:
@@ -37,11 +56,12 @@ def _composed(node: Node, region: Region, prices: Prices) -> tuple[Node, Cost]:
             if isinstance(operator, Composed) and operator.geometry != recipe.geometry:
                 how, cost = chosen(operator, xs[0], axis, prices)
                 return replace(node, operation=Apply(operator, axis, how)), cost
-            step = step if operator is recipe else replace(step, operator=operator)
-            return node if step is node.operation else replace(node, operation=step), prices.of(step, xs, node.signal)
+            if operator is recipe:  # the model's own: the node it was, so that its call stays
+                return node, prices.of(step, xs, node.signal)
+            step = replace(step, operator=operator)
+            return replace(node, operation=step), prices.of(step, xs, node.signal)
         case Correct(border=Border() as border, axis=axis, way=way) as step:
             written: Mending = mending(border, way, prices, xs[-1], node.signal, axis)
             return replace(node, operation=replace(step, written=written)), written.cost
-        case step:
-            assert step is not None
-            return node, prices.of(step, xs, node.signal)
+        case _:
+            return node, _priced(node, region, prices)

@@ -57,8 +57,9 @@ class Cost:
 class Prices:
     """What every kind of step costs, on signals of given shapes.
 
-    ``objective`` "time": by a roofline, the sum over the steps of ``max(MACs / peak, bytes / bandwidth) + overhead``,
-    in attoseconds: one whole rate each, so that a sum of three costs what two sums of two do, to the last digit.
+    ``objective`` "time": the sum over the steps of ``MACs / peak + bytes / bandwidth + overhead``, in attoseconds:
+    whole rates, so that a sum of three costs what two sums of two do, to the last digit. Nothing hides behind anything:
+    what one runtime overlaps another does not, and fewer multiply-adds are worth something on all of them.
     "macs": multiply-adds first; where they are equal, bytes moved and operations, each worth ``OPERATION`` bytes.
     """
 
@@ -71,7 +72,7 @@ class Prices:
             return Cost(macs, moved, ops, (macs, moved + OPERATION * ops))
         m = self.machine
         mac, byte, call = round(1e18 / m.peak), round(1e18 / m.bandwidth), round(1e18 * m.overhead)
-        return Cost(macs, moved, ops, (0, max(macs * mac, moved * byte) + ops * call))
+        return Cost(macs, moved, ops, (0, macs * mac + moved * byte + ops * call))
 
     def realised(self, how: Realisation, g: Geometry, x: Signal, axis: int) -> Cost:
         """An operator of this geometry on a signal, by the calls of ``how``."""

@@ -13,17 +13,9 @@ from convfold.errors import NotFoldable
 from convfold.plan.cost import Cost
 from convfold.plan.form import Form
 from convfold.plan.search import Decision, Decisions, Search
-from convfold.region import Node
 
-#: A form of more terms than this is not carried further by :func:`lean`: residuals of residuals have 2^n.
-WIDE = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """New decisions, by the position of their step; the others stay."""
-
-    decisions: dict[int, Decision]
+#: New decisions, by the position of their step; the others stay.
+Change = dict[int, Decision]
 
 
 @dataclass
@@ -63,9 +55,7 @@ class Descent:
             if (found := self._followed(change)) is None:
                 continue
             forms, costs = found
-            change_of_cost = sum(costs.values(), Cost()) - sum(
-                (self.costs.get(name, Cost()) for name in forms), Cost()
-            )
+            change_of_cost = sum(costs.values(), Cost()) - sum((self.costs.get(name, Cost()) for name in forms), Cost())
             if change_of_cost < gain:
                 best, gain = (change, forms, costs), change_of_cost
         if best is None:
@@ -79,7 +69,7 @@ class Descent:
         self.costs |= costs
         return True
 
-    def _changes(self, i: int) -> Iterator[dict[int, Decision]]:
+    def _changes(self, i: int) -> Iterator[Change]:
         node, now = self.steps[i], self.decisions[i]
         readers = self.readers[node.name]
         if now.kept:
@@ -110,7 +100,7 @@ class Descent:
             for name, carried in zip(self.steps[i].inputs, decision.carried, strict=True)
         ]
 
-    def _followed(self, change: dict[int, Decision]) -> tuple[dict[str, Form], dict[str, Cost]] | None:
+    def _followed(self, change: Change) -> tuple[dict[str, Form], dict[str, Cost]] | None:
         """The forms that differ after a change, and the costs of those kept; None where it has no exact form."""
         forms: dict[str, Form] = {}
         costs: dict[str, Cost] = {}
@@ -134,40 +124,6 @@ class Descent:
         return forms, costs
 
 
-def kept(search: Search) -> Decisions:
-    """Everything as the model has it."""
-    return tuple(Decision((False,) * len(n.inputs), 0, True) for n in search.region.steps)
-
-
-def lean(search: Search) -> Decisions:
-    """Everything carried that can be, and nothing kept that need not be."""
-    region = search.region
-    forms: dict[str, Form] = {}
-    wanted: set[str] = set(region.outputs)
-    carried: dict[str, tuple[bool, ...]] = {}
-
-    def read(node: Node) -> None:
-        """Its form with as many inputs carried as there is one for: those given up are kept."""
-        flags = [i in forms and _terms(forms[i]) <= WIDE for i in node.inputs]
-        while True:
-            inputs = [forms[i] if c else search.leaf(i) for i, c in zip(node.inputs, flags, strict=True)]
-            try:
-                form = search.forms(node, inputs)[0]
-            except NotFoldable:
-                flags[flags.index(True)] = False  # read as they are, every step has a form
-                continue
-            break
-        carried[node.name] = tuple(flags)
-        wanted.update(i for i, c in zip(node.inputs, flags, strict=True) if not c)
-        if form.blocks:
-            forms[node.name] = form
-        else:
-            wanted.add(node.name)
-
-    for node in region.steps:
-        read(node)
-    return tuple(Decision(carried[n.name], 0, n.name in wanted or not search.consumers[n.name]) for n in region.steps)
-
-
-def _terms(form: Form) -> int:
-    return sum(map(len, form.blocks))
+def descended(search: Search, decisions: Decisions) -> Decisions:
+    """The decisions after every change that makes the whole cheaper."""
+    return tuple(Descent(search, list(decisions)).run().decisions)

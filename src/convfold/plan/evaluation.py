@@ -115,26 +115,34 @@ def border_of(term: Term, context: Context) -> Border | None:
 
 
 def _ways(term: Term, context: Context) -> Iterator[Term]:
-    """The term with its operator at every place it can have."""
-    yield term
+    """The term with its operator at every place it can have; of places that cost the same the last is taken.
+
+    A view then comes before it, and what reads it next finds it laid out as it was written.
+    """
     if term.operator is None or term.operator.identity:
-        return
-    if term.movable:
+        yield term
+    elif term.movable:
         yield from _places(term)
-    elif (apart := tapped(term, context)) is not None:
-        yield apart
-        yield from _places(apart)
+    else:
+        yield term
+        if (apart := tapped(term, context)) is not None:
+            yield from _places(apart)
 
 
 def _places(term: Term) -> Iterator[Term]:
-    for step, end in ((-1, 0), (1, len(term.route))):
+    """The last first."""
+    above: list[Term] = [term]
+    below: list[Term] = []
+    for found, step, end in ((above, 1, len(term.route)), (below, -1, 0)):
         at = term
         while at.at != end:
             try:
                 at = at.placed(at.at + step)
             except NotFoldable:
                 break
-            yield at
+            found.append(at)
+    yield from reversed(above)
+    yield from below
 
 
 def tapped(term: Term, context: Context) -> Term | None:

@@ -5,8 +5,8 @@ reader composes with it); with several readers each may choose. A step may have 
 convolution. The search walks the region once in topological order.
 Its state is what the readers still to come can see: the forms of the values on the frontier. States that show the
 same frontier are one; the cheapest survives. On a chain that is exact dynamic programming over where to cut, O(n²)
-compositions of geometry; on a graph it is exact as long as no more than ``BEAM`` frontiers compete, and best-first
-beyond. The original (everything kept) is always among the candidates, so the plan is never dearer.
+compositions of geometry; on a graph it is exact as long as no more frontiers compete than there are places, and
+best-first beyond. The original (everything kept) is always among the candidates, so the plan is never dearer.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from convfold.errors import NotFoldable
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.evaluation import FREE, Computed, computed
 from convfold.plan.form import Context, Form
-from convfold.plan.realisation import chosen
-from convfold.plan.recipe import Recipe, Uniform, is_move
+from convfold.plan.recipe import Uniform, is_move
 from convfold.plan.rules import carry
 from convfold.region import Node, Region, shared_out
 
-#: Frontiers that compete; of a region with more steps fewer, so that no more than ``STATES`` are looked at in all.
-BEAM, STATES = 64, 6400
+#: Frontiers that compete: many in small regions, where that finds the best plan there is; in large ones few, for what
+#: they miss `plan.descent` finds, and in a fraction of the time.
+MANY, FEW, STATES = 64, 16, 960
 #: Of forms with more terms than this, fewer still: each costs as much more.
 TERMS = 10
 
@@ -109,7 +109,7 @@ class Search:
         self, region: Region, prices: Prices | None = None, beam: int | None = None, border: str = "exact"
     ) -> None:
         self.region = region
-        self.beam = beam or min(BEAM, max(STATES // max(len(region.steps), 1), 16))
+        self.beam = beam or min(MANY, max(STATES // max(len(region.steps), 1), FEW))
         self.context = Context({n.name: n.signal for n in region.nodes}, prices or Prices(), border)
         self.consumers = region.consumers()
         self._forms: dict[tuple[object, ...], list[Form] | NotFoldable] = {}
@@ -161,9 +161,6 @@ class Search:
             return Cost()
         step, xs = node.operation, [self.context.signals[i] for i in node.inputs]
         assert step is not None
-        if isinstance(step, Apply) and step.how is None:
-            assert isinstance(step.operator, Recipe)
-            return chosen(step.operator, xs[0], step.axis, self.context.prices)[1]
         return self.context.prices.of(step, xs, node.signal)
 
     def kept_forms(self, decisions: Decisions) -> dict[str, Form]:

@@ -20,7 +20,8 @@ from torch.utils import _pytree as pytree
 
 from convfold.arguments import BadUsage, Free, Shape
 from convfold.errors import InvalidInput
-from convfold.graph.read import load, refuse_training
+from convfold.graph.archive import load
+from convfold.graph.read import refuse_training
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 

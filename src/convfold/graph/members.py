@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from convfold.errors import InvalidInput
-from convfold.graph.pickled import allowed, asked, unpickled
+from convfold.graph.asked import asked
+from convfold.graph.pickled import allowed, unpickled
 
 _DEEPEST = 2  # a program holds what torch.save wrote, and that holds no archive
 _CHUNK = 1 << 20

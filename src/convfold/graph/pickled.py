@@ -1,12 +1,11 @@
-"""What does a pickle ask for, and may it have it? Only what tensors and registered containers are rebuilt from."""
+"""What may a pickle ask for? Only what tensors and registered containers are rebuilt from, while it is loaded too."""
 
 from __future__ import annotations
 
 import pickle
-import re
 from collections.abc import Callable, Mapping
 from io import BytesIO
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch._utils import IMPORT_MAPPING, NAME_MAPPING
@@ -19,7 +18,6 @@ from convfold.errors import InvalidInput
 Storages = Callable[[str], torch.Tensor]
 
 _PLAIN = (list, dict, tuple, set, int, float, str, bool)
-_NAME = re.compile(r"[^\W\d][\w.-]*", re.ASCII)
 
 
 def allowed() -> dict[str, Any]:
@@ -36,39 +34,6 @@ def allowed() -> dict[str, Any]:
     return {**ours, **_get_user_allowed_globals(), **_get_allowed_globals()}
 
 
-def asked(stream: IO[bytes], given: Mapping[str, Any]) -> str | None:
-    """The first thing the pickle at the start of ``stream`` asks for and may not have; None if it is no pickle.
-
-    Names are read, none is looked up. A name that a pickle computes may escape this; `unpickled` lets nothing escape.
-    """
-    import pickletools
-
-    words: list[str] = []
-    memo: dict[int, str] = {}
-    pickled, unsure = False, None
-    try:
-        for op, arg, at in pickletools.genops(stream):
-            pickled |= op.name == "PROTO" and at == 0
-            if op.name in ("GLOBAL", "INST"):
-                words += str(arg).split(" ")[:2]
-            if op.name in ("GLOBAL", "INST", "STACK_GLOBAL"):
-                if len(words) < 2 or not all(map(_NAME.fullmatch, words[-2:])):
-                    unsure = unsure or "a name it hides"
-                elif (name := _full(*words[-2:])) not in given:
-                    return name
-            elif op.name in ("EXT1", "EXT2", "EXT4"):
-                unsure = unsure or f"extension code {arg}"
-            elif op.name.endswith(("UNICODE", "UNICODE8", "STRING")):
-                words.append(str(arg))
-            elif op.name == "MEMOIZE" or op.name.endswith("PUT"):
-                memo[len(memo) if arg is None else arg] = words[-1] if words else ""
-            elif op.name.endswith("GET") and arg in memo:
-                words.append(memo[arg])
-    except ValueError:  # no pickle, or one that breaks off: bytes that mean something else may begin like one
-        return None
-    return unsure if pickled else None
-
-
 def unpickled(data: bytes, storages: Storages) -> Any:
     """What ``torch.save`` pickled, made of `allowed` things only.
 
@@ -81,7 +46,7 @@ def unpickled(data: bytes, storages: Storages) -> Any:
         torch._utils._validate_loaded_sparse_tensors()
 
 
-def _full(module: str, name: str) -> str:
+def full_name(module: str, name: str) -> str:
     """As it is called since Python 3."""
     module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
     return f"{module}.{name}"
@@ -104,7 +69,7 @@ class _Unpickler(pickle._Unpickler):
         self.restored: dict[str, torch.TypedStorage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        if (full := _full(module, name)) not in self.given:
+        if (full := full_name(module, name)) not in self.given:
             raise InvalidInput(f"asks for {full}")
         return self.given[full]
 

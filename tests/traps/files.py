@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copyreg
 import io
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
@@ -17,24 +17,23 @@ from torch.export import Dim
 
 from tests.folding import double, noise
 
-SHAPE = (2, 3, 7, 6)
-
 
 class Net(nn.Module):
-    """A parameter, a buffer, a constant, an input by name, a size that is free."""
+    """Weights, a buffer, a constant, an input by name; a convolution and a norm to fold."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv, self.norm = nn.Conv2d(3, 4, (3, 2), bias=False), nn.BatchNorm2d(4)
-        self.shift = torch.randn(4, 1, 1, dtype=torch.float64)
+        self.shift = noise(4, 1, 1, seed=2)
 
     def forward(self, x: Tensor, *, scale: Tensor) -> Tensor:
         return self.norm(self.conv(x)) * scale + self.shift
 
 
-def saved(path: Path) -> Path:
-    x, scale = noise(*SHAPE), noise(4, 1, 1)
-    program = torch.export.export(double(Net()), (x,), {"scale": scale}, dynamic_shapes={"x": {0: Dim.AUTO}, "scale": None})
+def save_net(path: Path) -> Path:
+    """With the batch free, and a file of the user's own in the archive."""
+    inputs = (noise(2, 3, 7, 6),), {"scale": noise(4, 1, 1, seed=3)}
+    program = torch.export.export(double(Net()), *inputs, dynamic_shapes={"x": {0: Dim.AUTO}, "scale": None})
     torch.export.save(program, path, extra_files={"notes.txt": "about the model"})
     return path
 
@@ -53,52 +52,57 @@ def zipped(parts: Mapping[str, bytes], folder: str = "archive/") -> bytes:
     return data.getvalue()
 
 
-def rewritten(path: Path, changes: Mapping[str, bytes | None]) -> Path:
-    """The same archive with members changed, added or (None) left out."""
+def rewritten(path: Path, to: Path, changes: Mapping[str, bytes | None]) -> Path:
+    """The same archive with members changed, added, or left out (None)."""
     parts = {**members(path), **changes}
-    path.write_bytes(zipped({name: content for name, content in parts.items() if content is not None}))
-    return path
+    to.write_bytes(zipped({name: content for name, content in parts.items() if content is not None}))
+    return to
 
 
-def reworded(path: Path, edit: Callable[[Any], None], name: str = "models/model.json") -> Path:
-    """The same program file, its JSON edited."""
+def reworded(path: Path, to: Path, edit: Callable[[Any], None], name: str = "models/model.json") -> Path:
+    """The same archive with what a member of JSON says edited in place."""
     said = json.loads(members(path)[name])
     edit(said)
-    return rewritten(path, {name: json.dumps(said).encode()})
+    return rewritten(path, to, {name: json.dumps(said).encode()})
 
 
-class Reduced:
+class Call:
     """Pickled, it is a call."""
 
-    def __init__(self, call: Any, *args: Any) -> None:
-        self.call = call, args
+    def __init__(self, function: Any, *args: Any) -> None:
+        self.function, self.args = function, args
 
     def __reduce__(self) -> Any:
-        return self.call
+        return self.function, self.args
+
+
+#: A code for ``posix.mkdir`` among copyreg's extensions.
+EXTENSION = 42
 
 
 def payloads(marker: Path) -> dict[str, bytes]:
-    """Pickles that create the marker when they are loaded, by how they ask for the function that does."""
-    call = Reduced(exec, f"open({str(marker)!r}, 'w').close()")
-    plain = {f"protocol {n}": pickle.dumps(call, n) for n in range(6)}
-    opened = b"open\n(S" + repr(str(marker)).encode() + b"\nS'w'\n"
-    inputs = ((call,), {})
+    """What creates the marker, a folder, when it is unpickled, by how it asks for the function that does."""
+    call = Call(exec, f"import os; os.mkdir({str(marker)!r})")
+    word = b"S" + repr(str(marker)).encode() + b"\n"
+    mkdir, called = b"cposix\nmkdir\n", b"(" + word + b"tR"
+    words = b"\x80\x04\x8c\x05posix\x94\x8c\x05mkdir\x940\x8c\x05torch\x8c\x04Size00h\x00h\x01\x93"
     return {
-        **plain,
-        "without an end": plain["protocol 0"][:-1],
-        "INST": b"(S" + repr(str(marker)).encode() + b"\nS'w'\nio\nopen\n.",
-        "OBJ": b"(cio\n" + opened.removesuffix(b"").replace(b"open\n(", b"open\n", 1) + b"o.",
-        "extension code": b"\x80\x02\x82\x2a(S" + repr(str(marker)).encode() + b"\nS'w'\ntR.",
-        "computed name": b"\x80\x04\x8c\x02io\x94\x8c\x04open\x940h\x00h\x01\x93(S" + repr(str(marker)).encode() + b"\nS'w'\ntR.",
-        "beneath a tensor": pickle.dumps((torch.Size((2, 3)), call), 2),
-        "torch.save": _torch_saved(inputs),
-        "torch.save, protocol 4": _torch_saved(inputs, pickle_protocol=4),
-        "torch.save of old": _torch_saved(inputs, _use_new_zipfile_serialization=False),
-        "archive in an archive": zipped({"data.pkl": zipped({"data.pkl": plain["protocol 2"]})}),
+        **{f"protocol {n}": pickle.dumps(call, n) for n in range(6)},
+        "os.mkdir": pickle.dumps(Call(os.mkdir, str(marker)), 1),
+        "no end": mkdir + called,
+        "after another": pickle.dumps(None, 2) + pickle.dumps(call, 2),
+        "INST": b"(" + word + b"iposix\nmkdir\n.",
+        "OBJ": b"(" + mkdir + word + b"o.",
+        "an extension": b"\x80\x02\x82" + bytes([EXTENSION]) + called + b".",
+        "a name from the memo": words + called + b".",
+        "beside a tensor's size": pickle.dumps((torch.Size((2, 3)), call), 2),
+        "torch.save": torch_saved(((call,), {})),
+        "torch.save, protocol 5": torch_saved(((call,), {}), pickle_protocol=5),
+        "torch.save of old": torch_saved(((call,), {}), _use_new_zipfile_serialization=False),
     }
 
 
-def _torch_saved(value: Any, **how: Any) -> bytes:
+def torch_saved(value: Any, **how: Any) -> bytes:
     data = io.BytesIO()
     torch.save(value, data, **how)
     return data.getvalue()

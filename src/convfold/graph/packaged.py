@@ -96,11 +96,15 @@ def _tensor(archive: Archive, member: str, meta: schema.PayloadMeta, flat: dict[
     like = meta.tensor_meta
     if like is None:
         raise InvalidInput(f"member {member} is a tensor of no size; {AGAIN}")
-    dtype, device = deserialize_scalar_type(like.dtype), deserialize_device(like.device)
-    if (key := (member, dtype, device)) not in flat:
-        flat[key] = archive.tensor(member).view(dtype).to(device)
-    size, stride = deserialize_size(like.sizes), deserialize_stride(like.strides)
-    tensor = flat[key].as_strided(size, stride, deserialize_storage_offset(like.storage_offset))
+    size, dtype = deserialize_size(like.sizes), deserialize_scalar_type(like.dtype)
+    stride, offset = deserialize_stride(like.strides), deserialize_storage_offset(like.storage_offset)
+    key = member, dtype, deserialize_device(like.device)
+    try:
+        if key not in flat:
+            flat[key] = archive.tensor(member).view(dtype).to(key[-1])
+        tensor = flat[key].as_strided(size, stride, offset)
+    except RuntimeError as e:  # too few bytes, or a device that is not here
+        raise InvalidInput(f"member {member} gives no {dtype} of size {size}: {str(e).partition(chr(10))[0]}") from e
     return nn.Parameter(tensor, like.requires_grad) if meta.is_param else tensor.requires_grad_(like.requires_grad)
 
 

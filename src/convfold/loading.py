@@ -20,7 +20,8 @@ from torch.utils import _pytree as pytree
 
 from convfold.arguments import BadUsage, Free, Shape
 from convfold.errors import InvalidInput
-from convfold.graph.read import load, refuse_training
+from convfold.graph.archive import load
+from convfold.graph.read import refuse_training
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -70,7 +71,7 @@ def find(word: str, shapes: Sequence[Shape] = ()) -> Model:
         InvalidInput: there is no such model, it is not one, or its batch norms are in training mode.
         BadUsage: the shapes do not fit its inputs.
     """
-    if Path(word).exists() or Path(word).suffix in (".pt2", ".onnx"):
+    if os.path.exists(word) or Path(word).suffix in (".pt2", ".onnx"):
         program = load(Path(word))
         example = program.example_inputs
         return Model(word, program, _program_inputs(program, example, shapes) if shapes else example)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.traps.files import Call
+
 from .conftest import Run
 
 G = "factories:given"
@@ -28,6 +30,15 @@ TABLE = [
     ("a zip of something", ["fold", "text.pt2", *OUT], 1, "text.pt2: not a .pt2 file torch can load"),
     ("a state dict", ["bench", "state.pt2"], 1, "state.pt2: not a .pt2 file torch can load"),
     ("truncated file", ["explain", "short.pt2"], 1, "short.pt2: not a .pt2 file"),
+    ("a pipe", ["fold", "pipe.pt2", *OUT], 1, "pipe.pt2: is no regular file; copy what it gives to one first"),
+    ("a name too long", ["explain", "n" * 300 + ".pt2"], 1, "cannot be read: "),
+    (
+        "a pickle that calls",
+        ["fold", "calls.pt2", *OUT],
+        1,
+        "member data/sample_inputs/model.pt/data.pkl asks for posix.",
+    ),
+    ("a damaged file", ["bench", "damaged.pt2"], 1, "damaged.pt2: not a .pt2 file torch can load: Bad CRC-32"),
     ("ONNX", ["explain", "model.onnx"], 1, "model.onnx"),
     ("training mode", ["fold", "factories:training", *OUT], 1, "batch norm '0.1' is in training mode"),
     ("training mode, compared", ["verify", "factories:training", G], 1, "batch norm '0.1' is in training mode"),
@@ -48,6 +59,8 @@ TABLE = [
     ("unknown objective", ["explain", G, "--objective", "beauty"], 2, "beauty"),
     ("missing folder", ["fold", G, "-o", "no/such/out.pt2"], 1, "the folder no/such does not exist"),
     ("output is a folder", ["fold", G, "-o", "folder.pt2"], 1, "folder.pt2: is a directory"),
+    ("output is a pipe", ["fold", G, "-o", "pipe.pt2"], 1, "pipe.pt2: is there and no regular file"),
+    ("output is protected", ["fold", G, "-o", "kept.pt2"], 1, "kept.pt2: is write-protected"),
     ("output of no known kind", ["fold", G, "-o", "out.pth"], 1, "ends in .pt2 or .onnx"),
     ("no inputs", ["fold", NET, *OUT], 2, f"{NET} comes without example inputs: give --input"),
     ("no inputs to measure with", ["bench", NET], 2, "give --input"),
@@ -103,6 +116,11 @@ def _strew(folder: Path) -> None:
     torch.export.save(program, folder / "short.pt2")
     whole = (folder / "short.pt2").read_bytes()
     (folder / "short.pt2").write_bytes(whole[: len(whole) // 2])
+    (folder / "damaged.pt2").write_bytes(whole.replace(b'"graph_module"', b'"graph_modulo"'))
+    program.example_inputs = ((Call(os.rmdir, "folder"),), {})
+    torch.export.save(program, folder / "calls.pt2")
+    os.mkfifo(folder / "pipe.pt2")
+    (folder / "kept.pt2").touch(0o444)
 
 
 def _listing(folder: Path) -> list[tuple[str, int]]:

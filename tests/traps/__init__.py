@@ -15,6 +15,9 @@
 | folding twice; bias name collision; half precision | `test_parameters` |
 | in-place operations; shape-only operands; x + 0, x * 1, sum([...]) | `test_graph` |
 | computed weights: weight standardisation, parametrisations, LoRA | `test_computed_weights` |
+| a file that carries a pickle, in any member, of any name | `test_files` |
+| a program that says code: sizes, names, operators, containers | `test_file_words` |
+| files damaged, cut short, zipped otherwise, or no files | `test_damaged_files` |
 | a failed check that passes; a misspelt option ignored; merged and slower | `test_judgement` |
 
 Left for the ONNX reader: zero bias hidden behind CastLike → Expand (onnxslim 0.1.98), negative pads of ONNX Conv

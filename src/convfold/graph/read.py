@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from convfold.errors import InvalidInput
+from convfold.graph.archive import load
 from convfold.graph.guard import InputCheck
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
@@ -112,23 +112,6 @@ def read(model: object, args: Any = None, kwargs: Any = None, dynamic_shapes: An
         refuse_bad_weights({**program.state_dict, **program.constants})
     program = program.run_decompositions({})
     return Source(program, args, kwargs, free_dimensions(program))
-
-
-def load(path: Path) -> ExportedProgram:
-    """A .pt2 file saved by ``torch.export.save``; weights are loaded as plain tensors, no pickle runs."""
-    if not path.exists():
-        raise InvalidInput(f"{path}: no such file")
-    if path.is_dir():
-        raise InvalidInput(f"{path}: is a directory; give a .pt2 file")
-    if path.suffix == ".onnx":
-        raise InvalidInput(f"{path}: ONNX files are not read yet; give a .pt2 file or a module")
-    if not zipfile.is_zipfile(path):
-        raise InvalidInput(f"{path}: not a .pt2 file (no zip archive inside); save one with torch.export.save")
-    try:
-        return torch.export.load(path)
-    except (RuntimeError, ValueError, KeyError, AssertionError, OSError, TypeError, AttributeError) as e:
-        why = "" if "warnings above" in str(e) else f": {_first_line(e)}"  # torch logs this one's cause, and no more
-        raise InvalidInput(f"{path}: not a .pt2 file torch can load{why}; save one with torch.export.save") from e
 
 
 def export(model: nn.Module, args: Any, kwargs: Any, dynamic_shapes: Any) -> ExportedProgram:

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-
-import torch
-from torch.export import ExportedProgram
+from typing import TYPE_CHECKING
 
 from convfold.errors import InvalidInput
+
+if TYPE_CHECKING:  # whether a file can be written is asked before torch is loaded
+    from torch.export import ExportedProgram
 
 
 def save(program: ExportedProgram, path: Path) -> None:
@@ -21,6 +22,8 @@ def save(program: ExportedProgram, path: Path) -> None:
     Raises:
         InvalidInput: the folder is missing or cannot be written, the suffix is unknown, or ONNX is not installed.
     """
+    import torch
+
     refuse_output(path)
     with replacing(path) as temporary:
         if path.suffix == ".pt2":
@@ -66,6 +69,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _onnx(program: ExportedProgram, path: Path) -> None:
+    import torch
+
     onnx = torch.onnx.export(program, dynamo=True, verbose=False)
     assert onnx is not None
     onnx.save(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,12 @@ model_itself = net()
 """
 
 Run = Callable[..., Result]
+
+
+def messages(stderr: str) -> list[str]:
+    """The lines on standard error but for progress and what the factory prints."""
+    lines = stderr.splitlines()
+    return [line for line in lines if line != "building" and not re.fullmatch(r"convfold: .* …", line)]
 
 
 @pytest.fixture

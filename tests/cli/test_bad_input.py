@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from .conftest import Run
+from .conftest import Run, messages
 
 G = "factories:given"
 NET = "factories:net"
@@ -80,7 +80,7 @@ def test_one_line(words: list[str], code: int, said: str, run: Run, folder: Path
     _strew(folder)
     before = _listing(folder)
     result = run(*words)
-    lines = [line for line in result.stderr.splitlines() if line != "building"]
+    lines = messages(result.stderr)
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("convfold: error: ")
     assert said in lines[0]

@@ -34,7 +34,7 @@ class Commands(click.Group):
         except click.Abort:
             code = fail("interrupted", INTERRUPTED)
         except OSError as e:  # standard output cannot be written, while help is printed
-            code = fail(str(e), FAILED)
+            code = fail(_of_the_system(e), FAILED)
         sys.exit(code)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -55,8 +55,10 @@ def _failed(e: BaseException, debug: bool) -> int:
             return fail(str(e), USAGE)
         case VerificationFailed():
             return fail(str(e), DIFFERENT)
-        case ConvfoldError() | OSError():  # the disk is full, the file unreadable
+        case ConvfoldError():
             return fail(str(e), FAILED)
+        case OSError():  # the disk is full, the file unreadable
+            return fail(_of_the_system(e), FAILED)
         case MemoryError():
             return fail("not enough memory", FAILED)
         case KeyboardInterrupt():
@@ -65,6 +67,10 @@ def _failed(e: BaseException, debug: bool) -> int:
             return fail(f"the model's own code called for an exit ({e.code!r})", FAILED)
     hint = "" if debug else " (run with --debug for the traceback)"
     return fail(f"{type(e).__name__}: {e}{hint}", FAILED, "internal error")
+
+
+def _of_the_system(e: OSError) -> str:
+    return f"{e.filename}: {e.strerror}" if e.filename and e.strerror else str(e)
 
 
 def fail(message: str, code: int, kind: str = "error") -> int:

@@ -30,7 +30,7 @@ def say(text: str) -> None:
 
 def one_line(text: str) -> str:
     """The text without breaks, control characters, or a middle that is too long to be read."""
-    line = " ".join(text.split())
+    line = " ".join(click.unstyle(text).split())
     if len(line) > LONGEST:
         line = f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)

@@ -61,7 +61,7 @@ def test_fold_writes_what_it_says(run: Run, folder: Path) -> None:
     assert messages(result.stderr) == ["wrote out.pt2"]
     assert "multiply-adds" in result.stdout
     assert "same: " in result.stdout
-    assert sorted(os.listdir(folder)) == ["broken.py", "factories.py", "out.pt2"]
+    assert sorted(os.listdir(folder)) == ["broken.py", "exits.py", "factories.py", "out.pt2"]
     assert inputs(folder / "out.pt2") == [(1, 3, 7, 6)]
 
     again = run("fold", "out.pt2", "-o", "out.pt2", "--require-change")  # a second fold changes nothing
@@ -161,7 +161,7 @@ def test_failed_verification_writes_nothing(run: Run, folder: Path, monkeypatch:
     assert (result.exit_code, result.stdout, len(lines)) == (3, "", 1)
     assert "the folded model differs: DIFFERENT: " in lines[0]
     assert (folder / "out.pt2").read_text() == "what was there before"
-    assert sorted(os.listdir(folder)) == ["broken.py", "factories.py", "out.pt2"]
+    assert sorted(os.listdir(folder)) == ["broken.py", "exits.py", "factories.py", "out.pt2"]
     assert run("fold", GIVEN, "-o", "out.pt2", "--no-verify").exit_code == 0
     assert "what was" not in (folder / "out.pt2").read_bytes()[:8].decode(errors="replace")
 

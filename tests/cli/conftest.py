@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from convfold.cli import main
 
 FACTORIES = """
+import os, signal, time
 import torch
 from torch import nn
 
@@ -102,6 +103,15 @@ class Waving(nn.Conv2d):
 
 def waving():
     return Waving(3, 2, (3, 1)).eval(), torch.randn(1, 3, 7, 6)
+
+class Interrupting(nn.Conv2d):
+    def forward(self, x):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+        return super().forward(x)
+
+def interrupting():
+    return Interrupting(3, 2, (3, 1)).eval(), torch.randn(1, 3, 7, 6)
 
 class Weird(BaseException):
     pass

@@ -217,6 +217,20 @@ def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert messages(result.stderr) == ["convfold: error: interrupted"]
 
 
+@pytest.mark.parametrize("command", ["explain", "bench"])
+def test_interrupted_in_the_middle_of_the_model(command: str, run: Run) -> None:
+    result = run(command, "factories:interrupting")
+    assert (result.exit_code, messages(result.stderr)) == (130, ["convfold: error: interrupted"])
+
+
+def test_written_where_it_was_said(run: Run, folder: Path) -> None:
+    """Not in the folder the user's code went to."""
+    (folder / "elsewhere").mkdir()
+    (folder / "moving.py").write_text("import os\nfrom factories import given\nos.chdir('elsewhere')\n")
+    assert run("fold", "moving:given", "-o", "out.pt2").exit_code == 0
+    assert (folder / "out.pt2").exists()
+
+
 def test_golden_explain(run: Run, golden: Any) -> None:
     text = run("explain", GIVEN).stdout + run("explain", "factories:padded").stdout
     golden("explain.txt", re.sub(r"\d+\.\d\d(?=,|$)", "0.00", text, flags=re.MULTILINE))

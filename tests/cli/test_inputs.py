@@ -13,8 +13,8 @@ from .conftest import Run, messages
 SIZE = 1 * 3 * 7 * 6 * 4  # of the input below, in bytes
 
 
-@pytest.mark.parametrize(("there", "code"), [(2 * SIZE, 0), (2 * SIZE - 1, 1)])
-def test_half_of_what_is_there(there: int, code: int, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("there", "code"), [(4 * SIZE, 0), (4 * SIZE - 1, 1)])
+def test_a_quarter_of_what_is_there(there: int, code: int, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available", lambda: there)
     monkeypatch.setattr(memory, "in_words", lambda n: f"{n} bytes")
     result = run("explain", "factories:net", "--input", "1,3,7,6", "--quiet")
@@ -24,7 +24,7 @@ def test_half_of_what_is_there(there: int, code: int, run: Run, monkeypatch: pyt
 
 
 def test_all_inputs_together(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available", lambda: 2_000)
+    monkeypatch.setattr(memory, "available", lambda: 4_000)
     words = ("--input", "1,3,7,6", "--input", "1,1,1,1:float64", "--input", "1,4,4,4:float64")  # 504 + 8 + 512 bytes
     (line,) = messages(run("explain", "factories:two", *words).stderr)
     assert "--input: x 1×3×7×6, mask 1×1×1×1, scale 1×4×4×4 takes" in line

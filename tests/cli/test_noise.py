@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from types import FunctionType
 import pytest
 
 from convfold.cli.messages import LONGEST, one_line, without_torch
+from convfold.cli.session import Session
 
 from .conftest import Run, messages
 from .test_output import start
@@ -110,6 +112,25 @@ def test_control_flow_custom_ops_and_onnx(words: list[str], code: int, run: Run)
     assert (result.stdout == "") is (code != 0)
     (line,) = messages(result.stderr)
     assert line.startswith("convfold: " if code else "wrote ")
+
+
+@pytest.mark.parametrize(
+    ("session", "before", "level"),
+    [
+        (Session(own_process=True), None, "FATAL"),
+        (Session(own_process=True), "INFO", "INFO"),  # the user's choice
+        (Session(own_process=True, debug=True), None, None),
+        (Session(), None, None),  # the environment is not ours
+    ],
+)
+def test_what_c_plus_plus_logs(
+    session: Session, before: str | None, level: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", before or "")
+    if before is None:
+        monkeypatch.delenv("TORCH_CPP_LOG_LEVEL")
+    with session.working():
+        assert os.environ.get("TORCH_CPP_LOG_LEVEL") == level
 
 
 def test_one_line_whatever_is_in_it() -> None:

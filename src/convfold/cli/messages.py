@@ -17,7 +17,6 @@ ABOUT_THEMSELVES = ("torch", "onnx", "onnxscript", "onnx_ir")
 #: What a message passes through on its way.
 ON_THE_WAY = ("logging", "traceback", "contextlib")
 
-
 #: Letters of a line.
 LONGEST = 1000
 

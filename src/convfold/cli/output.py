@@ -28,11 +28,10 @@ def own_output(for_good: bool) -> Iterator[TextIO]:
         yield out
         out.flush()
     finally:
-        if taken and not for_good:
-            sys.stdout.flush()
-            os.dup2(out.fileno(), 1)
         if taken:
-            with suppress(OSError):  # said by flush, if at all
+            with suppress(OSError):  # what could not be written was said by the flush above
+                if not for_good:
+                    os.dup2(out.fileno(), 1)
                 out.close()
         if not for_good:
             sys.stdout, sys.stderr = before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -27,5 +28,7 @@ class Session:
     @contextmanager
     def working(self) -> Iterator[Stage]:
         """While the user's code and torch run. To be told of each stage."""
+        if self.own_process and not self.debug:
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # C++ logs past sys.stderr; read when torch is loaded
         with shown(self.quiet) as stage, without_torch(self.debug):
             yield stage

@@ -5,6 +5,7 @@ No torch here: what is wrong with a word is said before anything is loaded.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from math import prod
 from pathlib import Path
 
 from convfold.errors import InvalidInput
+from convfold.files import refuse_no_file
 
 #: torch's types that an input can be drawn in.
 DTYPES = {
@@ -44,30 +46,17 @@ class Origin:
     def parse(cls, text: str) -> Origin:
         """
         Raises:
-            InvalidInput: there is no such file, or it is no file.
+            InvalidInput: there is no such file, it cannot be read, or it is none.
         """
         if not text or "\0" in text:
             raise InvalidInput(f"{text!r} names no model; give a .pt2 file, or package.module:factory")
         path = Path(text)
-        try:
-            there = path.exists()
-        except OSError as e:
-            raise InvalidInput(f"{short(text)}: {e.strerror}") from e
-        if there or path.suffix in (".pt2", ".onnx"):
-            _refuse_no_file(path, there)
+        if os.path.exists(path) or path.suffix in (".pt2", ".onnx"):
+            refuse_no_file(path)
             return cls(text, path)
         if not all(text.partition(":")):
             raise InvalidInput(f"{short(text)}: no such file; give a .pt2 file, or package.module:factory")
         return cls(text, None)
-
-
-def _refuse_no_file(path: Path, there: bool) -> None:
-    if not there:
-        raise InvalidInput(f"{path}: no such file")
-    if path.is_dir():
-        raise InvalidInput(f"{path}: is a directory; give a .pt2 file")
-    if not path.is_file():  # a pipe would be waited for
-        raise InvalidInput(f"{path}: is no regular file; give a .pt2 file")
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,11 @@ def to_module(value: object, attached: bool = False) -> Any:
     raise NotFoldable("no-module", f"no module for {type(value).__name__}")
 
 
-#: What registers here; by name, for imports go the other way.
-REGISTRAR = "convfold.layers"
+def _registered(door: Any, thing: object, registrar: str = "convfold.layers") -> Callable[..., Any] | None:
+    """What is registered for things of its type, once the file that does is loaded; None where that is nothing.
 
-
-def _registered(door: Any, thing: object) -> Callable[..., Any] | None:
-    """For things of its type, once all that registers is loaded; None where that is nothing."""
-    import_module(REGISTRAR)
+    By name, for imports go the other way.
+    """
+    import_module(registrar)
     found: Callable[..., Any] = door.dispatch(type(thing))
     return None if found is door.dispatch(object) else found

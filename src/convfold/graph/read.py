@@ -16,6 +16,7 @@ from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from convfold.errors import InvalidInput
+from convfold.files import refuse_no_file
 from convfold.graph.guard import InputCheck
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
@@ -116,12 +117,7 @@ def read(model: object, args: Any = None, kwargs: Any = None, dynamic_shapes: An
 
 def load(path: Path) -> ExportedProgram:
     """A .pt2 file saved by ``torch.export.save``; weights are loaded as plain tensors, no pickle runs."""
-    if not path.exists():
-        raise InvalidInput(f"{path}: no such file")
-    if path.is_dir():
-        raise InvalidInput(f"{path}: is a directory; give a .pt2 file")
-    if path.suffix == ".onnx":
-        raise InvalidInput(f"{path}: ONNX files are not read yet; give a .pt2 file or a module")
+    refuse_no_file(path)
     if not zipfile.is_zipfile(path):
         raise InvalidInput(f"{path}: not a .pt2 file (no zip archive inside); save one with torch.export.save")
     try:

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
-
-import torch
-from torch.export import ExportedProgram
+from typing import IO, TYPE_CHECKING, Any
 
 from convfold.errors import InvalidInput
+
+if TYPE_CHECKING:  # whether a file can be written is asked before torch is loaded
+    from torch.export import ExportedProgram
 
 
 def save(program: ExportedProgram, path: Path) -> None:
@@ -116,6 +116,8 @@ class _Spool(io.BytesIO):
 
 
 def _pt2(program: ExportedProgram, path: Path, temporary: Path) -> None:
+    import torch
+
     with temporary.open("wb") as file:
         spool = _Spool(file)
         try:
@@ -127,6 +129,8 @@ def _pt2(program: ExportedProgram, path: Path, temporary: Path) -> None:
 
 
 def _onnx(program: ExportedProgram, path: Path, temporary: Path) -> None:
+    import torch
+
     try:
         with redirect_stdout(sys.stderr):
             onnx = torch.onnx.export(program, dynamo=True, verbose=False)

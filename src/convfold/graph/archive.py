@@ -7,12 +7,12 @@ before any is loaded, and torch is handed what it can do no harm with: tensors, 
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 from torch.export import ExportedProgram
 
 from convfold.errors import InvalidInput
+from convfold.files import refuse_no_file
 from convfold.graph.members import Archive
 
 
@@ -37,19 +37,3 @@ def load(path: Path) -> ExportedProgram:
     except Exception as e:  # whatever torch makes of a file that is none of its own, or damaged
         why = " ".join(str(e).split())[:200] or type(e).__name__
         raise InvalidInput(f"{path}: not a .pt2 file torch can load: {why}; save one with torch.export.save") from e
-
-
-def refuse_no_file(path: Path) -> None:
-    """Is there a model to be read here at all?"""
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        raise InvalidInput(f"{path}: no such file") from None
-    except (OSError, ValueError) as e:
-        raise InvalidInput(f"{path}: cannot be read: {e}") from e
-    if stat.S_ISDIR(mode):
-        raise InvalidInput(f"{path}: is a directory; give a .pt2 file")
-    if not stat.S_ISREG(mode):
-        raise InvalidInput(f"{path}: is no regular file; copy what it gives to one first")
-    if path.suffix == ".onnx":
-        raise InvalidInput(f"{path}: ONNX files are not read yet; give a .pt2 file or a module")

@@ -99,11 +99,11 @@ def test_a_full_disk_on_the_command_line(folder: Path) -> None:
     (folder / "net.pt2").write_text("what was there before")
     run = (
         "import resource; from convfold.cli import main; resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); "
-        "main(['fold', 'factories_to_save:large', '-o', 'net.pt2', '--no-verify'])"
+        "main(['fold', 'factories_to_save:large', '-o', 'net.pt2', '--no-verify', '--quiet'])"
     )
     done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "convfold: error: net.pt2: cannot be written: File too large\n"
+    assert done.stderr == f"convfold: error: {folder / 'net.pt2'}: cannot be written: File too large\n"
     assert (folder / "net.pt2").read_text() == "what was there before"
     assert sorted(os.listdir(folder)) == ["factories_to_save.py", "net.pt2"]
 
@@ -154,7 +154,7 @@ def test_what_must_not_be_replaced(result: convfold.Result, folder: Path) -> Non
     ):
         with pytest.raises(convfold.InvalidInput, match=rf"{name}: {said}"):
             result.save(folder / name)
-        asked = CliRunner().invoke(main, ["fold", "factories_to_save:large", "-o", name])
+        asked = CliRunner().invoke(main, ["fold", "factories_to_save:large", "-o", name, "--quiet"])
         assert asked.exit_code == 1 and asked.stderr.startswith(f"convfold: error: {name}: {said}")
     assert (folder / "kept.pt2").read_text() == "what was there before"
     assert stat.S_ISFIFO((folder / "pipe.pt2").stat().st_mode)
@@ -176,9 +176,10 @@ def test_large_weights_lie_beside_an_onnx_file(
 
 def test_an_operator_that_onnx_has_not(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (folder / "net.onnx").write_text("what was there before")
-    done = CliRunner().invoke(main, ["fold", "factories_to_save:custom", "-o", "net.onnx"])
+    done = CliRunner().invoke(main, ["fold", "factories_to_save:custom", "-o", "net.onnx", "--quiet"])
     said = (
-        "net.onnx: torch cannot write this program as ONNX: there is none for the operator saving.turned.default; "
+        f"{folder / 'net.onnx'}: torch cannot write this program as ONNX: there is none for the operator "
+        "saving.turned.default; "
         "save it as .pt2, or export `result.module` yourself, with torch.onnx.export(custom_translation_table=…)"
     )
     assert (done.exit_code, done.stdout, done.stderr) == (1, "", f"convfold: error: {said}\n")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._ops import OpOverload
+from torch._ops import HigherOrderOperator, OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, Node
 from torch.fx.node import map_aggregate
@@ -29,16 +28,13 @@ _BATCH_NORMS = {
     aten.batch_norm, aten._native_batch_norm_legit_no_training, aten._native_batch_norm_legit, aten.native_batch_norm,
     aten._batch_norm_no_update,
 }  # fmt: skip
-#: Calls that move no data and compute nothing.
-_FREE = {operator.getitem, aten.sym_size.int}
-
 #: A size, perhaps symbolic, at the example.
 Number = Callable[[Any], int]
 
 
 def measure(graph: Graph, weights: Callable[[str], Any], number: Number) -> Totals:
     """Multiply-adds (half of `FlopCounterMode`'s operations), parameters and calls at the example's sizes."""
-    packets = Counter(packet(n.target) for n in graph.nodes if n.op == "call_function" and n.target not in _FREE)
+    packets = Counter(packet(n.target) for n in graph.nodes if n.op == "call_function" and _computes(n.target))
     read = {
         id(w): w for n in graph.nodes if n.op == "get_attr" and n.users and (w := weights(str(n.target))) is not None
     }
@@ -49,6 +45,11 @@ def measure(graph: Graph, weights: Callable[[str], Any], number: Number) -> Tota
         layers=sum(packets[p] for p in _CONVOLUTIONS | _LINEARS),
         batch_norms=sum(packets[p] for p in _BATCH_NORMS),
     )
+
+
+def _computes(target: Any) -> bool:
+    """Is it a call on tensors? Asking for a size is none, nor is arithmetic with sizes."""
+    return isinstance(target, OpOverload | HigherOrderOperator) and target is not aten.sym_size.int
 
 
 def packet(target: Any) -> Any:

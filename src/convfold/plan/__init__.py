@@ -33,12 +33,11 @@ class Plan:
     def composed(self, prices: Prices) -> Plan:
         """With its numbers, and what it costs as it will be written."""
         region, after = compose(self.region, prices)
-        return _plan(self.original, region, self.before, after)
+        return Plan(self.original, region, self.before, after).if_it_pays()
 
-
-def _plan(original: Region, region: Region, before: Cost, after: Cost) -> Plan:
-    """The plan, or none where it does not pay."""
-    return Plan(original, region, before, after) if pays(before, after) else Plan(original, original, before, before)
+    def if_it_pays(self) -> Plan:
+        """The plan, or none."""
+        return self if pays(self.before, self.after) else Plan(self.original, self.original, self.before, self.before)
 
 
 def pays(before: Cost, after: Cost) -> bool:
@@ -51,6 +50,10 @@ def pays(before: Cost, after: Cost) -> bool:
     if after.macs > before.macs or (after.macs == before.macs and after.ops > before.ops):
         return False
     return after < before
+
+
+#: A planned region is planned again at most so many times: to a plan that planning does not change.
+AGAIN = 3
 
 
 class Planner:
@@ -66,22 +69,40 @@ class Planner:
 
         Then no runtime is slower for it.
         """
-        found = self._planned(region, self.prices)
-        if self.prices.objective == "macs":
-            return found
-        fewest = self._planned(region, replace(self.prices, objective="macs"))
-        if fewest.after.macs < found.after.macs and fewest.after.ops <= found.after.ops:
-            return _plan(region, fewest.region, found.before, cost_of(fewest.region, self.prices))
+        found = self._best(region)
+        for _ in range(AGAIN):  # values that were not there before may be worth keeping, or carrying
+            again = self._best(found.region) if found.changed else found
+            if not again.changed:
+                break
+            found = Plan(region, again.region, found.before, again.after)
         return found
 
-    def _planned(self, region: Region, prices: Prices) -> Plan:
+    def _best(self, region: Region) -> Plan:
+        before = cost_of(region, self.prices)
+
+        def planned(prices: Prices) -> Plan:
+            done = self._planned(region, prices)
+            return Plan(region, done, before, cost_of(done, self.prices))
+
+        prices = self.prices
+        found = planned(prices)
+        while found.after.macs > before.macs:  # then multiply-adds are worth more than they were taken for
+            prices = replace(prices, machine=replace(prices.machine, peak=prices.machine.peak / 4))
+            found = planned(prices)
+        if prices.objective == "macs":
+            return found.if_it_pays()
+        fewest = planned(replace(prices, objective="macs"))
+        if fewest.after.macs < found.after.macs and fewest.after.ops <= found.after.ops:
+            found = fewest
+        return found.if_it_pays()
+
+    def _planned(self, region: Region, prices: Prices) -> Region:
         search = Search(region, prices, border=self.border)
         key = (prices, _shape(region))
         if key not in self._known:
             self._known[key] = descended(search, search.run()[1])
         kept = search.kept_forms(self._known[key])
-        planned = realize(search, kept, siblings(kept, search))
-        return _plan(region, planned, search.original_cost(), cost_of(planned, prices))
+        return realize(search, kept, siblings(kept, search))
 
 
 def plan(region: Region, prices: Prices | None = None, border: str = "exact") -> Plan:

@@ -27,7 +27,7 @@ def compose(region: Region, prices: Prices) -> tuple[Region, Cost]:
 
 def cost_of(region: Region, prices: Prices) -> Cost:
     """What a planned region costs by its geometry."""
-    return _total(region, (_priced(node, region, prices) for node in region.nodes))
+    return _total(region, (priced(node, region, prices) for node in region.nodes))
 
 
 def _total(region: Region, costs: Iterable[Cost]) -> Cost:
@@ -37,7 +37,8 @@ def _total(region: Region, costs: Iterable[Cost]) -> Cost:
     return sum(counted, Cost())
 
 
-def _priced(node: Node, region: Region, prices: Prices) -> Cost:
+def priced(node: Node, region: Region, prices: Prices) -> Cost:
+    """What one step costs, as it is."""
     xs = [region.by_name[i].signal for i in node.inputs]
     match node.operation:
         case None:
@@ -64,4 +65,4 @@ def _composed(node: Node, region: Region, prices: Prices) -> tuple[Node, Cost]:
             written: Mending = mending(border, way, prices, xs[-1], node.signal, axis)
             return replace(node, operation=replace(step, written=written)), written.cost
         case _:
-            return node, _priced(node, region, prices)
+            return node, priced(node, region, prices)

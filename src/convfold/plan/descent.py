@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from convfold.algebra.layout import Layout, Slice
 from convfold.errors import NotFoldable
 from convfold.plan.cost import Cost
 from convfold.plan.form import Form
@@ -70,27 +71,45 @@ class Descent:
         return True
 
     def _changes(self, i: int) -> Iterator[Change]:
-        node, now = self.steps[i], self.decisions[i]
-        readers = self.readers[node.name]
+        now = self.decisions[i]
         if now.kept:
-            for j, k in readers:
+            for j, k in self.readers[self.steps[i].name]:
                 yield {j: self._reading(j, {k: not self.decisions[j].carried[k]})}
-        if readers and node.name not in self.search.region.outputs:
-            by_reader: dict[int, dict[int, bool]] = {}
-            for j, k in readers:
-                by_reader.setdefault(j, {})[k] = now.kept  # carried from now on, or read as it is
-            changed = {j: self._reading(j, flips) for j, flips in by_reader.items()}
-            yield {i: Decision(now.carried, now.form, not now.kept), **changed}
+        yield self._turned([i])
+        if len(through := self._through(i)) > 1:
+            yield self._turned(through)
         for form in range(self._alternatives(i)):
             if form != now.form:
                 yield {i: Decision(now.carried, form, now.kept)}
 
+    def _through(self, i: int) -> list[int]:
+        """The step and the views of it that are kept as it is: what they move is carried with it or not at all."""
+        found = [i]
+        for at in found:  # grows as it goes
+            for j, _ in self.readers[self.steps[at].name]:
+                view = isinstance(self.steps[j].operation, Layout | Slice)
+                if view and j not in found and self.decisions[j].kept == self.decisions[i].kept:
+                    found.append(j)
+        return found
+
+    def _turned(self, steps: list[int]) -> Change:
+        """What is kept carried, and the other way round, with all readers following; outputs stay kept."""
+        change: Change = {}
+        for i in steps:
+            name, now = self.steps[i].name, change.get(i) or self.decisions[i]
+            if name in self.search.region.outputs or not self.readers[name]:
+                continue
+            change[i] = Decision(now.carried, now.form, not now.kept)
+            for j, k in self.readers[name]:
+                change[j] = self._reading(j, {k: now.kept}, change.get(j))
+        return change
+
     def _alternatives(self, i: int) -> int:
         return len(self.search.forms(self.steps[i], self._inputs(i, self.decisions[i], {})))
 
-    def _reading(self, j: int, flips: dict[int, bool]) -> Decision:
+    def _reading(self, j: int, flips: dict[int, bool], now: Decision | None = None) -> Decision:
         """The decision of step j with some inputs read the other way; the form is the first there is."""
-        now = self.decisions[j]
+        now = now or self.decisions[j]
         carried = tuple(flips.get(k, c) for k, c in enumerate(now.carried))
         return Decision(carried, 0, now.kept)
 
@@ -109,8 +128,11 @@ class Descent:
             i = min(todo)
             todo.remove(i)
             node, decision = self.steps[i], change.get(i) or self.decisions[i]
+            inputs = self._inputs(i, decision, forms)
+            if not all(form.blocks for form in inputs):  # a step without a form is read as it is or not at all
+                return None
             try:
-                found = self.search.forms(node, self._inputs(i, decision, forms))
+                found = self.search.forms(node, inputs)
             except NotFoldable:
                 return None
             if decision.form >= len(found) or not (decision.kept or found[decision.form].blocks):

@@ -31,6 +31,8 @@ class _Builder:
     def __init__(self, region: Region) -> None:
         self.region = region
         self.nodes: list[Node] = []
+        self.taken = {n.name for n in region.nodes}
+        self.wholes: dict[int, str] = {}  # of siblings, what they are slices of
         self.done: dict[int, str] = {}  # what several steps of one value read is computed once
 
     def add(self, node: Node, value: Computed) -> None:
@@ -45,7 +47,9 @@ class _Builder:
 
     def add_sibling(self, name: str, group: Siblings) -> None:
         """A slice of the operator the group shares, which comes before the first of them."""
-        whole = f"{group.names[0]}.all"
+        if name == group.names[0]:
+            self.wholes[id(group)] = self._fresh(f"{name}.all")
+        whole = self.wholes[id(group)]
         if name == group.names[0]:
             assert group.together.operation is not None
             inputs = tuple(i.name or "" for i in group.together.inputs)
@@ -62,9 +66,18 @@ class _Builder:
         if id(value) in self.done:
             return self.done[id(value)]
         many = len(value.inputs) > 1
-        inputs = tuple(self._steps(v, f"{name}.{i}" if many else f"{name}.s") for i, v in enumerate(value.inputs))
+        inputs = tuple(
+            self._steps(v, self._fresh(f"{name}.{i}" if many else f"{name}.s")) for i, v in enumerate(value.inputs)
+        )
         self.nodes.append(Node(name, value.operation, inputs, value.signal))
         self.done[id(value)] = name
+        return name
+
+    def _fresh(self, name: str) -> str:
+        """A name no other value has; a region that is planned again has such names already."""
+        while name in self.taken:
+            name = f"{name}.s"
+        self.taken.add(name)
         return name
 
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from convfold.algebra.operation import Apply, Layout
 from convfold.errors import NotFoldable
+from convfold.plan.composition import priced
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.evaluation import FREE, Computed, computed
 from convfold.plan.form import Context, Form
@@ -159,9 +160,7 @@ class Search:
         """What a step costs as the model has it."""
         if node.name in self._parts:
             return Cost()
-        step, xs = node.operation, [self.context.signals[i] for i in node.inputs]
-        assert step is not None
-        return self.context.prices.of(step, xs, node.signal)
+        return priced(node, self.region, self.context.prices)
 
     def kept_forms(self, decisions: Decisions) -> dict[str, Form]:
         """The kept values and their forms, following decisions already made."""

@@ -12,6 +12,7 @@ from torch.fx import GraphModule
 
 from convfold.errors import InvalidInput
 from convfold.graph.constants import Constants
+from convfold.graph.empty import drop_empty_parts
 from convfold.graph.lift import Lifted, Sizes, lift, path_of
 from convfold.graph.lower import Lowering
 from convfold.graph.measure import measure
@@ -38,6 +39,7 @@ class Graph:
         self.sizes = Sizes(_example_sizes(source, self.calls.graph))
         _refuse_training(self.calls.graph)
         normalise(self.calls.graph)
+        drop_empty_parts(self.calls.graph)
 
     def lift(self) -> Lifted:
         self.constants = Constants(self.calls)

@@ -1,4 +1,4 @@
-"""NaN and infinity: a weight that is one is a mistake, a mask or a bound that is one is meant, and neither is folded."""
+"""NaN and infinity: in a weight a mistake, in a mask or a bound meant; neither is folded."""
 
 from __future__ import annotations
 
@@ -114,7 +114,9 @@ class TestMistakes:
         layer = nn.utils.parametrizations.weight_norm(nn.Linear(5, 4))
         with torch.no_grad():
             layer.parametrizations.weight.original0[2] = INF
-        with pytest.raises(convfold.InvalidInput, match="weight 'parametrizations.weight.original0' contains infinity"):
+        with pytest.raises(
+            convfold.InvalidInput, match=r"weight 'parametrizations\.weight\.original0' contains infinity"
+        ):
             convfold.fold(nn.Sequential(layer)[0].eval(), torch.randn(2, 5), config=MACS)
 
     def test_in_a_program(self) -> None:
@@ -122,7 +124,7 @@ class TestMistakes:
         program = torch.export.export(net, (torch.randn(2, 5),))
         with torch.no_grad():
             net[0].bias[1] = INF
-        with pytest.raises(convfold.InvalidInput, match="weight '0.bias' contains infinity"):
+        with pytest.raises(convfold.InvalidInput, match=r"weight '0\.bias' contains infinity"):
             convfold.fold(program, config=MACS)
 
 

@@ -1,4 +1,4 @@
-"""Complex, quantised and sparse weights, and sizes that are data: left as they are, with the rest folded around them."""
+"""Complex and quantised weights, and sizes that are data: left as they are, the rest folded around them."""
 
 from __future__ import annotations
 

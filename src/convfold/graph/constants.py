@@ -38,7 +38,7 @@ class Constants:
         return node in self._constant
 
     def __getitem__(self, node: Node) -> Tensor:
-        """What a constant is. Raises `NotFoldable` where it is not to be computed: quantised, sparse, of one type only."""
+        """What a constant is. Raises `NotFoldable` where that is not to be computed: quantised, sparse."""
         if node not in self._content:
             if node.op == "get_attr":
                 self._content[node] = self.weights[str(node.target)]

@@ -168,10 +168,9 @@ class _Lifting:
             if node.op != "call_function" or node in self.constants:
                 continue
             if node.target is operator.getitem:
-                parts = self.parts.get(node.args[0])
-                if parts is not None and node.args[1] < len(parts) and (part := parts[node.args[1]]) is not None:
-                    if 0 not in self._signal(node).shape:
-                        self.steps[node] = part
+                parts, i = self.parts.get(node.args[0], ()), node.args[1]
+                if i < len(parts) and (part := parts[i]) is not None and 0 not in self._signal(node).shape:
+                    self.steps[node] = part
             elif node.target in ATEN:
                 path = path_of(node)
                 if self.excluded(path):

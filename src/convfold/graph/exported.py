@@ -13,6 +13,7 @@ from torch.fx import GraphModule
 from convfold.errors import InvalidInput
 from convfold.graph.constants import Constants
 from convfold.graph.empty import drop_empty_parts
+from convfold.graph.following import follow
 from convfold.graph.lift import Lifted, Sizes, lift, path_of
 from convfold.graph.lower import Lowering
 from convfold.graph.measure import measure
@@ -58,6 +59,7 @@ class Graph:
                     self.evaluated.append(source)
         sweep(self.calls.graph)
         lowering.name_parameters()
+        follow(self.calls)
         return self.calls.module()
 
     def measure(self) -> Totals:

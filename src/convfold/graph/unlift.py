@@ -31,6 +31,10 @@ class Calls:
     weights: dict[str, Any]
     temporary: set[str] = field(default_factory=set)  # buffers that are not saved
 
+    def read(self) -> set[str]:
+        """The weights that some call reads."""
+        return {str(node.target) for node in self.graph.nodes if node.op == "get_attr" and node.users}
+
     def module(self) -> Folded:
         """A graph module on copies of the weights still read; one tensor under two names stays one."""
         copies: dict[int, Any] = {}

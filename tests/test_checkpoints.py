@@ -150,6 +150,11 @@ class TestLoading:
         a.load_state_dict(plain, assign=True)
         assert_state(a, plain)
 
+    def test_its_own_from_a_wrapper(self) -> None:
+        module = fold(net()).module
+        with pytest.raises(convfold.InvalidInput, match=r"take the 'module\.' off its names"):
+            module.load_state_dict(nn.DataParallel(copy.deepcopy(module)).state_dict(), strict=False)
+
     def test_parts_of_it_as_ever(self) -> None:
         """All that the plan computed and more, or less, if that is what was asked for."""
         a, b = fold(net(0)).module, fold(net(1)).module
@@ -258,6 +263,21 @@ class TestLoadOriginal:
                 checked.load_state_dict(old, strict=False)
         back = loaded.load_original(model(0.0).state_dict())
         assert_state(back.module, fold(model(0.0)).module.float().state_dict())
+
+    def test_kernels_with_zeros_at_their_edge(self) -> None:
+        """These are cut off: another checkpoint's kernel is larger."""
+
+        def model(edge: float) -> nn.Module:
+            m = double(nn.Sequential(nn.Conv2d(3, 4, (3, 2)), nn.BatchNorm2d(4), nn.ReLU()))
+            with torch.no_grad():
+                m[0].weight[:, :, 2:] *= edge
+            return m
+
+        result = fold(model(0.0))
+        module = result.load_original(model(1.0).state_dict()).module
+        assert module is result.module
+        assert_state(module, fold(model(1.0)).module.state_dict())
+        assert_state(result.load_original(model(0.0).state_dict()).module, fold(model(0.0)).module.state_dict())
 
     def test_a_proof_that_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The new fold is compared with the original with the new weights, before it replaces the old."""

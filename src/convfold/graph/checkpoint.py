@@ -12,11 +12,8 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from convfold.errors import InvalidInput
-from convfold.graph.guard import adopt_checks
+from convfold.graph.guard import adopt_checks, wrapped
 from convfold.graph.read import Source
-
-#: What wrappers put before every name.
-_WRAPPERS = ("module.", "_orig_mod.")
 
 
 def reweighted(source: Source, state_dict: Mapping[str, Any]) -> Source:
@@ -57,9 +54,7 @@ def _check_names(old: Mapping[str, Tensor], new: Mapping[str, Any]) -> None:
         ),
     ]
     if any(problems):
-        wrapper = next((w for w in _WRAPPERS if new and all(name.startswith(w) for name in new)), None)
-        hint = f"; take the {wrapper!r} off its names, a wrapper put it there" if wrapper else ""
-        raise InvalidInput(f"not a checkpoint of the original model: {', '.join(filter(None, problems))}{hint}")
+        raise InvalidInput(f"not a checkpoint of the original model: {', '.join(filter(None, problems))}{wrapped(new)}")
 
 
 def _listed(what: str, names: list[str]) -> str:
@@ -90,9 +85,10 @@ def take_over(module: GraphModule, fresh: GraphModule) -> None:
         InvalidInput: the module's weights are not those it was folded with (renamed, pruned, parametrised).
     """
     own, new = _weights(module), _weights(fresh)
-    if module.code == fresh.code and {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in new.items()}:
-        changed = sorted(own.keys() ^ new.keys()) or [n for n in own if own[n].shape != new[n].shape]
+    read = {str(n.target) for n in module.graph.nodes if n.op == "get_attr"} - dict(module.named_modules()).keys()
+    if changed := sorted(own.keys() ^ read):
         raise InvalidInput(f"the folded module was changed since: {_listed('other weights', changed)}; fold again")
+    same = module.code == fresh.code and {n: t.shape for n, t in own.items()} == {n: t.shape for n, t in new.items()}
     unsaved = {n for n in new if n not in fresh.state_dict()}
     with torch.no_grad():
         for name, t in new.items():
@@ -102,7 +98,7 @@ def take_over(module: GraphModule, fresh: GraphModule) -> None:
                 new[name] = own[name]
             else:
                 new[name] = _moved(t, own)
-    if module.code != fresh.code:
+    if not same:
         _rebuilt(module, fresh, new, unsaved)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ class StateCheck:
             what = f"lacks {_some(absent)}, computed" if absent else f"has {_some(foreign)}, used up"
             raise InvalidInput(
                 f"this state dict {what} by folding, so it is of the original model or of another fold; nothing was "
-                "loaded. Load a checkpoint of the original by result.load_original(state_dict)."
+                f"loaded. Load a checkpoint of the original by result.load_original(state_dict){wrapped(given)}."
             )
 
 
@@ -98,6 +98,13 @@ def _check(module: nn.Module, computed: Sequence[str], used_up: Sequence[str]) -
         inside = [tuple(n[len(prefix) :] for n in names if n.startswith(prefix)) for names in (computed, used_up)]
         if any(inside):
             inner.register_load_state_dict_pre_hook(StateCheck(*inside))
+
+
+def wrapped(names: Iterable[str]) -> str:
+    """What to do about names that all begin with what a wrapper (DataParallel, torch.compile) puts there."""
+    given = list(names)
+    wrapper = next((w for w in ("module.", "_orig_mod.") if given and all(n.startswith(w) for n in given)), None)
+    return f"; take the {wrapper!r} off its names, a wrapper put it there" if wrapper else ""
 
 
 def _some(names: list[str]) -> str:

@@ -30,8 +30,10 @@ from convfold.graph.read import Source, export, read
 from convfold.plan import Plan, Planner, Prices
 from convfold.plan.border import WAYS, Border
 from convfold.plan.machine import measured
+from convfold.plan.mending import Mending
 from convfold.plan.recipe import Given
 from convfold.plan.refusals import refusals
+from convfold.region import Region
 from convfold.report import Applied, Mended, Refused, Report
 from convfold.saving import save
 from convfold.verify import Verdict, other_sizes, verify
@@ -159,14 +161,14 @@ class _Work:
             self.lifted = self.graph.lift()
         with self.timed("plan"), collector_paused():
             self.plans: list[Plan] = [self.planner(region) for region in self.lifted.regions]
-        self.changes = [(r, p) for r, p in zip(self.lifted.regions, self.plans, strict=True) if p.changed]
+        self.applied: list[Applied] = []
+        self.mended: list[Mended] = []
 
     def write(self) -> GraphModule:
         """The planned regions in place, the graph measured before and after, the reasons asked for in between."""
         self.before, self.refused = self.graph.measure(), self._refused()
-        self.calls_before = [_kinds(self.lifted, region.steps) for region, _ in self.changes]
         with self.timed("lower"), collector_paused():
-            module = self.graph.write(self.lifted, [(region, plan.region) for region, plan in self.changes])
+            module = self.graph.write(self.lifted, self._changes())
         self.after = self.graph.measure()
         return module
 
@@ -179,16 +181,25 @@ class _Work:
         with self.timed("verify"):
             return module, _verified(model, module, self.source, enforced=self.border != "hoist")
 
+    def _changes(self) -> Iterator[tuple[Region, Region]]:
+        """Regions and what takes their place, composed as they are asked for: not all numbers are there at once."""
+        for region, plan in zip(self.lifted.regions, self.plans, strict=True):
+            if plan.changed and (done := plan.composed(self.planner.prices)).changed:
+                self.applied.append(self._applied(region, done))
+                self.mended += self._mended(done)
+                yield region, done.region
+
     def report(self, verdict: Verdict | None) -> Report:
+        constants = [Applied(where, "weight computed from weights", "constant", 0, 0) for where in self.graph.evaluated]
         return Report(
-            self._applied(),
+            (*constants, *self.applied),
             self.refused,
             self.before,
             self.after,
             self.source.free,
             verdict,
             self.seconds,
-            self._borders(),
+            tuple(self.mended),
         )
 
     @contextmanager
@@ -207,19 +218,14 @@ class _Work:
                 found.append(Refused(e.code, f"{self._where(first)} → {self._where(second)}", e.detail))
         return tuple(found)
 
-    def _borders(self) -> tuple[Mended, ...]:
+    def _mended(self, plan: Plan) -> Iterator[Mended]:
         """How each border of a rewritten stretch is what it was."""
-        found = []
-        for _, plan in self.changes:
-            for node in plan.region.steps:
-                match node.operation:
-                    case Correct(border=Border() as border, axis=axis, way=way):
-                        x = plan.region.by_name[node.inputs[-1]].signal  # the sizes it reads are the border's own
-                        cost = border.cost(way, Prices("macs"), border.read(x, axis), node.signal, axis)
-                        change = border.change() if way == "hoisted" else None
-                        where, ghosts = self._where(node.name), tuple(border.ghosts())
-                        found.append(Mended(where, WAYS[way], cost.macs, cost.bytes, ghosts, change))
-        return tuple(found)
+        for node in plan.region.steps:
+            match node.operation:
+                case Correct(border=Border() as border, way=way, written=Mending(cost=cost)):
+                    change = border.change() if way == "hoisted" else None
+                    ghosts = tuple(border.ghosts())
+                    yield Mended(self._where(node.name), WAYS[way], cost.macs, cost.bytes, ghosts, change)
 
     def _where(self, name: str) -> str:
         while name not in self.lifted.nodes and "." in name:
@@ -227,14 +233,11 @@ class _Work:
         node = self.lifted.nodes.get(name)
         return (path_of(node) if node is not None else "") or name
 
-    def _applied(self) -> tuple[Applied, ...]:
-        found = [Applied(where, "weight computed from weights", "constant", 0, 0) for where in self.graph.evaluated]
-        for (region, plan), before in zip(self.changes, self.calls_before, strict=True):
-            after = _listed(Counter(_kind(self.lifted, step.operation) for step in plan.region.steps))
-            where = self._where(region.outputs[-1])
-            drawn = (diagram(region), diagram(plan.region))
-            found.append(Applied(where, before, after, plan.before.macs, plan.after.macs, drawn))
-        return tuple(found)
+    def _applied(self, region: Region, plan: Plan) -> Applied:
+        before = _kinds(self.lifted, region.steps)
+        after = _listed(Counter(_kind(self.lifted, step.operation) for step in plan.region.steps))
+        drawn = (diagram(region), diagram(plan.region))
+        return Applied(self._where(region.outputs[-1]), before, after, plan.before.macs, plan.after.macs, drawn)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -50,16 +50,16 @@ class Graph:
         with torch.no_grad():
             return lift(self.calls.graph, self.constants, self.sizes, self.excluded)
 
-    def write(self, lifted: Lifted, changes: list[tuple[Region, Region]]) -> GraphModule:
+    def write(self, lifted: Lifted, changes: Iterable[tuple[Region, Region]]) -> GraphModule:
         """Every planned region in place of the one it came from."""
         lowering = Lowering(self.calls, lifted)
         with torch.no_grad():
             for before, after in changes:
-                with marking(lowering.parameters, of_region(after)):
+                with marking(lowering.operators.parameters, of_region(after)):
                     lowering.write(before, after)
             for weight, source in lifted.computed.items():
                 if weight.users and any(user not in lowering.replaced for user in weight.users):
-                    with marking(lowering.parameters, of_constant(weight)):
+                    with marking(lowering.operators.parameters, of_constant(weight)):
                         lowering.evaluate(weight, source, self.constants[weight])
                     self.evaluated.append(source)
         sweep(self.calls.graph)
@@ -71,8 +71,7 @@ class Graph:
 
     def measure(self) -> Totals:
         """What the graph costs as it stands, at the example's sizes."""
-        leaves = torch.utils._pytree.tree_leaves((self.source.args, self.source.kwargs))
-        return measure(self.calls.graph, self.calls.weights.__getitem__, tuple(leaves))
+        return measure(self.calls.graph, self.calls.weights.__getitem__, self.sizes.number)
 
 
 def _example_sizes(source: Source, graph: FxGraph) -> dict[Any, int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor, nn
 from torch.fx import Graph
 from torch.fx import Node as FxNode
@@ -15,12 +16,25 @@ from torch.fx.node import map_aggregate
 
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.operation import Apply, Concat, Layout, Operation, Slice, Spatial
+from convfold.algebra.realisation import OwnCall, Scale, Transpose
 from convfold.errors import InvalidInput, NotFoldable
 from convfold.graph.constants import Constants
 from convfold.graph.read import is_free
 from convfold.layers import ATEN, AnyAxis, Call, Map, Reading, Step, Value
 from convfold.plan.recipe import Given, uniform
 from convfold.region import Node, Region, Signal
+
+aten = torch.ops.aten
+
+#: Calls that do the same to a part of the signal: none of their arguments is a size.
+_ANY_SIZE = {
+    aten.pixel_shuffle.default,
+    aten.pixel_unshuffle.default,
+    aten.channel_shuffle.default,
+    aten.constant_pad_nd.default,
+    aten.index.Tensor,
+    aten.index_select.default,
+}
 
 
 @dataclass
@@ -252,14 +266,18 @@ class _Lifting:
     def _operation(self, kind: Any, axis: int, value: Value, node: FxNode) -> Operation:
         if isinstance(kind, Map):
             op = kind.operator
-            call = node.name if kind.moves else None
-            return Apply(Given(op.geometry, op, self._source(node), call, kind.scatters), kind.axis % len(value.shape))
+            call = node.name if isinstance(kind.how, OwnCall) else None
+            sized = node.target not in _ANY_SIZE
+            given = Given(op.geometry, op, self._source(node), call, sized, isinstance(kind.how, Transpose))
+            return Apply(given, kind.axis % len(value.shape), kind.how)
         if isinstance(kind, AnyAxis):
-            return Apply(uniform(value.shape[axis], kind.factor, kind.shift, self._source(node)), axis)
+            return Apply(uniform(value.shape[axis], kind.factor, kind.shift, self._source(node)), axis, Scale())
         if isinstance(kind, Layout):
             return replace(kind, origin=node.name)
         if isinstance(kind, Spatial) and isinstance(value_of := kind.convolution, Convolution):
-            return replace(kind, convolution=Given(value_of.geometry, value_of, self._source(node), node.name))
+            sized = node.target not in _ANY_SIZE
+            given = Given(value_of.geometry, value_of, self._source(node), node.name, sized)
+            return replace(kind, convolution=given)
         return kind  # type: ignore[no-any-return]
 
     def _source(self, node: FxNode) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 from torch.fx import Node as FxNode
 
-from convfold.graph.lower import NewParameter
+from convfold.graph.operators import NewParameter
 from convfold.region import Region
 
 Digests = dict[int, str]

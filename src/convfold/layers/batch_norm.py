@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.realisation import Scale
 from convfold.errors import NotFoldable
 from convfold.layers.spelling import Call, Map, Step, aten, diagonal
 
@@ -62,7 +63,7 @@ def read_kept(call: Call) -> Step:
     if mean is None or var is None:
         raise NotFoldable("training-mode", "the batch norm keeps no running statistics")
     op = batch_norm(mean, var, call.tensor("weight"), call.tensor("bias"), call["eps"])
-    return Step(Map(op, 1), (call["input"],))
+    return Step(Map(op, 1, Scale()), (call["input"],))
 
 
 @aten("batch_norm.default")

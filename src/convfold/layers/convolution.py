@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.realisation import Convolve, Transpose
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.layers.spelling import Call, Map, Step, aten, nonzero, per_axis
@@ -66,7 +67,7 @@ def read(call: Call) -> Step:
         call["dilation"],
         call["groups"],
     )
-    return Step(Map(op, call["input"].dim - 1 - op.dims), (call["input"],))
+    return Step(Map(op, call["input"].dim - 1 - op.dims, Convolve()), (call["input"],))
 
 
 @aten("convolution.default")
@@ -78,4 +79,5 @@ def read_core(call: Call) -> Step:
         op = transposed_convolution(weight, bias, *rest, call["output_padding"])
     else:
         op = convolution(weight, bias, *rest)
-    return Step(Map(op, call["input"].dim - 1 - op.dims, scatters=call["transposed"]), (call["input"],))
+    how = Transpose() if call["transposed"] else Convolve()
+    return Step(Map(op, call["input"].dim - 1 - op.dims, how), (call["input"],))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution, transposed_weight
+from convfold.algebra.realisation import Transpose
 from convfold.algebra.window import transposed
 from convfold.layers.spelling import Call, Map, Step, aten, nonzero, per_axis
 
@@ -51,4 +52,4 @@ def read(call: Call) -> Step:
         nonzero(call.tensor("bias")),
         *(call[name] for name in ("stride", "padding", "dilation", "groups", "output_padding")),
     )
-    return Step(Map(op, call["input"].dim - 1 - op.dims, scatters=True), (call["input"],))
+    return Step(Map(op, call["input"].dim - 1 - op.dims, Transpose()), (call["input"],))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from convfold.algebra.operation import Apply
+from convfold.plan.composition import compose
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.realize import realize
-from convfold.plan.recipe import Uniform, is_move
+from convfold.plan.recipe import Uniform
 from convfold.plan.rules.siblings import siblings
 from convfold.plan.search import Decisions, Search
 from convfold.region import Region
@@ -26,6 +27,11 @@ class Plan:
     @property
     def changed(self) -> bool:
         return self.after < self.before
+
+    def composed(self, prices: Prices) -> Plan:
+        """With its numbers, and what it costs as it will be written."""
+        region, after = compose(self.region, prices)
+        return Plan(region, self.before, after)
 
 
 class Planner:
@@ -75,6 +81,6 @@ def _shape(region: Region) -> object:
         op = n.operation
         what: object = op
         if isinstance(op, Apply):
-            what = (op.operator.geometry, op.axis, is_move(op), isinstance(op.operator, Uniform))
+            what = (op.operator.geometry, op.axis, op.how, isinstance(op.operator, Uniform))
         nodes.append((what, tuple(place[i] for i in n.inputs), n.signal))
     return tuple(nodes), tuple(place[o] for o in region.outputs)

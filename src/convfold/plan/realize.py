@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convfold.algebra.operation import Apply, Slice, Sum
+from convfold.algebra.operation import Slice, Sum
 from convfold.plan.evaluation import Computed
 from convfold.plan.form import Form
 from convfold.plan.rules.siblings import Siblings
@@ -22,10 +22,8 @@ def realize(search: Search, kept: dict[str, Form], together: list[Siblings]) -> 
         node = region.by_name[name]
         if name in groups:
             builder.add_sibling(name, groups[name])
-        elif form.blocks:
-            builder.add(node, search.computed(node, form))
         else:
-            builder.nodes.append(node)
+            builder.add(node, search.computed(node, form))
     return Region((*region.inputs, *builder.nodes), region.outputs)
 
 
@@ -72,8 +70,4 @@ class _Builder:
 
 def _is_own(node: Node, value: Computed) -> bool:
     """Its own step, read off its own inputs: nothing was carried into it."""
-    if [v.name for v in value.inputs] != list(node.inputs):
-        return False
-    if isinstance(node.operation, Apply) and isinstance(value.operation, Apply):
-        return value.operation.operator is node.operation.operator
-    return value.operation == node.operation
+    return value.operation is node.operation and [v.name for v in value.inputs] == list(node.inputs)

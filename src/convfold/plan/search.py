@@ -21,7 +21,8 @@ from convfold.errors import NotFoldable
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.evaluation import FREE, Computed, computed
 from convfold.plan.form import Context, Form
-from convfold.plan.recipe import Uniform, is_move
+from convfold.plan.realisation import chosen
+from convfold.plan.recipe import Recipe, Uniform, is_move
 from convfold.plan.rules import carry
 from convfold.region import Node, Region, shared_out
 
@@ -148,11 +149,22 @@ class Search:
 
     def original_cost(self) -> Cost:
         """Everything kept, as the model has it."""
-        return sum((self.cost(n, self.own_form(n)) for n in self.region.steps), Cost())
+        return sum((self.own_cost(n) for n in self.region.steps), Cost())
 
     def own_form(self, node: Node) -> Form:
         """A step read off values that are kept."""
         return self.forms(node, [self._leaves[i] for i in node.inputs])[0]
+
+    def own_cost(self, node: Node) -> Cost:
+        """What a step costs as the model has it."""
+        if node.name in self._parts:
+            return Cost()
+        step, xs = node.operation, [self.context.signals[i] for i in node.inputs]
+        assert step is not None
+        if isinstance(step, Apply) and step.how is None:
+            assert isinstance(step.operator, Recipe)
+            return chosen(step.operator, xs[0], step.axis, self.context.prices)[1]
+        return self.context.prices.of(step, xs, node.signal)
 
     def kept_forms(self, decisions: Decisions) -> dict[str, Form]:
         """The kept values and their forms, following decisions already made."""
@@ -211,17 +223,20 @@ class Search:
 
     def cost(self, node: Node, form: Form) -> Cost:
         """What keeping a node in this form costs."""
-        if not form.blocks:
-            return self.context.prices.view()
-        if node.name in self._parts and form is self.own_form(node):
-            return Cost()
         if id(form) not in self._costs:  # forms live as long as the search: ids stay theirs
             self._costs[id(form)] = self.computed(node, form).cost
         return self._costs[id(form)]
 
     def computed(self, node: Node, form: Form) -> Computed:
-        """The steps that compute a node in this form."""
-        return computed(form, node.signal, self.context)
+        """The steps that compute a node in this form: the model's own where they are as cheap."""
+        other = computed(form, node.signal, self.context) if form.blocks else None
+        if form is not self.own_form(node):
+            assert other is not None
+            return other
+        signals = self.context.signals
+        inputs = tuple(Computed(signals[i], name=i) for i in node.inputs)
+        own = Computed(node.signal, self.own_cost(node), node.operation, inputs)
+        return own if other is None or own.cost <= other.cost else other
 
     def _step(self, state: State, node: Node, gone: Sequence[str]) -> Iterable[State]:
         readings = [state.frontier[i].readings(self._leaves[i]) for i in node.inputs]

@@ -19,8 +19,8 @@ def carry(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]:
     match node.operation:
         case Apply() as step:
             return [distribute.apply(step, inputs[0], context)]
-        case Sum():
-            return [gather.add(inputs, context)]
+        case Sum() as step:
+            return [gather.add(step, inputs, context)]
         case Concat() as step:
             lengths = [context.signals[i].shape[step.axis] for i in node.inputs]
             return [concat.join(step, inputs, lengths)]

@@ -43,7 +43,7 @@ def lift(graph: Graph, constants: Constants, sizes: Sizes, excluded: Callable[[s
 
 
 class Sizes:
-    """Symbolic sizes in example numbers."""
+    """Symbolic sizes in example numbers; one that is only known at run time counts as 1, before and after alike."""
 
     def __init__(self, example: dict[Any, int]) -> None:
         self.example, self._known = example, {}  # type: ignore[var-annotated]
@@ -54,7 +54,9 @@ class Sizes:
         expr = n.node.expr
         if expr not in self._known:
             value = expr.subs(self.example)
-            self._known[expr] = int(value) if value.is_number else int(n.node.hint)
+            if not value.is_number:
+                value = 1 if n.node.hint is None else n.node.hint
+            self._known[expr] = int(value)
         return self._known[expr]  # type: ignore[no-any-return]
 
     def are_known(self, shape: Iterable[Any]) -> bool:

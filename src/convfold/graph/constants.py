@@ -85,7 +85,7 @@ def _refuse_quantised(node: Node) -> None:
     for a in node.all_input_nodes:
         t = a.meta.get("val")
         if isinstance(t, Tensor) and t.itemsize == 1 and t.dtype != torch.bool:
-            raise NotFoldable("not-affine", f"a quantised weight: {a.name} is stored as {str(t.dtype)[6:]}")
+            raise NotFoldable("quantised", f"{a.name} is stored as {str(t.dtype)[6:]}")
 
 
 def _writes(node: Node) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,6 +22,7 @@ from convfold.algebra.operation import Apply, Correct, Operation, Spatial
 from convfold.config import FoldConfig
 from convfold.diagram import diagram
 from convfold.errors import InvalidInput, VerificationFailed
+from convfold.graph.checkpoint import reweighted, take_over
 from convfold.graph.exported import Graph
 from convfold.graph.lift import Lifted, path_of
 from convfold.graph.measure import packet
@@ -48,6 +49,29 @@ class Result:
     module: GraphModule
     report: Report
     source: Source = field(repr=False)
+    config: FoldConfig = field(repr=False)
+    planner: Planner = field(repr=False)
+
+    def load_original(self, state_dict: Mapping[str, Any], *, progress: Progress = lambda stage: None) -> Result:
+        """Load a checkpoint of the original model: its weights are folded anew, as planned before.
+
+        ``module`` is changed in place: it stays the same object, and its weights keep their tensors, types, devices
+        and whether they require gradients. Where the new weights ask for another plan (a bias that was all zeros and
+        is not now), that stretch is planned again and the module gets the calls and weights of the new plan. It is
+        verified as it was when folded, against the original with the new weights; the user's model is not touched.
+
+        Returns:
+            The result with this module, a report of this fold, and the new weights as its source.
+
+        Raises:
+            InvalidInput: the names or shapes are not the original's, or a weight to be folded is NaN or infinite.
+            VerificationFailed: as for `fold`. In either case the module is what it was.
+        """
+        source = reweighted(self.source, state_dict)
+        work = _Work(source, None, None, None, self.config, progress, self.planner)
+        fresh, verdict = work.finish(None)
+        take_over(self.module, fresh)
+        return replace(self, report=work.report(verdict), source=source)
 
     def save(self, path: str | Path) -> None:
         """Write a .pt2 or .onnx file: whole, or not at all.
@@ -92,13 +116,8 @@ def fold(
     """
     config = config or FoldConfig()
     work = _Work(model, args, kwargs, dynamic_shapes, config, progress)
-    module = work.write()
-    work.source.guard(module)
-    verdict = None
-    if config.verify:
-        with work.timed("verify"):
-            verdict = _verified(model, module, work.source, enforced=config.border != "hoist")
-    return Result(module, work.report(verdict), work.source)
+    module, verdict = work.finish(model)
+    return Result(module, work.report(verdict), work.source, config, work.planner)
 
 
 def explain(
@@ -120,21 +139,28 @@ class _Work:
     """The stages, timed; what fold and explain share."""
 
     def __init__(
-        self, model: Any, args: Any, kwargs: Any, dynamic_shapes: Any, config: FoldConfig, progress: Progress
+        self,
+        model: Any,  # or a source that was read before, to be folded by the planner of then
+        args: Any,
+        kwargs: Any,
+        dynamic_shapes: Any,
+        config: FoldConfig,
+        progress: Progress,
+        planner: Planner | None = None,
     ) -> None:
         self.seconds: dict[str, float] = {}
-        self.progress = progress
+        self.progress, self.config, self.border = progress, config, config.border
         with self.timed("read"):
-            self.source = read(model, args, kwargs, dynamic_shapes)
-        self.prices, self.border = _prices(config.objective, self.source), config.border
+            self.source = model if planner else read(model, args, kwargs, dynamic_shapes)
+        self.planner = planner or Planner(_prices(config.objective, self.source), config.border)
         with self.timed("lift"), collector_paused():
             self.graph = Graph(self.source, config.excludes)
-            modules = [path for path, _ in model.named_modules()] if isinstance(model, nn.Module) else []
-            config.check([*modules, *map(path_of, self.graph.calls.graph.nodes)])
+            if not planner:
+                modules = [path for path, _ in model.named_modules()] if isinstance(model, nn.Module) else []
+                config.check([*modules, *map(path_of, self.graph.calls.graph.nodes)])
             self.lifted = self.graph.lift()
         with self.timed("plan"), collector_paused():
-            planner = Planner(self.prices, config.border)
-            self.plans: list[Plan] = [planner(region) for region in self.lifted.regions]
+            self.plans: list[Plan] = [self.planner(region) for region in self.lifted.regions]
         self.applied: list[Applied] = []
         self.mended: list[Mended] = []
 
@@ -146,10 +172,19 @@ class _Work:
         self.after = self.graph.measure()
         return module
 
+    def finish(self, model: Any) -> tuple[GraphModule, Verdict | None]:
+        """The folded module, and whether it is the same function as the model (as the source, where that is None)."""
+        module = self.write()
+        self.source.guard(module)
+        if not self.config.verify:
+            return module, None
+        with self.timed("verify"):
+            return module, _verified(model, module, self.source, enforced=self.border != "hoist")
+
     def _changes(self) -> Iterator[tuple[Region, Region]]:
         """Regions and what takes their place, composed as they are asked for: not all numbers are there at once."""
         for region, plan in zip(self.lifted.regions, self.plans, strict=True):
-            if plan.changed and (done := plan.composed(self.prices)).changed:
+            if plan.changed and (done := plan.composed(self.planner.prices)).changed:
                 self.applied.append(self._applied(region, done))
                 self.mended += self._mended(done)
                 yield region, done.region

@@ -198,14 +198,19 @@ class Lowering:
         return self.operators.call(aten.reshape.default, x, shape)
 
     def name_parameters(self) -> None:
-        """Call the new parameters after the longest common module path of what they came from; after the sweep."""
+        """Call the new parameters after the longest common module path of what they came from; after the sweep.
+
+        No weight of the original has such a name, nor has one that means something else: a state dict of another
+        model then never fits by accident.
+        """
         weights = self.calls.weights
-        taken = {str(n.target) for n in self.graph.nodes if n.op == "get_attr"}
+        taken = set(weights)
         inside = {path.rpartition(".")[0] for path in taken}
         for p in self.operators.parameters:
             if not p.node.users:
                 continue
-            wanted = [f"{path}.{p.kind}" if path else p.kind for path in p.paths]
+            leaf = "_".join(filter(None, ("folded", p.kind, p.mark)))
+            wanted = [f"{path}.{leaf}" if path else leaf for path in p.paths]
             numbered = (f"{wanted[-1]}_{i}" for i in count(1))
             path = next(name for name in chain(wanted, numbered) if name not in taken and name not in inside)
             taken.add(path)

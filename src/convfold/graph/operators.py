@@ -48,6 +48,7 @@ class NewParameter:
     node: FxNode
     paths: list[str]  # where it would like to live, best first
     kind: str  # weight or bias
+    mark: str = ""  # what it means: see `graph.mark`
 
 
 class Operators:

@@ -48,7 +48,8 @@ def div(call: Call) -> Reading:
     x, c = call["self"], call["other"]
     if not _is_constant(c):
         raise NotFoldable("not-affine", "a quotient of two signals")
-    return _affine(call, x, 1.0 / c if isinstance(c, int | float) else 1.0 / c.tensor().double(), None)
+    divisor = c.tensor().double() if isinstance(c, Value) else torch.tensor(c, dtype=torch.float64)
+    return _affine(call, x, 1.0 / divisor, None)
 
 
 @aten("addcmul.default")

@@ -2,8 +2,8 @@
 
 Between two steps of a chain the signal ends, and the next one reads zeros beyond. On a signal without end the chain is
 one convolution; on one that ends they part in a ring, so many outputs from each end of each axis (`margins`). There
-the chain is computed exactly by *pieces*. An axis of which only a few rows matter is a matrix: folded into the
-channels (`cut`) it leaves a convolution with one axis fewer, and chains of those compose like any other. With E the
+the chain is computed exactly by *pieces*. An axis of which only a few rows matter is a matrix, and its rows are
+channels: what they read of the input is read off the chain (`adjoint`), whose signals end there or do not. With E the
 chain as it is and I_a the same with axis a taken to be endless,
 
     E − I_0 I_1 … E = Σ_a (I_0 … I_{a−1}) (E − I_a E),
@@ -15,16 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from math import prod
+from itertools import product
+from math import gcd, lcm, prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from convfold.algebra import parallel, series
+from convfold.algebra import adjoint
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.margins import Margin, Shape, Spans, reads, shapes
+from convfold.algebra.margins import Margin, Shape, Spans, shapes
+from convfold.algebra.structure import trimmed
 from convfold.algebra.window import Window
 
 #: The operators of a chain, first applied first.
@@ -39,25 +40,6 @@ def end(x: Tensor, axis: int, n: int, step: int, high: bool) -> Tensor:
     return x[(slice(None),) * axis + (slice(first, None),)]
 
 
-def cut(op: Convolution, axis: int, rows_in: range, rows_out: range) -> Convolution:
-    """The same map between some rows of one axis, these folded into the channels: (N, c·rows, *other axes).
-
-    K'[(o, p), (i, q), …] = Σ_t K[o, i, t, …] where output p reads input q at tap t; inputs elsewhere are zero.
-    """
-    w = op.windows[axis]
-    p, t = torch.tensor(rows_out), torch.arange(w.taps)
-    at = p[None, :] * w.stride + t[:, None] * w.dilation - w.lo  # (T, P)
-    q = torch.tensor(rows_in) * w.upsample
-    place = (at[..., None] == q).to(op.kernel)  # (T, P, Q)
-    kernel = torch.einsum("oi...t,tpq->opiq...", op.kernel.movedim(axis + 2, -1), place)
-    windows = (*op.windows[:axis], *op.windows[axis + 1 :])
-    bias = op.bias
-    if bias is not None:
-        bias = op.periodic_bias()
-        bias = bias.index_select(axis + 1, p.to(bias.device) % bias.shape[axis + 1]).movedim(axis + 1, 1).flatten(0, 1)
-    return Convolution(kernel.flatten(0, 1).flatten(1, 2), bias, op.groups, windows)
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class Piece:
     """What is to be added to a part of the border.
@@ -65,8 +47,8 @@ class Piece:
     Attributes:
         rows: of each axis the outputs it is for; None: all.
         reads: and the inputs it reads.
-        operator: from those inputs to (N, c·∏rows·∏phases, *axes): an axis with rows is left with one position.
-        phases: of each axis the rate at which it upsamples: the operator gives them as channels, after the rows.
+        operator: from those inputs to (N, c·∏rows or phases, *axes): an axis with rows is left with one position.
+        phases: of each other axis after how many outputs the same comes again: they are channels, as rows are.
         before, sizes: lengths of the axes of the whole input, and of the whole result.
         linear: does it read anything? Else it is its bias.
     """
@@ -89,11 +71,11 @@ class Piece:
 
     def laid_out(self, y: Any, batch: list[int], reshape: Any, permute: Any, narrow: Any) -> Any:
         """The operator's result as (*batch, c, *(rows or size)), with whatever computes that."""
-        rows = [1 if r is None else len(r) for r in self.rows]
+        inner = [p if r is None else len(r) for r, p in zip(self.rows, self.phases, strict=True)]
         places = [-(-n // p) if r is None else 1 for r, n, p in zip(self.rows, self.sizes, self.phases, strict=True)]
-        channels, dims, first = self.operator.c_out // prod(rows) // prod(self.phases), len(rows), len(batch) + 1
-        lengths = [*rows, *self.phases, *places]
-        order = [a for i in range(dims) for a in (i, 2 * dims + i, dims + i)]
+        channels, dims, first = self.operator.c_out // prod(inner), len(inner), len(batch) + 1
+        lengths = [*inner, *places]
+        order = [a for i in range(dims) for a in (dims + i, i)]
         if (real := [a for a in order if lengths[a] > 1]) != sorted(real):
             y = reshape(y, [*batch, channels, *lengths])
             y = permute(y, [*range(first), *(first + a for a in order)])
@@ -104,9 +86,13 @@ class Piece:
         return y
 
     def constants(self) -> Tensor:
-        """(c, *(rows or size)): what it adds whatever it reads."""
-        y: Tensor = self(self.operator.kernel.new_zeros(1, self.operator.c_in, *self.before))[0]
-        return compact(y)
+        """(c, *(rows or size)), one position for all where they are alike: what it adds whatever it reads."""
+        places = [-(-n // p) if r is None else 1 for r, n, p in zip(self.rows, self.sizes, self.phases, strict=True)]
+        bias = self.operator.bias
+        if bias is None:
+            bias = self.operator.kernel.new_zeros(self.operator.c_out)
+        y = bias.reshape(1, -1, *(1,) * len(places)).expand(1, -1, *places)
+        return compact(self.laid_out(y, [-1], Tensor.reshape, Tensor.permute, Tensor.narrow)[0])
 
     def place(self) -> tuple[Any, ...]:
         """Where in (N, c, *size) it is added."""
@@ -121,28 +107,6 @@ def compact(y: Tensor) -> Tensor:
     return y
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Part:
-    """± a chain of which some axes have been cut: the steps, and the sizes of the axes left before each step."""
-
-    sign: int
-    steps: list[Convolution]
-    sizes: list[tuple[int, ...]]
-
-    def cut(self, axis: int, rows: range, span: range) -> Iterator[_Part]:
-        """E − I_a E: as it is, less the same with the axis taken to be endless."""
-        windows = [step.windows[axis] for step in self.steps]
-        left = [(*s[:axis], *s[axis + 1 :]) for s in self.sizes]
-        for sign, endless in ((1, False), (-1, True)):
-            spans = [span, *reads(windows, self.sizes[0][axis], rows, endless)[1:]]
-            steps = [cut(step, axis, a, b) for step, a, b in zip(self.steps, spans, spans[1:], strict=False)]
-            yield _Part(self.sign * sign, steps, left)
-
-    def composed(self) -> Convolution:
-        """On a signal without end."""
-        return series.chain(self.steps, self.sizes, endless=True) * float(self.sign)
-
-
 def pieces(chains: Sequence[Chain], sizes: Sequence[int], ends: Sequence[Margin]) -> Iterator[Piece]:
     """What is to be added to the border of the one convolution that a sum of chains is on signals without end.
 
@@ -150,78 +114,62 @@ def pieces(chains: Sequence[Chain], sizes: Sequence[int], ends: Sequence[Margin]
         chains: each from inputs (N, c_in, *sizes) to outputs of one shape; all steps have these many axes.
         ends: their :func:`margins` at these sizes.
     """
-    parts = []
-    for steps in chains:
-        known = [tuple(sizes)]
-        for step in steps:
-            known.append(step.geometry.size(known[-1]))
-        parts.append(_Part(1, list(steps), known[:-1]))
-        after = known[-1]
-    found: dict[tuple[object, ...], list[_Part]] = {}
-
-    def cut_to(shape: Shape) -> list[_Part]:
-        """The parts of a piece: those of the piece it lies in, cut once more."""
-        cuts = [i for i, r in enumerate(shape.rows) if r is not None]
-        if not cuts:
-            return parts
-        if shape.rows not in found:
-            last = cuts[-1]
-            wider = Shape(_without(shape.rows, last), _without(shape.reads, last), True)
-            rows, span = shape.rows[last], shape.reads[last]
-            assert rows is not None and span is not None
-            place = last - len(cuts) + 1  # among the axes that are left
-            found[shape.rows] = [new for part in cut_to(wider) for new in part.cut(place, rows, span)]
-        return found[shape.rows]
-
+    known = [_sizes(steps, sizes) for steps in chains]
+    periods = [adjoint.period(steps) for steps in chains]
+    phases = tuple(lcm(*(p[i][0] for p in periods)) for i in range(len(sizes)))
+    strides = tuple(p * periods[0][i][1] // periods[0][i][0] for i, p in enumerate(phases))
+    groups = gcd(*(step.groups for steps in chains for step in steps))
     for shape in shapes([[step.windows for step in steps] for steps in chains], sizes, ends):
-        left = [i for i, r in enumerate(shape.rows) if r is None]
-        rest = tuple(sizes[i] for i in left)
-        total = reduce(lambda a, b: parallel.parallel(a, b, rest), (p.composed() for p in cut_to(shape)))
-        yield _piece(shape, total, sizes, after, left)
-
-
-def _without(spans: Spans, i: int) -> Spans:
-    return (*spans[:i], None, *spans[i + 1 :])
-
-
-def _piece(shape: Shape, op: Convolution, sizes: Sequence[int], after: Sequence[int], left: list[int]) -> Piece:
-    """Its operator with the axes that were cut put back, as taps that read all rows at once."""
-    rates = [w.upsample for w in op.windows]
-    if max(rates, default=1) > 1:
-        whole = tuple(
-            w.with_size(sizes[i], -(-after[i] // w.upsample) * w.upsample)
-            for i, w in zip(left, op.windows, strict=True)
+        cuts = [i for i, r in enumerate(shape.rows) if r is not None]
+        outputs = [range(p) if r is None else r for r, p in zip(shape.rows, phases, strict=True)]
+        parts = []
+        # (I_{<a})(E − I_a E) for every axis that is cut: E with each of them ending or not, and a sign.
+        for ending in product((True, False), repeat=len(cuts)):
+            ended = [i in cuts and ending[cuts.index(i)] for i in range(len(sizes))]
+            sign = -1 if (len(cuts) - sum(ending)) % 2 else 1
+            parts += [
+                (sign, adjoint.read_off(steps, before, outputs, ended, shape.reads, groups))
+                for steps, before in zip(chains, known, strict=True)
+            ]
+        operator = _added(parts, shape, strides)
+        windows = tuple(
+            w if r is not None else w.with_size(n, -(-m // p))
+            for w, r, n, m, p in zip(operator.windows, shape.rows, sizes, known[0][-1], phases, strict=True)
         )
-        unshuffle = _unshuffle(op.c_out, rates).to(op.kernel.dtype, op.kernel.device)
-        op = unshuffle @ Convolution(op.kernel, op.bias, op.groups, whole)
-    counts = [1 if q is None else len(q) for q in shape.reads]
-    kernel = op.kernel.unflatten(1, (-1, *(c for c, q in zip(counts, shape.reads, strict=True) if q is not None)))
-    # (o, i, *rows of the cut axes, *taps of the others) → the axes in their order
-    cuts = [i for i, q in enumerate(shape.reads) if q is not None]
-    order = [2 + (cuts.index(i) if i in cuts else len(cuts) + left.index(i)) for i in range(len(counts))]
-    kernel = kernel.permute(0, 1, *order)
-    windows, rest = [], iter(op.windows)
-    for q in shape.reads:
-        windows.append(next(rest) if q is None else Window(len(q)))
-    bias = op.bias
-    if bias is not None and bias.dim() > 1:
-        periods = iter(bias.shape[1:])
-        bias = bias.reshape(len(bias), *(next(periods) if q is None else 1 for q in shape.reads))
-    every = iter(rates)
-    phases = tuple(next(every) if r is None else 1 for r in shape.rows)
-    return Piece(
-        shape.rows,
-        shape.reads,
-        Convolution(kernel, bias, op.groups, tuple(windows)),
-        phases,
-        tuple(sizes),
-        tuple(after),
-        shape.linear,
+        operator = Convolution(operator.kernel, operator.bias, groups, windows)
+        operator = trimmed(operator, [i for i in range(len(sizes)) if i not in cuts])
+        yield Piece(shape.rows, shape.reads, operator, phases, tuple(sizes), tuple(known[0][-1]), shape.linear)
+
+
+def _sizes(steps: Chain, sizes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Before the first step, and after each."""
+    known = [tuple(sizes)]
+    for step in steps:
+        known.append(step.geometry.size(known[-1]))
+    return known
+
+
+def _added(parts: Sequence[tuple[int, adjoint.Reading]], shape: Shape, strides: Sequence[int]) -> Convolution:
+    """Readings of one set of outputs added up, each where its taps stand."""
+    spans = tuple(
+        range(min(part.spans[i].start for _, part in parts), max(part.spans[i].stop for _, part in parts))
+        if q is None
+        else q
+        for i, q in enumerate(shape.reads)
     )
-
-
-def _unshuffle(channels: int, rates: Sequence[int]) -> Convolution:
-    """Every phase of each axis as a channel: (c, φ_0, φ_1, …)."""
-    phases = prod(rates)
-    one_hot = torch.eye(phases).reshape(phases, 1, *rates).repeat(channels, 1, *(1,) * len(rates))
-    return Convolution(one_hot, None, channels, tuple(Window(r, r) for r in rates))
+    first = parts[0][1]
+    outputs = first.bias.dim()  # channels, then one dimension an axis
+    kernel = first.kernel.new_zeros(*first.kernel.shape[: outputs + 1], *map(len, spans))
+    bias = torch.zeros_like(first.bias)
+    for sign, part in parts:
+        at: tuple[Any, ...] = tuple(
+            slice(s.start - t.start, s.stop - t.start) for s, t in zip(part.spans, spans, strict=True)
+        )
+        kernel[(..., *at)] += sign * part.kernel
+        bias += sign * part.bias
+    windows = tuple(
+        Window(len(s), stride, lo=-s.start) if q is None else Window(len(s))
+        for s, stride, q in zip(spans, strides, shape.reads, strict=True)
+    )
+    biased = bool(bias.detach().ne(0).any())
+    return Convolution(kernel.flatten(0, outputs - 1), bias.flatten() if biased else None, first.groups, windows)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from convfold.algebra import geometry as geo
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 #: A composition needing more bytes than this (operands, result, scratch) is refused before it is tried.
 MEMORY_LIMIT = 4 << 30
-
-_CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 def series(outer: Convolution, inner: Convolution, sizes: geo.Sizes = None, endless: bool = False) -> Convolution:
@@ -114,12 +112,29 @@ def _product(outer: Convolution, inner: Convolution, groups: int, a: tuple[int, 
 
 
 def _scatter(x: Tensor, w: Tensor, stride: tuple[int, ...], dilation: tuple[int, ...], groups: int) -> Tensor:
-    """(n, m, *T_x), (m, p/groups, *T_w) → (n, p, *T)."""
-    dims = x.dim() - 2
-    if prod(x.shape[2:]) == 1 and prod(w.shape[2:]) == 1:
-        y = torch.einsum("ngm,gmp->ngp", x.reshape(len(x), groups, -1), w.reshape(groups, -1, w.shape[1]))
-        return y.reshape(len(x), -1, *(1,) * dims)
-    return _CONV_TRANSPOSE[dims](x, w, stride=stride, dilation=dilation, groups=groups)
+    """What a transposed convolution does, (n, m, *T_x), (m, p/groups, *T_w) → (n, p, *T): one product, then its sums.
+
+    torch's own works signal by signal; here there are as many as channels, each a few taps long.
+    """
+    n, taps_x, taps_w = len(x), x.shape[2:], w.shape[2:]
+    rows = x.reshape(n, groups, -1, prod(taps_x)).permute(1, 0, 3, 2).flatten(1, 2)  # (g, n·∏T_x, m/g)
+    products = rows @ w.reshape(groups, x.shape[1] // groups, -1)  # (g, n·∏T_x, p/g·∏T_w)
+    products = products.reshape(groups, n, prod(taps_x), -1, prod(taps_w)).permute(2, 4, 1, 0, 3).flatten(3)
+    if prod(taps_x) == 1 and prod(taps_w) == 1:
+        return products.reshape(n, -1, *(1,) * len(taps_w))
+    steps = [(stride, taps_x), (dilation, taps_w)]
+    if prod(taps_x) > prod(taps_w):  # tap by tap of the one with fewer
+        steps, products = steps[::-1], products.transpose(0, 1)
+    (s, outer), (d, inner) = steps
+    y = products.new_zeros(
+        n, products.shape[3], *(a * (t - 1) + b * (v - 1) + 1 for a, t, b, v in zip(s, outer, d, inner, strict=True))
+    )
+    for at, part in zip(product(*map(range, outer)), products, strict=True):
+        places: tuple[Any, ...] = tuple(
+            slice(a * i, a * i + b * (v - 1) + 1, b) for a, i, b, v in zip(s, at, d, inner, strict=True)
+        )
+        y[(..., *places)] += part.permute(1, 2, 0).reshape(n, -1, *inner)
+    return y
 
 
 def widened(kernel: Tensor, groups: int, to: int) -> Tensor:
@@ -137,8 +152,8 @@ def _check_memory(outer: Convolution, inner: Convolution, groups: int) -> None:
     result = outer.c_out * inner.c_in // groups
     for w, v in zip(outer.windows, inner.windows, strict=True):
         result *= v.stride * w.reach + w.upsample * v.reach + 1
-    # Columns: the scatter unfolds one operand against the other, one batch item at a time.
-    scratch = outer.kernel.numel() * prod(inner.geometry.taps)
+    # Every tap of one with every tap of the other, before they are summed where they meet.
+    scratch = outer.c_out * inner.c_in // groups * prod(inner.geometry.taps) * prod(outer.geometry.taps)
     needed = (2 * result + scratch + outer.kernel.numel() + inner.kernel.numel()) * outer.kernel.element_size()
     if needed > MEMORY_LIMIT:
         raise NotFoldable("too-large", f"needs {needed / 2**30:.1f} GiB, the limit is {MEMORY_LIMIT / 2**30:.1f}")

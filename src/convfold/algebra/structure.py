@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import gcd
 
 import torch
@@ -15,12 +16,16 @@ def recovered(op: Convolution) -> Convolution:
 
     Only exact zeros count. Composing structured kernels leaves such zeros; a trained dense one has none.
     """
-    return _groups(_taps(op))
+    if op.kernel.count_nonzero() == op.kernel.numel():  # as most are; one look, not several
+        return op
+    return _groups(trimmed(op, range(op.dims)))
 
 
-def _taps(op: Convolution) -> Convolution:
+def trimmed(op: Convolution, axes: Iterable[int]) -> Convolution:
+    """Zero end taps dropped along some axes, and dilation as large as it can be."""
     kernel, windows = op.kernel, list(op.windows)
-    for i, w in enumerate(windows):
+    for i in axes:
+        w = windows[i]
         used = kernel.detach().transpose(0, i + 2).flatten(1).ne(0).any(1).nonzero().flatten().tolist()
         if not used:
             used = [0]

@@ -410,7 +410,8 @@ def _is_finite(step: Step) -> bool:
 
 
 def _all_finite(t: Tensor) -> bool:
-    return t.is_meta or bool(t.isfinite().all())
+    # A sum is finite only if every number is, and takes one pass; it may overflow where none of them does.
+    return t.is_meta or bool(t.sum().isfinite()) or bool(t.isfinite().all())
 
 
 def _leaves(step: Step) -> Iterable[Value]:

@@ -70,8 +70,9 @@ class Planner:
         Then no runtime is slower for it.
         """
         found = self._best(region)
-        for _ in range(AGAIN):  # values that were not there before may be worth keeping, or carrying
-            again = self._best(found.region) if found.changed else found
+        for _ in range(AGAIN if found.changed else 0):  # values that were not there before may be worth keeping
+            done = self._planned(found.region, self.prices, descended_only=True)
+            again = Plan(found.region, done, found.after, cost_of(done, self.prices)).if_it_pays()
             if not again.changed:
                 break
             found = Plan(region, again.region, found.before, again.after)
@@ -96,11 +97,11 @@ class Planner:
             found = fewest
         return found.if_it_pays()
 
-    def _planned(self, region: Region, prices: Prices) -> Region:
+    def _planned(self, region: Region, prices: Prices, descended_only: bool = False) -> Region:
         search = Search(region, prices, border=self.border)
-        key = (prices, _shape(region))
+        key = (prices, _shape(region), descended_only)
         if key not in self._known:
-            self._known[key] = descended(search, search.run()[1])
+            self._known[key] = descended(search, search.kept() if descended_only else search.run()[1])
         kept = search.kept_forms(self._known[key])
         return realize(search, kept, siblings(kept, search))
 

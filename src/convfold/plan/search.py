@@ -142,7 +142,11 @@ class Search:
         before = self.original_cost()
         if winner.cost < before:
             return winner.cost, _decisions(winner)
-        return before, tuple(Decision((False,) * len(n.inputs), 0, True) for n in self.region.steps)
+        return before, self.kept()
+
+    def kept(self) -> Decisions:
+        """Everything as the region has it."""
+        return tuple(Decision((False,) * len(n.inputs), 0, True) for n in self.region.steps)
 
     def leaf(self, name: str) -> Form:
         """A value as a kept one is seen."""

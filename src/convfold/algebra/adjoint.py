@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import gcd, prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from convfold.algebra.convolution import Convolution, transposed_weight
+from convfold.algebra.convolution import Convolution
 from convfold.algebra.margins import Spans
 from convfold.algebra.window import Window
 
@@ -40,6 +42,7 @@ def read_off(
     ends: Sequence[bool],
     inputs: Spans,
     groups: int,
+    linear: bool = True,
 ) -> Reading:
     """Of a chain, first applied first, with the sizes before each step.
 
@@ -47,6 +50,7 @@ def read_off(
         outputs: of each axis the positions of the result that are wanted.
         ends: of each axis whether the signals between the steps end where they do, or go on as if they had no end.
         inputs: of each axis the positions to look at; None: all that are read, beyond the input's ends too.
+        linear: is the kernel wanted? The bias alone needs no look at the first step's inputs.
         groups: channels that do not mix, a divisor of every step's groups; each is looked at beside the others.
     """
     like, last = steps[0].kernel, steps[-1]
@@ -60,7 +64,11 @@ def read_off(
         step = steps[i]
         if step.bias is not None:
             bias = bias + (signal * _laid_out(step, spans)).reshape(len(signal), groups, -1).sum(2)
-        signal, spans = _back(step, signal, spans, sizes[i], ends, inputs if i == 0 else (None,) * len(spans))
+        if i or linear:
+            signal, spans = _back(step, signal, spans, sizes[i], ends, (None,) * len(spans) if i else inputs)
+    if not linear:
+        spans = tuple(range(1) if span is None else span for span in inputs)
+        signal = signal.new_zeros(len(signal), steps[0].c_in, *map(len, spans))
     kernel = signal.reshape(local, *lengths, groups, -1, *map(len, spans))
     kernel = kernel.movedim(1 + len(lengths), 0).flatten(0, 1)
     return Reading(kernel, bias.reshape(local, *lengths, groups).movedim(-1, 0).flatten(0, 1), groups, spans)
@@ -84,23 +92,60 @@ def _back(
     ends: Sequence[bool],
     wanted: Spans,
 ) -> tuple[Tensor, tuple[range, ...]]:
-    """From a step's outputs to its inputs."""
-    windows, found = [], []
-    for w, span, n, ending, chosen in zip(step.windows, spans, before, ends, wanted, strict=True):
-        first = -((w.lo - w.stride * span.start) // w.upsample)
-        last = (w.stride * (span.stop - 1) + w.reach - w.lo) // w.upsample
-        if ending:
-            first, last = max(first, 0), min(last, n - 1)
+    """From a step's outputs to its inputs: one product with the kernel, every tap's part put where it was read."""
+    windows, groups = step.windows, step.groups
+    found = tuple(
+        _read(w, span, n if ending else None) if chosen is None else chosen
+        for w, span, n, ending, chosen in zip(windows, spans, before, ends, wanted, strict=True)
+    )
+    taps, lengths = step.geometry.taps, [len(s) for s in spans]
+    rows = signal.reshape(len(signal), groups, -1, prod(lengths)).permute(1, 0, 3, 2).flatten(1, 2)
+    products = rows @ step.kernel.reshape(groups, rows.shape[2], -1)  # (g, B·∏lengths, c_in/g·∏taps)
+    products = products.reshape(groups, len(signal), *lengths, -1, prod(taps))
+    axes = range(2, 2 + len(lengths))
+    products = products.permute(products.dim() - 1, 1, 0, products.dim() - 2, *axes)  # (∏taps, B, g, c_in/g, *lengths)
+    read = products.new_zeros(*products.shape[1:4], *map(len, found))
+    for tap, part in zip(product(*map(range, taps)), products, strict=True):
+        places = [_places(w, t, span, at) for w, t, span, at in zip(windows, tap, spans, found, strict=True)]
+        if all(len(outputs) for outputs, _ in places):
+            outputs, inputs = zip(*places, strict=True)
+            index: tuple[Any, ...] = (..., *map(_slice, inputs))
+            read[index] += part[(..., *map(_slice, outputs))]
+    return read.flatten(1, 2), found
+
+
+def _read(w: Window, span: range, n: int | None) -> range:
+    """The inputs that outputs in ``span`` read; None: without end."""
+    first = -((w.lo - w.stride * span.start) // w.upsample)
+    last = (w.stride * (span.stop - 1) + w.reach - w.lo) // w.upsample
+    if n is not None:
+        first, last = max(first, 0), min(last, n - 1)
         if last < first:  # nothing is read: one position, and no tap that meets it
             first = last = min(max(first, 0), max(n - 1, 0))
-        if chosen is not None:
-            first, last = chosen.start, chosen.stop - 1
-        lo = w.reach - w.lo - w.upsample * first + w.stride * span.start
-        back = Window(w.taps, w.upsample, w.stride, w.dilation, lo)
-        windows.append(back.with_size(len(span), last - first + 1))
-        found.append(range(first, last + 1))
-    adjoint = Convolution(transposed_weight(step.kernel, step.groups), None, step.groups, tuple(windows))
-    return adjoint(signal), tuple(found)
+    return range(first, max(last, first) + 1)
+
+
+def _places(w: Window, tap: int, span: range, at: range) -> tuple[range, range]:
+    """Which outputs of ``span`` read which inputs of ``at`` at this tap, counted from the first of each."""
+    pairs = []
+    for n in span:
+        m, r = divmod(w.stride * n + w.dilation * tap - w.lo, w.upsample)
+        if r == 0 and m in at:
+            pairs.append((n - span.start, m - at.start))
+    if not pairs:
+        return range(0), range(0)
+    outputs, inputs = zip(*pairs, strict=True)
+    return _progression(outputs), _progression(inputs)
+
+
+def _progression(numbers: Sequence[int]) -> range:
+    """Numbers that are equally far from each other."""
+    step = numbers[1] - numbers[0] if len(numbers) > 1 else 1
+    return range(numbers[0], numbers[-1] + 1, step)
+
+
+def _slice(r: range) -> slice:
+    return slice(r.start, r.stop, r.step)
 
 
 def period(steps: Sequence[Convolution]) -> tuple[tuple[int, int], ...]:

@@ -128,7 +128,7 @@ def pieces(chains: Sequence[Chain], sizes: Sequence[int], ends: Sequence[Margin]
             ended = [i in cuts and ending[cuts.index(i)] for i in range(len(sizes))]
             sign = -1 if (len(cuts) - sum(ending)) % 2 else 1
             parts += [
-                (sign, adjoint.read_off(steps, before, outputs, ended, shape.reads, groups))
+                (sign, adjoint.read_off(steps, before, outputs, ended, shape.reads, groups, shape.linear))
                 for steps, before in zip(chains, known, strict=True)
             ]
         operator = _added(parts, shape, strides)

@@ -164,7 +164,8 @@ def _bias(outer: Convolution, inner: Convolution) -> Tensor | None:
     if inner.bias is None:
         return outer.bias
     if not outer.geometry.periodic and inner.bias.dim() == 1 and all(w.upsample == 1 for w in outer.windows):
-        total = outer.kernel.reshape(*outer.kernel.shape[:2], -1).sum(2)  # (O, M/g): all taps see one constant
+        total = outer.kernel.flatten(2) if outer.dims else outer.kernel[:, :, None]
+        total = total[:, :, 0] if total.shape[2] == 1 else total.sum(2)  # (O, M/g): all taps see one constant
         passed = torch.einsum(
             "gom,gm->go", total.unflatten(0, (outer.groups, -1)), inner.bias.unflatten(0, (outer.groups, -1))
         )

@@ -286,7 +286,11 @@ class Border:
 
     def map(self) -> Tensor:
         """(c, *after): what is missing where nothing is read."""
-        return self.difference(None)[0]
+        like = self.whole.value.kernel
+        total = like.new_zeros(self.whole.geometry.c_out, *self.after)
+        for piece in self.pieces():
+            total[piece.place()] += piece.constants()
+        return total
 
     def constants(self) -> Iterator[tuple[Spans, Tensor]]:
         """The parts of the map that are not zero: where, and (c, *positions) or one position for all."""
@@ -303,12 +307,9 @@ class Border:
         device = next((op.kernel.device for ops in chains for op in ops if op.kernel.device.type != "cpu"), None)
         return [[op.to(device=device) for op in ops] for ops in chains]
 
-    def difference(self, x: Tensor | None) -> Tensor:
+    def difference(self, x: Tensor) -> Tensor:
         """Zero but for the border."""
         chains, whole = self._chains(), self.whole.value.lifted(len(self.sizes))
-        if x is None:
-            like = chains[0][0].kernel
-            x = torch.zeros(1, whole.c_in, *self.sizes, dtype=like.dtype, device=like.device)
         total = -whole.to(x.dtype, x.device)(x)
         for steps in chains:
             total = total + _applied(steps, x)

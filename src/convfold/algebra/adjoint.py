@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convfold.algebra import series
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.margins import Spans
 from convfold.algebra.window import Window
@@ -55,17 +56,22 @@ def read_off(
     """
     like, last = steps[0].kernel, steps[-1]
     lengths = [len(r) for r in outputs]
-    local = last.c_out // groups
-    impulses = torch.eye(local * prod(lengths), dtype=like.dtype, device=like.device)
-    signal = impulses.reshape(-1, local, *lengths).repeat(1, groups, *(1,) * len(lengths))  # (B, c_out, *outputs)
-    bias = signal.new_zeros(len(signal), groups)
+    local, none = last.c_out // groups, (None,) * len(outputs)
+    # The impulses themselves: each output of each channel reads itself. They are never laid out.
+    bias = _laid_out(last, outputs).expand(-1, *lengths).reshape(groups, -1).t() if last.bias is not None else None
     spans = tuple(outputs)
     for i in reversed(range(len(steps))):
-        step = steps[i]
+        step, wanted = steps[i], none if i else inputs
+        if i + 1 == len(steps):
+            signal, spans = _kernel(step, spans, sizes[i], ends, wanted, groups)
+            continue
         if step.bias is not None:
-            bias = bias + (signal * _laid_out(step, spans)).reshape(len(signal), groups, -1).sum(2)
+            passed = (signal * _laid_out(step, spans)).reshape(len(signal), groups, -1).sum(2)
+            bias = passed if bias is None else bias + passed
         if i or linear:
-            signal, spans = _back(step, signal, spans, sizes[i], ends, (None,) * len(spans) if i else inputs)
+            signal, spans = _back(step, signal, spans, sizes[i], ends, wanted)
+    if bias is None:
+        bias = like.new_zeros(local * prod(lengths), groups)
     if not linear:
         spans = tuple(range(1) if span is None else span for span in inputs)
         signal = signal.new_zeros(len(signal), steps[0].c_in, *map(len, spans))
@@ -94,10 +100,7 @@ def _back(
 ) -> tuple[Tensor, tuple[range, ...]]:
     """From a step's outputs to its inputs: one product with the kernel, every tap's part put where it was read."""
     windows, groups = step.windows, step.groups
-    found = tuple(
-        _read(w, span, n if ending else None) if chosen is None else chosen
-        for w, span, n, ending, chosen in zip(windows, spans, before, ends, wanted, strict=True)
-    )
+    found = _reads(step, spans, before, ends, wanted)
     taps, lengths = step.geometry.taps, [len(s) for s in spans]
     rows = signal.reshape(len(signal), groups, -1, prod(lengths)).permute(1, 0, 3, 2).flatten(1, 2)
     products = rows @ step.kernel.reshape(groups, rows.shape[2], -1)  # (g, B·∏lengths, c_in/g·∏taps)
@@ -112,6 +115,39 @@ def _back(
             index: tuple[Any, ...] = (..., *map(_slice, inputs))
             read[index] += part[(..., *map(_slice, outputs))]
     return read.flatten(1, 2), found
+
+
+def _kernel(
+    step: Convolution,
+    spans: Sequence[range],
+    before: Sequence[int],
+    ends: Sequence[bool],
+    wanted: Spans,
+    groups: int,
+) -> tuple[Tensor, tuple[range, ...]]:
+    """What an impulse at each position of ``spans``, in each of a group's channels, reads: the kernel, put there."""
+    found = _reads(step, spans, before, ends, wanted)
+    lengths, local = [len(s) for s in spans], step.c_out // groups
+    wide = series.widened(step.kernel, step.groups, groups) if step.groups % groups == 0 else step.kernel
+    wide = wide.reshape(groups, local, -1, *step.geometry.taps)
+    read = wide.new_zeros(local, *lengths, groups, wide.shape[2], *map(len, found))
+    for tap in product(*map(range, step.geometry.taps)):
+        places = [_places(w, t, span, at) for w, t, span, at in zip(step.windows, tap, spans, found, strict=True)]
+        for pairs in product(*(zip(outputs, inputs, strict=True) for outputs, inputs in places)):
+            outputs, inputs = zip(*pairs, strict=True) if pairs else ((), ())
+            place: tuple[Any, ...] = (slice(None), *outputs, slice(None), slice(None), *inputs)
+            read[place] = wide[(..., *tap)].transpose(0, 1)
+    return read.flatten(0, len(lengths)).flatten(1, 2), found
+
+
+def _reads(
+    step: Convolution, spans: Sequence[range], before: Sequence[int], ends: Sequence[bool], wanted: Spans
+) -> tuple[range, ...]:
+    """Of each axis the inputs to look at."""
+    return tuple(
+        _read(w, span, n if ending else None) if chosen is None else chosen
+        for w, span, n, ending, chosen in zip(step.windows, spans, before, ends, wanted, strict=True)
+    )
 
 
 def _read(w: Window, span: range, n: int | None) -> range:

@@ -1,6 +1,7 @@
 """convfold: rewrite the linear parts of a network into their cheapest exactly equal form."""
 
-from convfold import layers as _layers  # registers the modules that Convolution.of reads
+from convfold import blocks as _blocks
+from convfold import layers as _layers  # both register what Convolution.of reads
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
 from convfold.config import FoldConfig

@@ -34,6 +34,7 @@ def series(outer: Convolution, inner: Convolution, sizes: geo.Sizes = None, endl
     """
     result = geo.series(outer.geometry, inner.geometry, sizes, endless)
     dims = result.dims
+    outer, inner = alike(outer, inner)
     outer, inner = outer.lifted(dims), inner.lifted(dims)
     taps = [axis.series(b, a, n) for b, a, n in zip(outer.windows, inner.windows, geo.known(sizes, dims), strict=True)]
     kernel = _product(outer, inner, result.groups, tuple(t.a for t in taps), tuple(t.b for t in taps))
@@ -120,6 +121,13 @@ def _scatter(x: Tensor, w: Tensor, stride: tuple[int, ...], dilation: tuple[int,
         y = torch.einsum("ngm,gmp->ngp", x.reshape(len(x), groups, -1), w.reshape(groups, -1, w.shape[1]))
         return y.reshape(len(x), -1, *(1,) * dims)
     return _CONV_TRANSPOSE[dims](x, w, stride=stride, dilation=dilation, groups=groups)
+
+
+def alike(a: Convolution, b: Convolution) -> tuple[Convolution, Convolution]:
+    """Both in the wider type, and on the device of the one with weights: pads, shuffles and pools are on the CPU."""
+    dtype = torch.promote_types(a.kernel.dtype, b.kernel.dtype)
+    device = next((c.kernel.device for c in (a, b) if c.kernel.device.type != "cpu"), a.kernel.device)
+    return a.to(dtype, device), b.to(dtype, device)
 
 
 def widened(kernel: Tensor, groups: int, to: int) -> Tensor:

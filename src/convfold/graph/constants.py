@@ -19,8 +19,8 @@ class Constants:
     Weight standardisation, parametrisations and LoRA products are such; so is a frozen batch norm's scale.
     """
 
-    def __init__(self, calls: Calls) -> None:
-        self.weights = calls.weights
+    def __init__(self, calls: Calls, differentiable: bool = False) -> None:
+        self.weights, self.differentiable = calls.weights, differentiable
         self._content: dict[Node, Any] = {}
         self._constant: set[Node] = set()
         written = {node.args[0] for node in calls.graph.nodes if node.op == "call_function" and _writes(node)}
@@ -42,7 +42,7 @@ class Constants:
                 self._content[node] = self.weights[str(node.target)]
             else:
                 arguments = map_arg((node.args, dict(node.kwargs)), self.__getitem__)
-                with torch.no_grad(), computing_in(torch.float64):
+                with torch.set_grad_enabled(self.differentiable), computing_in(torch.float64):
                     self._content[node] = node.target(*arguments[0], **arguments[1])  # type: ignore[operator]
         return self._content[node]  # type: ignore[no-any-return]
 

@@ -71,6 +71,13 @@ class Source:
 
         return pytree.tree_map(grown, (self.args, self.kwargs))  # type: ignore[no-any-return]
 
+    def bounds(self) -> Iterator[tuple[list[tuple[int, int]], Any]]:
+        """Of each free symbol the (input, dimension) pairs it sizes, and the range that the program holds for."""
+        expressions = {str(e): bounds for e, bounds in self.program.range_constraints.items()}
+        for name, places in self.free_places()[0].items():
+            if name in expressions:
+                yield places, expressions[name]
+
     def free_places(self) -> tuple[dict[str, list[tuple[int, int]]], dict[str, int]]:
         """Which (input, dimension) pairs each free symbol sizes, and the least value it may take."""
         places: dict[str, list[tuple[int, int]]] = {}

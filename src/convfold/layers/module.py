@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution, transposed_weight
 from convfold.algebra.window import Window
+from convfold.layers.known import module
 
 CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSE: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -38,7 +39,7 @@ class Affine(nn.Module):
         return repr(self.value)
 
 
-@spelling.of.register(Affine)
+@module(Affine)
 def of_affine(m: Affine, channels: int | None = None, dims: int | None = None) -> Convolution:
     return m.value
 

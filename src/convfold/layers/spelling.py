@@ -159,13 +159,6 @@ def aten(*names: str) -> Callable[[Reader], Reader]:
     return register
 
 
-def per_axis(value: Any, dims: int) -> tuple[Any, ...]:
-    """One number or one per axis, as one per axis."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(value) if len(value) == dims else tuple(value) * dims
-    return (value,) * dims
-
-
 def diagonal(scale: Tensor | None, shift: Tensor | None, channels: int) -> Convolution:
     """scale · x + shift per channel, in float64: a depthwise tap. A shift of nothing but zeros is none."""
     like = scale if scale is not None else shift

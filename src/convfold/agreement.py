@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from convfold.algebra.window import Window
-from convfold.errors import ConvfoldError
+from convfold.errors import ConvfoldError, VerificationFailed
+from convfold.layers.known import reader
+from convfold.layers.links import flattened
 from convfold.precision import run_in
 
 #: What a module raises on inputs too small or of the wrong shape for it.
@@ -52,12 +55,21 @@ class Trial:
 
     def run(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
         """What they make of an input, by default in their own type; None where they refuse it, or nothing is left."""
-        with untouched(self.modules), torch.no_grad():
+        with untouched(self.modules), torch.no_grad(), parametrize.cached():
+            self._read_computed_weights()
             try:
                 y = self.modules(x.to(self.like)) if dtype is None else run_in(dtype, self.modules, (x.clone(),), {})
             except ILLEGAL_SIZE:
                 return None
         return y if isinstance(y, Tensor) and y.numel() else None
+
+    def _read_computed_weights(self) -> None:
+        """Of a known layer, weights computed from others are read as it computes them, in its own type."""
+        for m in flattened(self.modules.steps):
+            if parametrize.is_parametrized(m) and reader(m) is not None:
+                assert isinstance(m.parametrizations, nn.ModuleDict)
+                for name in m.parametrizations:
+                    getattr(m, name)
 
     def spaces(self, inside: Sequence[int]) -> Iterator[tuple[int, ...]]:
         """Sizes at which they run: the smallest, and two with an interior (from ``inside`` on), one of them odd."""
@@ -86,12 +98,21 @@ class Trial:
         return None
 
     def difference(self, value: nn.Module, spaces: Iterable[tuple[int, ...]], inside: Any = ...) -> Difference | None:
-        """Where a module in float64 first differs from them, at some sizes; of its output, the part ``inside``."""
+        """Where a module in float64 first differs from them, at some sizes; of its output, the part ``inside``.
+
+        Raises:
+            VerificationFailed: there was nothing to compare.
+        """
+        compared, reason = False, f"no input of {self.channels} channels that was tried runs through the modules"
         for i, space in enumerate(spaces):
             x = self.noise(space, batch=2 if i == 0 else 1)
             want = self.run(x, torch.float64)
-            if want is None or not bool(want.isfinite().all()):
+            if want is None:
                 continue
+            if not bool(want.isfinite().all()):
+                reason = "what the modules compute is not finite"
+                continue
+            compared = True
             with torch.no_grad():
                 got = value(x)
             if got.shape != want.shape:
@@ -100,11 +121,13 @@ class Trial:
             if found <= allowed:
                 continue
             single = self.run(x, torch.float32)
-            if single is not None:
+            if single is not None and bool(single.isfinite().all()):
                 ratio = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
                 allowed += ROUNDING * ratio * _largest(single.double() - want)
             if not found <= allowed:
                 return Difference(tuple(x.shape), found, allowed)
+        if not compared:
+            raise VerificationFailed(f"nothing to compare the result by: {reason}; merge(…, check=False) does not look")
         return None
 
 

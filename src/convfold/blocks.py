@@ -128,18 +128,40 @@ class _Block(nn.Module):
 
 def _read(m: nn.Module, x: Tensor) -> list[Link]:
     free = {0: Dim.DYNAMIC, **{axis: Dim.DYNAMIC for axis in range(2, x.dim())}}
+    block = _Block(m)
     try:
-        with untouched(m):
-            source = read(_Block(m), (x,), None, (free,))
+        with untouched(block):
+            given = _as_parameters(block)
+            source = read(block, (x,), None, (free,))
     except InvalidInput as e:
         if e.__cause__ is None:
             raise
         reason = str(e).replace(_Block.__name__, type(m).__name__)
         raise NotFoldable("not-affine", f"it cannot be exported with every size free: {reason}") from e
-    found = Reading(Graph(source), x.shape, differentiable=torch.is_grad_enabled()).links()
+    graph = Graph(source)
+    graph.calls.weights.update(given)
+    found = Reading(graph, x.shape, differentiable=torch.is_grad_enabled()).links()
     if not x.is_meta:
         _try(m, source, found, x)
     return found
+
+
+def _as_parameters(block: nn.Module) -> dict[str, Tensor]:
+    """Tensors that stand in place of parameters (`torch.func.functional_call`) as such, for export; them, by path.
+
+    Raises:
+        NotFoldable: ``not-affine`` under a transformation of `torch.func`, in which nothing can be exported.
+    """
+    given: dict[str, Tensor] = {}
+    copies: dict[int, nn.Parameter] = {}
+    for path, part in block.named_modules():
+        for name, t in part._parameters.items():
+            if t is not None and not isinstance(t, nn.Parameter):
+                if torch._C._functorch.is_functorch_wrapped_tensor(t):
+                    raise NotFoldable("not-affine", "a block cannot be exported under torch.func.grad or vmap")
+                given[f"{path}.{name}"] = t
+                part._parameters[name] = copies.setdefault(id(t), nn.Parameter(t.detach(), t.requires_grad))
+    return given
 
 
 def _try(m: nn.Module, source: Source, found: list[Link], x: Tensor) -> None:

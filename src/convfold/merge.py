@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 from convfold.agreement import Trial, inside
 from convfold.algebra import series
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.untraced import untraced
 from convfold.errors import GHOSTS, BorderChanged, InvalidInput, NotFoldable, VerificationFailed, check_border
 from convfold.layers import copying
 from convfold.layers.bordered import Bordered, ends
@@ -24,6 +25,7 @@ from convfold.layers.links import Link, links
 Modules = nn.Module | Iterable["Modules"]
 
 
+@untraced
 def merge(*modules: Modules, attached: bool | None = None, border: str = "exact", check: bool = True) -> nn.Module:
     """Fold modules that follow one another into one module that computes the same at every input size.
 
@@ -156,9 +158,8 @@ def _check(given: Sequence[nn.Module], merged: _Merged, like: Tensor) -> None:
 
 
 def _is_plain(t: Tensor) -> bool:
-    """Has it numbers to compare? Not on the meta device, nor where it stands for others (traced, vmapped, compiled)."""
-    stands_for = isinstance(t, FakeTensor) or torch._C._functorch.is_functorch_wrapped_tensor(t)
-    return not (t.is_meta or stands_for or torch.compiler.is_compiling())
+    """Has it numbers to compare? Not on the meta device, nor where it stands for others, traced or vmapped."""
+    return not (t.is_meta or isinstance(t, FakeTensor) or torch._C._functorch.is_functorch_wrapped_tensor(t))
 
 
 def _changed(merged: _Merged) -> BorderChanged:

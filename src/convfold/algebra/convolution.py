@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from convfold.algebra import parallel, series, spelling
 from convfold.algebra import window as axis
 from convfold.algebra.geometry import Geometry, Sizes
+from convfold.algebra.untraced import untraced
 from convfold.algebra.window import Window
 from convfold.errors import ConvfoldError, InvalidInput
 
@@ -48,6 +48,7 @@ class Convolution:
     bias: Tensor | None
     groups: int
     windows: tuple[Window, ...]
+    geometry: Geometry = field(init=False)  # everything but the numbers
 
     def __init__(
         self,
@@ -67,6 +68,8 @@ class Convolution:
         for name, value in (("kernel", kernel), ("bias", bias), ("groups", groups), ("windows", windows)):
             object.__setattr__(self, name, value)
         self._check()
+        period = None if self.bias is None else tuple(self.bias.shape[1:]) or (1,) * self.dims
+        object.__setattr__(self, "geometry", Geometry(self.c_out, self.c_in, groups, windows, period))
 
     def _check(self) -> None:
         if not isinstance(self.windows, tuple) or not all(isinstance(w, Window) for w in self.windows):
@@ -92,6 +95,7 @@ class Convolution:
             object.__setattr__(self, "bias", self.bias.flatten())  # one shape for a constant bias
 
     @classmethod
+    @untraced
     def of(cls, module: object, channels: int | None = None, dims: int | None = None) -> Convolution:
         """The value of any affine module: a ``torch.nn`` layer, a ``Sequential``, or a block with a forward of its own.
 
@@ -147,12 +151,6 @@ class Convolution:
     @property
     def dims(self) -> int:
         return len(self.windows)
-
-    @cached_property
-    def geometry(self) -> Geometry:
-        """Everything but the numbers."""
-        period = None if self.bias is None else tuple(self.bias.shape[1:]) or (1,) * self.dims
-        return Geometry(self.c_out, self.c_in, self.groups, self.windows, period)
 
     def __matmul__(self, inner: Convolution) -> Convolution:
         if not isinstance(inner, Convolution):

@@ -10,11 +10,13 @@ from torch import Tensor
 from convfold.algebra import geometry as geo
 from convfold.algebra import window as axis
 from convfold.algebra.series import alike, tile, widened
+from convfold.algebra.untraced import untraced
 
 if TYPE_CHECKING:
     from convfold.algebra.convolution import Convolution
 
 
+@untraced
 def parallel(a: Convolution, b: Convolution, sizes: geo.Sizes = None) -> Convolution:
     """The convolution that equals ``a(x) + b(x)``: kernels added where their taps stand.
 
@@ -28,6 +30,7 @@ def parallel(a: Convolution, b: Convolution, sizes: geo.Sizes = None) -> Convolu
     return type(a)(kernel, _sum(_period(a, g), _period(b, g)), g.groups, g.windows)
 
 
+@untraced
 def stack(a: Convolution, b: Convolution, sizes: geo.Sizes = None) -> Convolution:
     """The convolution that equals ``concat([a(x), b(x)], channels)``: rows below rows."""
     g = geo.stack(a.geometry, b.geometry, sizes)

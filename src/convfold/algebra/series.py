@@ -12,6 +12,7 @@ from torch import Tensor
 
 from convfold.algebra import geometry as geo
 from convfold.algebra import window as axis
+from convfold.algebra.untraced import untraced
 from convfold.errors import NotFoldable
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ MEMORY_LIMIT = 4 << 30
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
+@untraced
 def series(outer: Convolution, inner: Convolution, sizes: geo.Sizes = None, endless: bool = False) -> Convolution:
     """The convolution that equals ``outer(inner(x))``, border included.
 
@@ -45,6 +47,7 @@ def series(outer: Convolution, inner: Convolution, sizes: geo.Sizes = None, endl
     return type(outer)(kernel, _bias(outer, inner), result.groups, result.windows)
 
 
+@untraced
 def chain(steps: Sequence[Convolution], sizes: Sequence[geo.Sizes] | None = None, endless: bool = False) -> Convolution:
     """The convolution that equals all steps in turn, first applied first; ``sizes`` are those before each step.
 

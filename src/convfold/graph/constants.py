@@ -10,7 +10,7 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from convfold.graph.unlift import Calls
-from convfold.precision import computing_in
+from convfold.precision import cast, computing_in
 
 
 class Constants:
@@ -41,7 +41,8 @@ class Constants:
             if node.op == "get_attr":
                 self._content[node] = self.weights[str(node.target)]
             else:
-                arguments = map_arg((node.args, dict(node.kwargs)), self.__getitem__)
+                # Cast before autograd sees them: below it, backward would be given another type than it has kept.
+                arguments = cast(map_arg((node.args, dict(node.kwargs)), self.__getitem__), torch.float64)
                 with torch.set_grad_enabled(self.differentiable), computing_in(torch.float64):
                     self._content[node] = node.target(*arguments[0], **arguments[1])  # type: ignore[operator]
         return self._content[node]  # type: ignore[no-any-return]

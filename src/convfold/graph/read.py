@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from convfold.errors import InvalidInput
 from convfold.graph.guard import InputCheck
+from convfold.layers.known import refuse_uninitialised
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -107,6 +108,7 @@ def read(model: object, args: Any = None, kwargs: Any = None, dynamic_shapes: An
     elif isinstance(model, nn.Module):
         args, kwargs = _apart(_arguments(args, kwargs))
         kwargs = _in_order(model, kwargs)
+        refuse_uninitialised(model)
         refuse_training(model)
         refuse_bad_weights({**dict(model.named_parameters()), **dict(model.named_buffers())})
         program = export(model, args, kwargs, dynamic_shapes)

@@ -102,10 +102,15 @@ def links(modules: Iterable[nn.Module], channels: int | None = None, dims: int |
                 if e.code != "channels-differ":
                     raise _placed(e, i, todo) from None
     dims = max((link.dims for found in known.values() for link in found), default=dims)
-    if channels is None and not known:  # of blocks, the first may know
-        for i in [i for i, m in enumerate(todo) if reader(m) is None][:1]:
-            known[i] = _placed_read(i, todo, None, dims)
-            dims = max(link.dims for link in known[i])
+    first = next((i for i, m in enumerate(todo) if i in known or reader(m) is None), None)
+    if channels is None and first is not None and first not in known:  # a block, before all that know: it may know too
+        try:
+            known[first] = _placed_read(first, todo, None, dims)
+        except NotFoldable as e:
+            if e.code != "channels-differ" or not known:
+                raise
+        else:
+            dims = max(dims or 0, *(link.dims for link in known[first]))
     width = channels
     for i in range(len(todo)):
         if i not in known:
@@ -131,15 +136,13 @@ def _placed(e: NotFoldable, i: int, todo: Sequence[nn.Module]) -> NotFoldable:
     return NotFoldable(e.code, e.detail, f"{where}, {e.where}" if e.where else where)
 
 
-def _channels_before(modules: Sequence[nn.Module], channels: int) -> int | None:
-    """How many channels modules that do not know them must be given to return so many."""
+def _channels_before(modules: Sequence[nn.Module], channels: int) -> int:
+    """How many channels modules that do not know them must be given to return so many; of blocks, a guess."""
     for m in reversed(modules):
         if isinstance(m, nn.PixelShuffle):
             channels *= m.upscale_factor**2
         elif isinstance(m, nn.PixelUnshuffle):
             channels //= m.downscale_factor**2
-        elif reader(m) is None:
-            return None
     return channels
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution, transposed_weight
+from convfold.algebra.untraced import untraced
 from convfold.algebra.window import Window
 from convfold.layers.known import module
 
@@ -58,6 +59,7 @@ def transposed_arguments(w: Window) -> tuple[int, int, tuple[int, int]]:
 
 
 @spelling.to_module.register(Convolution)
+@untraced
 def to_module(value: Convolution, attached: bool = False) -> nn.Module:
     """nn.Linear, nn.ConvNd or nn.ConvTransposeNd, with a pad before or a crop after it in a Sequential where needed.
 

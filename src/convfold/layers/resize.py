@@ -116,7 +116,8 @@ def _matrices(call: Call, before: tuple[int, ...], after: tuple[int, ...]) -> Ca
 
 @module(nn.Upsample)
 def of_module(m: nn.Upsample, channels: int | None = None, dims: int | None = None) -> Convolution:
-    factors = per_axis(m.scale_factor, dims or 2)
+    scale = m.scale_factor
+    factors = scale if isinstance(scale, tuple) else per_axis(scale, dims or 2)
     if m.mode not in ("nearest", "nearest-exact") or any(f is None or f != int(f) or f < 1 for f in factors):
         raise NotFoldable(
             "not-affine", f"Upsample(mode={m.mode!r}, scale_factor={m.scale_factor}) is not a convolution"

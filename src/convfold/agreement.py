@@ -157,7 +157,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
     attributes = [dict(vars(m)) for m in modules]
     tables = [{k: dict(v) for k, v in vars(m).items() if isinstance(v, dict)} for m in modules]
-    buffers = [(t, t.detach().clone()) for t in model.buffers()]
+    buffers = [(t, t._version, t.detach().clone()) for t in model.buffers()]
     devices = {t.device.index for t in model.parameters() if t.device.type == "cuda"}
     try:
         with torch.random.fork_rng(devices=[d for d in devices if d is not None]):
@@ -171,6 +171,6 @@ def untouched(model: nn.Module) -> Iterator[None]:
                 vars(m)[name].clear()
                 vars(m)[name].update(tensors)
         with torch.no_grad():
-            for t, before in buffers:
-                if not t.is_meta:
+            for t, version, before in buffers:
+                if t._version != version and not t.is_meta:
                     t.copy_(before)

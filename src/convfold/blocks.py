@@ -36,6 +36,8 @@ def links_of(m: nn.Module, channels: int | None = None, dims: int | None = None)
     Raises:
         NotFoldable: with the reason, where it is no sum of chains of convolutions of its one input.
     """
+    if any(map(torch._C._functorch.is_functorch_wrapped_tensor, m.parameters())):
+        raise NotFoldable("not-affine", "a block cannot be exported under torch.func.grad or vmap")
     for part in m.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training:
             raise NotFoldable("training-mode", TRAINING)
@@ -46,7 +48,8 @@ class _Inputs:
     """Which inputs does a block take?"""
 
     def __init__(self, m: nn.Module) -> None:
-        self.m, self.refused = m, ""
+        self.m = m
+        self.refused = self.returned = ""  # the last thing it raised, and returned instead of what it should
         weights = [t for t in (*m.parameters(), *m.buffers()) if t.is_floating_point()]
         self.like = weights[0] if weights else torch.empty(0)
         self.lengths = {n for t in weights for n in t.shape}
@@ -72,7 +75,8 @@ class _Inputs:
                 raise NotFoldable("channels-differ", detail)
         given = [f"{n} {what}" for n, what in ((channels, "channels"), (dims, "space axes")) if n is not None]
         wanted = f" of {' and '.join(given)}" if given else ""
-        raise NotFoldable("channels-differ", f"{name} takes no input{wanted} that was tried ({self.refused})")
+        reason = self.returned or self.refused
+        raise NotFoldable("channels-differ", f"{name} takes no input{wanted} that was tried ({reason})")
 
     def _likely_channels(self) -> list[int]:
         """What its first weights read, then what the others do."""
@@ -111,7 +115,7 @@ class _Inputs:
         if isinstance(y, Tensor) and y.dim() == x.dim() and y.shape[0] == batch:
             return x
         what = f"shape {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
-        self.refused = f"it returns {what} for an input of shape {shape}"
+        self.returned = f"it returns {what} for an input of shape {shape}"
         return None
 
 
@@ -147,18 +151,12 @@ def _read(m: nn.Module, x: Tensor) -> list[Link]:
 
 
 def _as_parameters(block: nn.Module) -> dict[str, Tensor]:
-    """Tensors that stand in place of parameters (`torch.func.functional_call`) as such, for export; them, by path.
-
-    Raises:
-        NotFoldable: ``not-affine`` under a transformation of `torch.func`, in which nothing can be exported.
-    """
+    """Tensors that stand in place of parameters (`torch.func.functional_call`) as such, for export; them, by path."""
     given: dict[str, Tensor] = {}
     copies: dict[int, nn.Parameter] = {}
     for path, part in block.named_modules():
         for name, t in part._parameters.items():
             if t is not None and not isinstance(t, nn.Parameter):
-                if torch._C._functorch.is_functorch_wrapped_tensor(t):
-                    raise NotFoldable("not-affine", "a block cannot be exported under torch.func.grad or vmap")
                 given[f"{path}.{name}"] = t
                 part._parameters[name] = copies.setdefault(id(t), nn.Parameter(t.detach(), t.requires_grad))
     return given

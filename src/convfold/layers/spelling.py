@@ -51,10 +51,13 @@ class Value:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class AnyAxis:
-    """``factor · x + shift`` with plain numbers: the same for every channel, wherever the channels are."""
+    """``factor · x + shift`` with plain numbers: the same for every channel, wherever the channels are.
 
-    factor: float = 1.0
-    shift: float = 0.0
+    A number that is learnt and whose gradient is asked for is a tensor of no axes.
+    """
+
+    factor: float | Tensor = 1.0
+    shift: float | Tensor = 0.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -170,8 +173,13 @@ def diagonal(scale: Tensor | None, shift: Tensor | None, channels: int) -> Convo
 
 
 def nonzero(bias: Tensor | None) -> Tensor | None:
-    """The bias, or None if it is all zeros: then what lies outside the border is zero too, and folds."""
-    return bias if bias is not None and (bias.is_meta or bool(bias.detach().ne(0).any())) else None
+    """The bias, or None if it is all zeros: then what lies outside the border is zero too, and folds.
+
+    Not where its gradient is asked for: it will not stay zero.
+    """
+    if bias is None or bias.is_meta or (torch.is_grad_enabled() and bias.requires_grad):
+        return bias
+    return bias if bool(bias.detach().ne(0).any()) else None
 
 
 def depthwise(channels: int, windows: Sequence[Window], value: float) -> Convolution:

@@ -46,7 +46,7 @@ class Trial:
 
     def __init__(self, modules: Sequence[nn.Module], channels: int, like: Tensor) -> None:
         self.modules, self.channels, self.like = _InTurn(modules), channels, like
-        self.generator = torch.Generator().manual_seed(0)
+        self.generator, self.refused = torch.Generator().manual_seed(0), "nothing is left of it"
 
     def noise(self, space: Sequence[int], batch: int = 1) -> Tensor:
         """(batch, channels, *space)"""
@@ -59,7 +59,8 @@ class Trial:
             self._read_computed_weights()
             try:
                 y = self.modules(x.to(self.like)) if dtype is None else run_in(dtype, self.modules, (x.clone(),), {})
-            except ILLEGAL_SIZE:
+            except ILLEGAL_SIZE as e:
+                self.refused = line(e)
                 return None
         return y if isinstance(y, Tensor) and y.numel() else None
 
@@ -103,7 +104,7 @@ class Trial:
         Raises:
             VerificationFailed: there was nothing to compare.
         """
-        compared, reason = False, f"no input of {self.channels} channels that was tried runs through the modules"
+        compared, reason = False, ""
         for i, space in enumerate(spaces):
             x = self.noise(space, batch=2 if i == 0 else 1)
             want = self.run(x, torch.float64)
@@ -127,6 +128,7 @@ class Trial:
             if not found <= allowed:
                 return Difference(tuple(x.shape), found, allowed)
         if not compared:
+            reason = reason or f"no input of {self.channels} channels that was tried runs through it ({self.refused})"
             raise VerificationFailed(f"nothing to compare the result by: {reason}; merge(…, check=False) does not look")
         return None
 
@@ -140,6 +142,11 @@ class _InTurn(nn.Module):
         for step in self.steps:
             x = step(x)
         return x
+
+
+def line(e: BaseException) -> str:
+    """An exception in one line."""
+    return f"{type(e).__name__}: {(str(e).strip() or 'no reason given').splitlines()[0][:200]}"
 
 
 def _largest(x: Tensor) -> float:

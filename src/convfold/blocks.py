@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from convfold.agreement import ILLEGAL_SIZE, Trial, inside, untouched
+from convfold.agreement import ILLEGAL_SIZE, Trial, inside, line, untouched
 from convfold.algebra import spelling
 from convfold.chains import Reading
 from convfold.errors import InvalidInput, NotFoldable
@@ -110,7 +110,7 @@ class _Inputs:
             try:
                 y = self.m(x.clone())
             except ILLEGAL_SIZE as e:
-                self.refused = f"{type(e).__name__}: {(str(e).strip() or 'no reason given').splitlines()[0][:200]}"
+                self.refused = line(e)
                 return None
         if isinstance(y, Tensor) and y.dim() == x.dim() and y.shape[0] == batch:
             return x

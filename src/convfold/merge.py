@@ -77,7 +77,7 @@ def merge(*modules: Modules, attached: bool | None = None, border: str = "exact"
 def _flat(modules: Iterable[Any]) -> Iterator[nn.Module]:
     """Modules, and those in lists of them."""
     for m in modules:
-        if isinstance(m, nn.Module) and not isinstance(m, nn.ModuleList):
+        if isinstance(m, nn.Module) and not isinstance(m, nn.ModuleList | nn.ModuleDict):
             yield m
         elif isinstance(m, Iterable) and not isinstance(m, str | bytes | Tensor | dict | nn.ModuleDict):
             yield from _flat(m)

@@ -247,7 +247,7 @@ def test_nothing_is_left_behind() -> None:
 @pytest.mark.parametrize(
     "lazy", [nn.LazyConv2d(4, 3), nn.LazyLinear(4), nn.LazyBatchNorm2d(), nn.LazyConvTranspose2d(4, 3)]
 )
-@pytest.mark.parametrize("inside", [lambda m: m, lambda m: nn.Sequential(m), lambda m: Residual(m)])
+@pytest.mark.parametrize("inside", [lambda m: m, nn.Sequential, Residual])
 def test_weights_without_a_shape(lazy: nn.Module, inside: Callable[[nn.Module], nn.Module]) -> None:
     m = inside(lazy).eval()
     for use in (

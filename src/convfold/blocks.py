@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -61,21 +62,22 @@ class _Inputs:
         Raises:
             NotFoldable: ``channels-differ`` if it takes none that is tried, or any number of channels.
         """
-        for c in self._likely_channels() if channels is None else [channels]:
-            if (x := self._first(c, dims, SPACES)) is not None:
-                return x
-        name = type(self.m).__name__
+        x = self._first([channels] if channels is not None else self._likely_channels(), dims, SPACES)
         if channels is None:
-            most = min(max(self.lengths, default=0), CHANNELS)
-            some = [x for c in range(1, most + 1) if (x := self._first(c, dims, SPACES[:1])) is not None]
-            if len(some) == 1:
-                return some[0]
-            if not self.lengths or len(some) > 1:
-                detail = f"{name} does not say how many channels it takes; pass channels= and dims= to Convolution.of"
-                raise NotFoldable("channels-differ", detail)
+            if x is None:
+                x = self._first(range(1, min(max(self.lengths, default=0), CHANNELS) + 1), dims, SPACES[:1])
+            if not self.lengths or (x is not None and self._taken(x.shape[1] + 1, x.shape[2:]) is not None):
+                raise NotFoldable(
+                    "channels-differ",
+                    f"{type(self.m).__name__} does not say how many channels it takes; "
+                    "pass channels= and dims= to Convolution.of",
+                )
+        if x is not None:
+            return x
         given = [f"{n} {what}" for n, what in ((channels, "channels"), (dims, "space axes")) if n is not None]
         wanted = f" of {' and '.join(given)}" if given else ""
         reason = self.returned or self.refused
+        name = type(self.m).__name__
         raise NotFoldable("channels-differ", f"{name} takes no input{wanted} that was tried ({reason})")
 
     def _likely_channels(self) -> list[int]:
@@ -91,12 +93,13 @@ class _Inputs:
                     found |= dict.fromkeys(t.shape[1::-1])
         return sorted((c for c in found if c > 0), key=lambda c: c == 1)  # a length of 1 takes any by broadcasting
 
-    def _first(self, channels: int, dims: int | None, spaces: Sequence[tuple[int, ...]]) -> Tensor | None:
-        """Of the first number of axes of space that it takes; a neighbour that has none says nothing of them."""
+    def _first(self, channels: Iterable[int], dims: int | None, spaces: Sequence[tuple[int, ...]]) -> Tensor | None:
+        """Of the first channels and axes that it takes; a neighbour that has no axes says nothing of them."""
         convolutions = [m.weight.dim() - 2 for m in self.m.modules() if isinstance(m, nn.modules.conv._ConvNd)]
-        for d in [dims] if dims else dict.fromkeys(convolutions or (0, 2, 1, 3)):
+        axes = [dims] if dims else dict.fromkeys(convolutions or (0, 2, 1, 3))
+        for c, d in product(channels, axes):
             for space in dict.fromkeys(s[:d] for s in spaces):
-                if prod(space) <= POSITIONS and (x := self._taken(channels, space)) is not None:
+                if prod(space) <= POSITIONS and (x := self._taken(c, space)) is not None:
                     return x
         return None
 

@@ -79,7 +79,7 @@ def branches_on(n: int) -> nn.Module:
         (Net(lambda m, x: m.conv(x.flip(3)), conv=nn.Conv2d(3, 4, 3)), "not-affine", "flip is no convolution"),
         (Net(lambda m, x: m.conv(x) + torch.arange(x.shape[3] - 2), conv=nn.Conv2d(3, 4, 3)), "not-affine", "arange"),
         (Net(lambda m, x: m.conv(x) + m.p, conv=nn.Conv2d(3, 4, 3), p=torch.randn(1, 4, 14, 22)), "not-affine", "free"),
-        (Net(lambda m, x: m.conv(x) if x.sum() > 0 else x, conv=nn.Conv2d(3, 3, 1)), "not-affine", "free"),
+        (Net(lambda m, x: m.conv(x) * (2 if x.sum() > 0 else 1), conv=nn.Conv2d(3, 3, 1)), "not-affine", "free"),
         (Net(lambda m, x: m.conv(F.pad(x, (1, 1, 1, 1), value=1.0)), conv=nn.Conv2d(3, 3, 1)), "padding-mode", "zero"),
         (Net(lambda m, x: x * m.scale, scale=nn.Parameter(torch.randn(()))), "channels-differ", "channels= and dims="),
         (branches_on(2), "not-affine", "something else at other sizes"),

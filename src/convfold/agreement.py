@@ -56,21 +56,32 @@ class Trial:
     def run(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
         """What they make of an input, by default in their own type; None where they refuse it, or nothing is left."""
         with untouched(self.modules), torch.no_grad(), parametrize.cached():
-            self._read_computed_weights()
             try:
-                y = self.modules(x.to(self.like)) if dtype is None else run_in(dtype, self.modules, (x.clone(),), {})
+                y = self.modules(x.to(self.like)) if dtype is None else self._run_in(dtype, x)
             except ILLEGAL_SIZE as e:
                 self.refused = line(e)
                 return None
         return y if isinstance(y, Tensor) and y.numel() else None
 
-    def _read_computed_weights(self) -> None:
-        """Of a known layer, weights computed from others are read as it computes them, in its own type."""
-        for m in flattened(self.modules.steps):
-            if parametrize.is_parametrized(m) and reader(m) is not None:
-                assert isinstance(m.parametrizations, nn.ModuleDict)
+    def _run_in(self, dtype: torch.dtype, x: Tensor) -> Any:
+        """Layers that we know on weights of that type, blocks with every call cast, which takes a while to import.
+
+        Weights that a known layer computes from others are read as it computes them, in its own type.
+        """
+        layers = list(flattened(self.modules.steps))
+        computed = [m for m in layers if parametrize.is_parametrized(m)]
+        if not computed and all(reader(m) is not None for m in layers):
+            for m in self.modules.modules():
+                tables: tuple[dict[str, Any], ...] = (m._parameters, m._buffers, vars(m))
+                for table in tables:
+                    weights = {k: t for k, t in table.items() if isinstance(t, Tensor) and t.is_floating_point()}
+                    table.update({k: t.to(dtype) for k, t in weights.items()})
+            return self.modules(x.to(dtype))
+        for m in computed:
+            if reader(m) is not None and isinstance(m.parametrizations, nn.ModuleDict):
                 for name in m.parametrizations:
                     getattr(m, name)
+        return run_in(dtype, self.modules, (x.clone(),), {})
 
     def spaces(self, inside: Sequence[int]) -> Iterator[tuple[int, ...]]:
         """Sizes at which they run: the smallest, and two with an interior (from ``inside`` on), one of them odd."""
@@ -164,13 +175,18 @@ def inside(w: Window) -> int:
     return (w.reach + max(w.lo, 0) + max(w.hi, 0)) // w.upsample + w.stride + 1
 
 
+def _version(t: Tensor) -> int | None:
+    """How often it has been written into; None if nobody counts."""
+    return None if t.is_inference() else t._version
+
+
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
     """What running a model writes into it is undone: buffers, attributes; random numbers go on as if it had not run."""
     modules = list(model.modules())
     attributes = [dict(vars(m)) for m in modules]
     tables = [{k: dict(v) for k, v in vars(m).items() if isinstance(v, dict)} for m in modules]
-    buffers = [(t, t._version, t.detach().clone()) for t in model.buffers()]
+    buffers = [(t, _version(t), t.detach().clone()) for t in model.buffers()]
     devices = {t.device.index for t in model.parameters() if t.device.type == "cuda"}
     try:
         with torch.random.fork_rng(devices=[d for d in devices if d is not None]):
@@ -185,5 +201,5 @@ def untouched(model: nn.Module) -> Iterator[None]:
                 vars(m)[name].update(tensors)
         with torch.no_grad():
             for t, version, before in buffers:
-                if t._version != version and not t.is_meta:
+                if version is None or t._version != version:
                     t.copy_(before)

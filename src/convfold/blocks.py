@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import product
 from math import prod
 from typing import Any
@@ -42,7 +43,10 @@ def links_of(m: nn.Module, channels: int | None = None, dims: int | None = None)
     for part in m.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training:
             raise NotFoldable("training-mode", TRAINING)
-    return _read(m, _Inputs(m).found(channels, dims))
+    inputs = _Inputs(m)
+    device = inputs.like.device.type
+    with nullcontext() if device == "meta" else torch.autocast(device, enabled=False):
+        return _read(m, inputs.found(channels, dims))
 
 
 class _Inputs:
@@ -95,7 +99,7 @@ class _Inputs:
 
     def _first(self, channels: Iterable[int], dims: int | None, spaces: Sequence[tuple[int, ...]]) -> Tensor | None:
         """Of the first channels and axes that it takes; a neighbour that has no axes says nothing of them."""
-        convolutions = [m.weight.dim() - 2 for m in self.m.modules() if isinstance(m, nn.modules.conv._ConvNd)]
+        convolutions = [len(m.kernel_size) for m in self.m.modules() if isinstance(m, nn.modules.conv._ConvNd)]
         axes = [dims] if dims else dict.fromkeys(convolutions or (0, 2, 1, 3))
         for c, d in product(channels, axes):
             for space in dict.fromkeys(s[:d] for s in spaces):

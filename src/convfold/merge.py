@@ -57,7 +57,7 @@ def merge(*modules: Modules, attached: bool | None = None, border: str = "exact"
     check_border(border)
     tensors = [t for m in given for t in _tensors(m)]
     if attached is None:
-        attached = any(t.requires_grad and not isinstance(t, nn.Parameter) for t in tensors)
+        attached = any(t.requires_grad and not isinstance(t, nn.Parameter) for t in tensors) or any(map(_learns, given))
     like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
     with nullcontext() if attached else torch.no_grad():
         merged = _composed([link.to(torch.float64, like.device) for link in links(given)], border)
@@ -180,13 +180,17 @@ def _changed(merged: _Merged) -> BorderChanged:
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:
-    """Every weight a module computes with: parameters, buffers, tensors put in their place, or computed from them."""
+    """Every weight a module is given: parameters, buffers, and tensors put in their place."""
     found: list[Any] = []
     for m in module.modules():
-        found += [*m._parameters.values(), *m._buffers.values(), *vars(m).values()]
-        if parametrize.is_parametrized(m) and isinstance(m.parametrizations, nn.ModuleDict):
-            found += [getattr(m, name) for name in m.parametrizations]
+        found += [*m._parameters.values(), *m._buffers.values(), vars(m).get("weight"), vars(m).get("bias")]
     return [t for t in found if isinstance(t, Tensor)]
+
+
+def _learns(module: nn.Module) -> bool:
+    """Is a weight computed from parameters that want a gradient?"""
+    computed = [m.parametrizations for m in module.modules() if parametrize.is_parametrized(m)]
+    return any(p.requires_grad for m in computed if isinstance(m, nn.Module) for p in m.parameters())
 
 
 def _keep_memory_format(module: nn.Module, given: list[Tensor]) -> None:

@@ -244,6 +244,27 @@ def test_nothing_is_left_behind() -> None:
         assert_close(merged(x), net(x) / (1 + 1e-5) ** 0.5)
 
 
+@pytest.mark.filterwarnings("ignore:.*assigned during export")
+@pytest.mark.parametrize("norm", [parametrizations.spectral_norm, nn.utils.spectral_norm])
+def test_a_weight_that_every_call_changes(norm: Any) -> None:
+    """Spectral norm in training mode goes on with its iteration: no constant weight, and not touched by asking."""
+    conv = norm(nn.Conv2d(3, 4, 3))
+    before = {name: t.clone() for name, t in conv.state_dict().items()}
+    for read in (convfold.merge, convfold.Convolution.of):
+        with refused("not-affine"):
+            read(conv)
+    assert all(torch.equal(t, before[name]) for name, t in conv.state_dict().items())
+    convfold.merge(conv.eval())
+
+
+def test_a_tensor_that_a_block_keeps_is_no_weight() -> None:
+    """What it has seen may have a history; the merged layer is a layer with parameters all the same."""
+    net = Counting().eval()
+    net(torch.randn(1, 3, 5, 5, requires_grad=True))
+    assert net.last is not None and net.last.requires_grad
+    assert len(list(convfold.merge(net).parameters())) == 2
+
+
 @pytest.mark.parametrize(
     "lazy", [nn.LazyConv2d(4, 3), nn.LazyLinear(4), nn.LazyBatchNorm2d(), nn.LazyConvTranspose2d(4, 3)]
 )

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from torch import nn
 from torch.nn.modules import module as torch_module
 from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
 
 from convfold.errors import InvalidInput, NotFoldable
 
@@ -67,6 +68,8 @@ def reader(m: nn.Module) -> Reader | None:
     kind = next((_KINDS[cls] for cls in type(m).__mro__ if cls in _KINDS), None)
     if kind is None or m._forward_hooks or m._forward_pre_hooks or not kind.functions.keys().isdisjoint(vars(m)):
         return None
+    if m.training and parametrize.is_parametrized(m) and any(True for _ in m.buffers()):
+        return None  # spectral norm: reading its weight would write into them
     same = all(getattr(type(m), name, None) is function for name, function in kind.functions.items())
     return kind.read if same else None
 

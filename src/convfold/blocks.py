@@ -20,6 +20,7 @@ from convfold.graph.exported import Graph
 from convfold.graph.read import Source, read
 from convfold.layers.batch_norm import TRAINING
 from convfold.layers.links import Link
+from convfold.layers.spelling import has_numbers
 
 #: Sizes to try a block on, of as many axes as it has: even ones, for it may halve them, then larger and odd ones.
 SPACES = ((16, 24, 32), (64, 96, 80), (17, 23, 29), (224, 192, 160))
@@ -38,8 +39,8 @@ def links_of(m: nn.Module, channels: int | None = None, dims: int | None = None)
     Raises:
         NotFoldable: with the reason, where it is no sum of chains of convolutions of its one input.
     """
-    if any(map(torch._C._functorch.is_functorch_wrapped_tensor, m.parameters())):
-        raise NotFoldable("not-affine", "a block cannot be exported under torch.func.grad or vmap")
+    if not all(t.is_meta or has_numbers(t) for t in (*m.parameters(), *m.buffers())):
+        raise NotFoldable("not-affine", "a block cannot be exported while it is itself traced, vmapped or under grad")
     for part in m.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training:
             raise NotFoldable("training-mode", TRAINING)

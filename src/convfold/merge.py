@@ -10,7 +10,6 @@ from warnings import warn
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.utils import parametrize
 
 from convfold.agreement import Trial, inside
@@ -21,6 +20,7 @@ from convfold.errors import GHOSTS, BorderChanged, InvalidInput, NotFoldable, Ve
 from convfold.layers import copying
 from convfold.layers.bordered import Bordered, ends
 from convfold.layers.links import Link, links
+from convfold.layers.spelling import has_numbers
 
 Modules = nn.Module | Iterable["Modules"]
 
@@ -44,7 +44,8 @@ def merge(*modules: Modules, attached: bool | None = None, border: str = "exact"
             for the border (:class:`Bordered`); "refuse"; or "hoist": all padding moves to the first module. That
             changes the outermost outputs, and a :class:`BorderChanged` warning says by how much.
         check: compare the result, before it is cast, with the modules run in turn in float64, on random inputs at a few
-            sizes, border included. Left out where there are no numbers (meta, fake and traced tensors).
+            sizes, border included. Left out where there are no numbers (meta, fake and traced tensors), and where
+            every call is intercepted (a dispatch mode, which may compute in another type than is asked for).
 
     Raises:
         NotFoldable: with a reason code, where no single convolution computes the same (e.g. ``stride-upsample``).
@@ -61,7 +62,7 @@ def merge(*modules: Modules, attached: bool | None = None, border: str = "exact"
     like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
     with nullcontext() if attached else torch.no_grad():
         merged = _composed([link.to(torch.float64, like.device) for link in links(given)], border)
-        if check and all(map(_is_plain, tensors)):
+        if check and all(map(has_numbers, tensors)) and not torch._C._len_torch_dispatch_stack():
             with torch.no_grad():
                 _check(given, merged, like)
         module = merged.module(like.dtype, attached)
@@ -155,11 +156,6 @@ def _check(given: Sequence[nn.Module], merged: _Merged, like: Tensor) -> None:
             f"merge({names}) differs from the modules run in turn {difference}. If they always compute the same, this "
             "is a bug in convfold; please report it with the modules. merge(…, check=False) does not look."
         )
-
-
-def _is_plain(t: Tensor) -> bool:
-    """Has it numbers to compare? Not on the meta device, nor where it stands for others, traced or vmapped."""
-    return not (t.is_meta or isinstance(t, FakeTensor) or torch._C._functorch.is_functorch_wrapped_tensor(t))
 
 
 def _changed(merged: _Merged) -> BorderChanged:

@@ -15,6 +15,7 @@ import convfold
 from convfold import Convolution, Window
 from tests.folding import double, noise
 from tests.laws.oracle import assert_close
+from tests.merge.blocks import RepVGG
 
 
 class Computing(nn.Module):
@@ -75,6 +76,26 @@ def test_as_in_eager(name: str) -> None:
                     for p in weights:
                         p.mul_(1.25)
         assert not [w for w in said if "ynamo" in str(w.message)]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("name", CASES)
+def test_exported_and_traced(name: str) -> None:
+    """What computes with the algebra folds like any model: where it is traced, no number is looked at."""
+    net, x = double(CASES[name]()), noise(2, 3, 7, 8)
+    with torch.no_grad():
+        expected = net(x)
+        result = convfold.fold(net, (x,), config=convfold.FoldConfig(objective="macs"))
+        assert_close(result.module(x), expected)
+        assert_close(torch.jit.trace(net, x)(x), expected)
+
+
+def test_a_block_in_a_compiled_module() -> None:
+    net, x = double(Computing(lambda m, x: convfold.merge(m)(x), RepVGG(3))), noise(2, 3, 7, 8)
+    torch._dynamo.reset()
+    assert_close(torch.compile(net, backend="eager")(x).detach(), net(x).detach())
+    with pytest.raises(convfold.ConvfoldError, match="while it is itself traced"):
+        convfold.fold(net, (x,))
 
 
 def test_applying_is_compiled() -> None:

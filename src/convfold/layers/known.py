@@ -41,9 +41,9 @@ def module(*classes: type[nn.Module]) -> Callable[[R], R]:
 
 
 def _functions(cls: type) -> dict[str, Any]:
-    """What calling an instance runs, by name, as the class has it now."""
+    """`forward` and what it calls, by name, as the class has it now."""
     found: dict[str, Any] = {}
-    todo = ["__call__", "forward"]
+    todo = ["forward"]
     while todo:
         name = todo.pop()
         function = getattr(cls, name, None)
@@ -71,7 +71,8 @@ def reader(m: nn.Module) -> Reader | None:
     if m.training and parametrize.is_parametrized(m) and any(True for _ in m.buffers()):
         return None  # spectral norm: reading its weight would write into them
     same = all(getattr(type(m), name, None) is function for name, function in kind.functions.items())
-    return kind.read if same else None
+    called = type(m).__call__ is nn.Module.__call__  # which tracing puts another in the place of
+    return kind.read if same and called else None
 
 
 def refuse_uninitialised(m: nn.Module) -> None:

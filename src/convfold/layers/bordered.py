@@ -33,13 +33,14 @@ class Bordered(nn.Module):
         strips: (axis, strip, from its high end?)
     """
 
-    def __init__(self, whole: Convolution, steps: Sequence[Link], attached: bool = False) -> None:
+    def __init__(self, whole: Convolution, steps: Sequence[Link | Convolution], attached: bool = False) -> None:
         super().__init__()
-        chains = [[(v.windows, v.geometry.period) for v in way] for way in ways(steps)]
-        self.strips = list(strips(chains, ends(steps)))
+        chain = [Link(((step,),)) if isinstance(step, Convolution) else step for step in steps]
+        each = [[(v.windows, v.geometry.period) for v in way] for way in ways(chain)]
+        self.strips = list(strips(each, ends(chain)))
         self.dims = whole.dims
         self.whole = whole.to_module(attached)
-        self.steps = nn.Sequential(*(part for link in steps for part in _modules(link, attached)))
+        self.steps = nn.Sequential(*(part for link in chain for part in _modules(link, attached)))
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:

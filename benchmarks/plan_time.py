@@ -23,6 +23,7 @@ from torch.nn import functional as F
 import convfold
 from benchmarks.record import console, progress, record
 from convfold.algebra.operation import Apply, Concat, Operation, Spatial, Sum
+from convfold.algebra.realisation import Convolve
 from convfold.fold import collector_paused
 from convfold.plan import plan
 from convfold.plan.recipe import Given
@@ -83,7 +84,9 @@ class Builder:
             op = convfold.Convolution.of(layer)
         n, _, *space = self._shape(x)
         name = f"v{len(self.nodes)}"
-        return self._add(Apply(Given(op.geometry, op, name), 1), (x,), (n, op.geometry.c_out, *op.geometry.size(space)))
+        return self._add(
+            Apply(Given(op.geometry, op, name), 1, Convolve()), (x,), (n, op.geometry.c_out, *op.geometry.size(space))
+        )
 
     def _add(self, operation: Operation | None, inputs: tuple[str, ...], shape: tuple[int, ...]) -> str:
         name = f"v{len(self.nodes)}"

@@ -35,7 +35,7 @@ def randomised(net: nn.Module, seed: int = 0) -> nn.Module:
             if name == "running_var":
                 t.copy_(drawn(t).abs() + 0.3)
             elif t.dim() > 1:
-                t.copy_(drawn(t) / max(t[0].numel(), 1) ** 0.5)
+                t.copy_(drawn(t) / max(t[:1].numel(), 1) ** 0.5)
             else:
                 t.copy_(drawn(t))
     return net

@@ -166,8 +166,9 @@ class Reading:
                 return x.then(self._matrix(torch.eye(x.channels(c_in), dtype=torch.float64)[start:stop]))
             case Concat(axis=axis) if all(v.axes == x.axes for v in others) and x.axes[axis] == (1,):
                 return self._concat(inputs, c_in)
-            case Sum() if all(v.axes == x.axes for v in others):
-                return self._sum(inputs, c_in)
+            case Sum(signs=signs) if all(v.axes == x.axes for v in others):
+                signed = zip(signs or (1,) * len(inputs), inputs, strict=True)
+                return self._sum([v if sign > 0 else self._negated(v, c_in) for sign, v in signed], c_in)
             case _:
                 raise NotFoldable(_MIXED, "joined, added or cut along another axis than the channels")
 
@@ -181,6 +182,9 @@ class Reading:
     def _sum(self, values: Sequence[_Value], c_in: int) -> _Value:
         paths = [path or (self._identity(c_in),) for v in values for path in v.paths]
         return replace(values[0], paths=_gathered(paths))
+
+    def _negated(self, x: _Value, c_in: int) -> _Value:
+        return x.then(-self._identity(x.channels(c_in)))
 
     def _concat(self, values: Sequence[_Value], c_in: int) -> _Value:
         """Each part put at its place among the channels, and added."""

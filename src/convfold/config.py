@@ -8,14 +8,19 @@ from fnmatch import fnmatchcase
 
 from convfold.errors import InvalidInput, check_border
 
+#: What a fold can minimise.
+OBJECTIVES = ("time", "macs", "measured")
+
 
 @dataclass(frozen=True)
 class FoldConfig:
     """How to fold.
 
     Attributes:
-        objective: what to minimise; "time" by a roofline, "macs" compares multiply-adds, then bytes moved and
-            operations (`plan.cost`). Neither ever raises the multiply-adds.
+        objective: what to minimise. "time": multiply-adds, bytes moved and operations, each at a fixed price
+            (`plan.machine.DEFAULT`): the same input has the same plan everywhere. "macs": multiply-adds, then bytes and
+            operations (`plan.cost`). "measured": as "time", at prices taken on this machine now. None ever raises the
+            multiply-adds.
         exclude: globs over module paths; what runs inside such a module is left alone.
         verify: compare the result with the original in float64 and raise `VerificationFailed` where it differs.
         border: what to do where a layer reads, as zeros, what lies beyond the ends of the one before it, and one
@@ -31,8 +36,8 @@ class FoldConfig:
 
     def __post_init__(self) -> None:
         check_border(self.border)
-        if self.objective not in ("time", "macs"):
-            raise InvalidInput(f"unknown objective {self.objective!r}; known: 'time', 'macs'")
+        if self.objective not in OBJECTIVES:
+            raise InvalidInput(f"unknown objective {self.objective!r}; known: {', '.join(map(repr, OBJECTIVES))}")
         if isinstance(self.exclude, str):
             object.__setattr__(self, "exclude", (self.exclude,))
 

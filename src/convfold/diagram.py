@@ -59,20 +59,9 @@ def _size(node: Node) -> str:
 
 
 def _label(node: Node, region: Region) -> str:
-    x = region.by_name[node.inputs[0]].signal if node.inputs else node.signal
-    prices, step = Prices("macs"), node.operation
-    match step:
-        case Apply(operator=Given(call=str())):
-            macs = 0
-        case Apply(operator=operator, axis=axis):
-            macs = prices.operator(operator.geometry, x, axis).macs
-        case Resample():
-            signals = [region.by_name[i].signal for i in node.inputs]
-            macs = prices.resample(step, signals, node.signal, node.signal.shape[1]).macs
-        case Spread():
-            macs = prices.spread(step, x, node.signal, node.signal.shape[step.spatial.axis]).macs
-        case _:
-            macs = 0
+    step, xs = node.operation, [region.by_name[i].signal for i in node.inputs]
+    assert step is not None
+    macs = Prices("macs").of(step, xs, node.signal).macs if not isinstance(step, Correct) else 0
     return kind(step) + (f", {count(macs)} MACs" if macs else "")
 
 

@@ -56,6 +56,7 @@ REASONS: dict[str, str] = {
     "not-affine": "the layer is not affine",
     "padding-mode": "padding that copies data is not a convolution",
     "partition-differs": "channel groups do not line up with the parts of the concat or split",
+    "quantised": "the weight is stored in eight bits; composed with others it would be stored wide",
     "sizes-differ": "the branches have different output sizes",
     "size-depends-on-remainder": "the output size depends on a remainder, unknown while the size is free",
     "stride-upsample": "upsampling after a stride with a common factor cannot be one convolution",

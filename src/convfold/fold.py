@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,6 +22,7 @@ from convfold.algebra.operation import Apply, Correct, Operation, Spatial
 from convfold.config import FoldConfig
 from convfold.diagram import diagram
 from convfold.errors import InvalidInput, VerificationFailed
+from convfold.graph.checkpoint import reweighted, take_over
 from convfold.graph.exported import Graph
 from convfold.graph.lift import Lifted, path_of
 from convfold.graph.measure import packet
@@ -29,8 +30,10 @@ from convfold.graph.read import Source, export, read
 from convfold.plan import Plan, Planner, Prices
 from convfold.plan.border import WAYS, Border
 from convfold.plan.machine import measured
+from convfold.plan.mending import Mending
 from convfold.plan.recipe import Given
 from convfold.plan.refusals import refusals
+from convfold.region import Region
 from convfold.report import Applied, Mended, Refused, Report
 from convfold.saving import save
 from convfold.verify import Verdict, other_sizes, verify
@@ -46,6 +49,29 @@ class Result:
     module: GraphModule
     report: Report
     source: Source = field(repr=False)
+    config: FoldConfig = field(repr=False)
+    planner: Planner = field(repr=False)
+
+    def load_original(self, state_dict: Mapping[str, Any], *, progress: Progress = lambda stage: None) -> Result:
+        """Load a checkpoint of the original model: its weights are folded anew, as planned before.
+
+        ``module`` is changed in place: it stays the same object, and its weights keep their tensors, types, devices
+        and whether they require gradients. Where the new weights ask for another plan (a bias that was all zeros and
+        is not now), that stretch is planned again and the module gets the calls and weights of the new plan. It is
+        verified as it was when folded, against the original with the new weights; the user's model is not touched.
+
+        Returns:
+            The result with this module, a report of this fold, and the new weights as its source.
+
+        Raises:
+            InvalidInput: the names or shapes are not the original's, or a weight to be folded is NaN or infinite.
+            VerificationFailed: as for `fold`. In either case the module is what it was.
+        """
+        source = reweighted(self.source, state_dict)
+        work = _Work(source, None, None, None, self.config, progress, self.planner)
+        fresh, verdict = work.finish(None)
+        take_over(self.module, fresh)
+        return replace(self, report=work.report(verdict), source=source)
 
     def save(self, path: str | Path) -> None:
         """Write a .pt2 or .onnx file: whole, or not at all.
@@ -90,13 +116,8 @@ def fold(
     """
     config = config or FoldConfig()
     work = _Work(model, args, kwargs, dynamic_shapes, config, progress)
-    module = work.write()
-    work.source.guard(module)
-    verdict = None
-    if config.verify:
-        with work.timed("verify"):
-            verdict = _verified(model, module, work.source, enforced=config.border != "hoist")
-    return Result(module, work.report(verdict), work.source)
+    module, verdict = work.finish(model)
+    return Result(module, work.report(verdict), work.source, config, work.planner)
 
 
 def explain(
@@ -118,42 +139,67 @@ class _Work:
     """The stages, timed; what fold and explain share."""
 
     def __init__(
-        self, model: Any, args: Any, kwargs: Any, dynamic_shapes: Any, config: FoldConfig, progress: Progress
+        self,
+        model: Any,  # or a source that was read before, to be folded by the planner of then
+        args: Any,
+        kwargs: Any,
+        dynamic_shapes: Any,
+        config: FoldConfig,
+        progress: Progress,
+        planner: Planner | None = None,
     ) -> None:
         self.seconds: dict[str, float] = {}
-        self.progress = progress
+        self.progress, self.config, self.border = progress, config, config.border
         with self.timed("read"):
-            self.source = read(model, args, kwargs, dynamic_shapes)
-        self.prices, self.border = _prices(config.objective, self.source), config.border
+            self.source = model if planner else read(model, args, kwargs, dynamic_shapes)
+        self.planner = planner or Planner(_prices(config.objective, self.source), config.border)
         with self.timed("lift"), collector_paused():
             self.graph = Graph(self.source, config.excludes)
-            modules = [path for path, _ in model.named_modules()] if isinstance(model, nn.Module) else []
-            config.check([*modules, *map(path_of, self.graph.calls.graph.nodes)])
+            if not planner:
+                modules = [path for path, _ in model.named_modules()] if isinstance(model, nn.Module) else []
+                config.check([*modules, *map(path_of, self.graph.calls.graph.nodes)])
             self.lifted = self.graph.lift()
         with self.timed("plan"), collector_paused():
-            planner = Planner(self.prices, config.border)
-            self.plans: list[Plan] = [planner(region) for region in self.lifted.regions]
-        self.changes = [(r, p) for r, p in zip(self.lifted.regions, self.plans, strict=True) if p.changed]
+            self.plans: list[Plan] = [self.planner(region) for region in self.lifted.regions]
+        self.applied: list[Applied] = []
+        self.mended: list[Mended] = []
 
     def write(self) -> GraphModule:
         """The planned regions in place, the graph measured before and after, the reasons asked for in between."""
         self.before, self.refused = self.graph.measure(), self._refused()
-        self.calls_before = [_kinds(self.lifted, region.steps) for region, _ in self.changes]
         with self.timed("lower"), collector_paused():
-            module = self.graph.write(self.lifted, [(region, plan.region) for region, plan in self.changes])
+            module = self.graph.write(self.lifted, self._changes())
         self.after = self.graph.measure()
         return module
 
+    def finish(self, model: Any) -> tuple[GraphModule, Verdict | None]:
+        """The folded module, and whether it is the same function as the model (as the source, where that is None)."""
+        module = self.write()
+        self.source.guard(module)
+        if not self.config.verify:
+            return module, None
+        with self.timed("verify"):
+            return module, _verified(model, module, self.source, enforced=self.border != "hoist")
+
+    def _changes(self) -> Iterator[tuple[Region, Region]]:
+        """Regions and what takes their place, composed as they are asked for: not all numbers are there at once."""
+        for region, plan in zip(self.lifted.regions, self.plans, strict=True):
+            if plan.changed and (done := plan.composed(self.planner.prices)).changed:
+                self.applied.append(self._applied(region, done))
+                self.mended += self._mended(done)
+                yield region, done.region
+
     def report(self, verdict: Verdict | None) -> Report:
+        constants = [Applied(where, "weight computed from weights", "constant", 0, 0) for where in self.graph.evaluated]
         return Report(
-            self._applied(),
+            (*constants, *self.applied),
             self.refused,
             self.before,
             self.after,
             self.source.free,
             verdict,
             self.seconds,
-            self._borders(),
+            tuple(self.mended),
         )
 
     @contextmanager
@@ -172,19 +218,14 @@ class _Work:
                 found.append(Refused(e.code, f"{self._where(first)} → {self._where(second)}", e.detail))
         return tuple(found)
 
-    def _borders(self) -> tuple[Mended, ...]:
+    def _mended(self, plan: Plan) -> Iterator[Mended]:
         """How each border of a rewritten stretch is what it was."""
-        found = []
-        for _, plan in self.changes:
-            for node in plan.region.steps:
-                match node.operation:
-                    case Correct(border=Border() as border, axis=axis, way=way):
-                        x = plan.region.by_name[node.inputs[-1]].signal  # the sizes it reads are the border's own
-                        cost = border.cost(way, Prices("macs"), border.read(x, axis), node.signal, axis)
-                        change = border.change() if way == "hoisted" else None
-                        where, ghosts = self._where(node.name), tuple(border.ghosts())
-                        found.append(Mended(where, WAYS[way], cost.macs, cost.bytes, ghosts, change))
-        return tuple(found)
+        for node in plan.region.steps:
+            match node.operation:
+                case Correct(border=Border() as border, way=way, written=Mending(cost=cost)):
+                    change = border.change() if way == "hoisted" else None
+                    ghosts = tuple(border.ghosts())
+                    yield Mended(self._where(node.name), WAYS[way], cost.macs, cost.bytes, ghosts, change)
 
     def _where(self, name: str) -> str:
         while name not in self.lifted.nodes and "." in name:
@@ -192,14 +233,11 @@ class _Work:
         node = self.lifted.nodes.get(name)
         return (path_of(node) if node is not None else "") or name
 
-    def _applied(self) -> tuple[Applied, ...]:
-        found = [Applied(where, "weight computed from weights", "constant", 0, 0) for where in self.graph.evaluated]
-        for (region, plan), before in zip(self.changes, self.calls_before, strict=True):
-            after = _listed(Counter(_kind(self.lifted, step.operation) for step in plan.region.steps))
-            where = self._where(region.outputs[-1])
-            drawn = (diagram(region), diagram(plan.region))
-            found.append(Applied(where, before, after, plan.before.macs, plan.after.macs, drawn))
-        return tuple(found)
+    def _applied(self, region: Region, plan: Plan) -> Applied:
+        before = _kinds(self.lifted, region.steps)
+        after = _listed(Counter(_kind(self.lifted, step.operation) for step in plan.region.steps))
+        drawn = (diagram(region), diagram(plan.region))
+        return Applied(self._where(region.outputs[-1]), before, after, plan.before.macs, plan.after.macs, drawn)
 
 
 @contextmanager
@@ -215,11 +253,11 @@ def collector_paused() -> Iterator[None]:
 
 
 def _prices(objective: str, source: Source) -> Prices:
-    """By this machine's speed, where the example lies."""
-    if objective == "macs":
-        return Prices("macs")
+    """Fixed, or by this machine's speed, where the example lies."""
+    if objective != "measured":
+        return Prices(objective)
     tensors = (x for x in pytree.tree_leaves((source.args, source.kwargs)) if isinstance(x, torch.Tensor))
-    return Prices(objective, measured(next((x.device for x in tensors), torch.device("cpu"))))
+    return Prices("time", measured(next((x.device for x in tensors), torch.device("cpu"))))
 
 
 def _kinds(lifted: Lifted, steps: Any) -> str:

@@ -80,6 +80,8 @@ class Region:
                 raise AssertionError(f"{n.name} has two producers")
             if missing := [i for i in n.inputs if i not in seen]:
                 raise AssertionError(f"{n.name} reads {missing} before it is computed")
+            if isinstance(n.operation, Apply) and n.operation.how is None:
+                raise AssertionError(f"{n.name} does not say how it is computed")
             if isinstance(n.operation, Apply | Layout | Slice | Spatial | Spread) and len(n.inputs) != 1:
                 raise AssertionError(f"{n.name} takes one input, has {len(n.inputs)}")
             seen.add(n.name)

@@ -2,70 +2,151 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
-
-import torch
-from torch.export import ExportedProgram
+from typing import IO, TYPE_CHECKING, Any
 
 from convfold.errors import InvalidInput
+
+if TYPE_CHECKING:  # whether a file can be written is asked before torch is loaded
+    from torch.export import ExportedProgram
 
 
 def save(program: ExportedProgram, path: Path) -> None:
     """Write a .pt2 or .onnx file.
 
     Raises:
-        InvalidInput: the folder is missing or cannot be written, the suffix is unknown, or ONNX is not installed.
+        InvalidInput: the file cannot be written, its suffix is unknown, ONNX is not installed, or that kind of file
+            cannot hold the program. What was there before is there still.
     """
     refuse_output(path)
     with replacing(path) as temporary:
         if path.suffix == ".pt2":
-            torch.export.save(program, temporary)
+            _pt2(program, path, temporary)
         else:
-            _onnx(program, temporary)
+            _onnx(program, path, temporary)
 
 
 def refuse_output(path: Path) -> None:
     """Can a model be written here? Asked before the work is done as well as after it."""
     if path.suffix not in (".pt2", ".onnx"):
         raise InvalidInput(f"{path}: unknown kind of file; give a name that ends in .pt2 or .onnx")
-    if path.suffix == ".onnx" and find_spec("onnxscript") is None:
+    if path.suffix == ".onnx" and not all(map(find_spec, ("onnx", "onnxscript"))):
         raise InvalidInput("writing ONNX needs the extra: pip install 'convfold[onnx]'")
-    if not path.parent.is_dir():
-        raise InvalidInput(f"{path}: the folder {path.parent} does not exist; create it first")
+    folder = _target(path).parent
+    if not folder.is_dir():
+        raise InvalidInput(f"{path}: the folder {folder} does not exist; create it first")
     if path.is_dir():
         raise InvalidInput(f"{path}: is a directory; give the name of a file")
-    os.rmdir(_scratch(path))
-
-
-def _scratch(path: Path) -> str:
-    try:
-        return tempfile.mkdtemp(prefix=".convfold-", dir=path.parent)
-    except OSError as e:
-        raise InvalidInput(f"{path}: cannot write in {path.parent}: {e.strerror}") from e
+    mode = _mode(path)
+    if mode is not None and not stat.S_ISREG(mode):
+        raise InvalidInput(f"{path}: is there and no regular file; give the name of one")
+    if mode is not None and not (mode & 0o222 and os.access(path, os.W_OK)):
+        raise InvalidInput(f"{path}: is write-protected; make it writable, or give another name")
+    _scratch(path).cleanup()
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when the block ends well, and vanishes if not."""
-    scratch = _scratch(path)
-    temporary = Path(scratch) / path.name
+    """A temporary file beside ``path`` that takes its place when the block ends well, and vanishes if not.
+
+    What else the block leaves in the temporary file's folder (ONNX's weights, where they are large) goes along, first.
+    A link stays one, and what it points to is replaced; a file keeps its permissions.
+    """
+    target, mode = _target(path), _mode(path)
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with _scratch(path) as folder:
+            yield (temporary := Path(folder) / target.name)
+            for written in sorted(temporary.parent.iterdir(), key=temporary.__eq__):
+                with written.open("r+b") as file:
+                    os.fsync(file.fileno())
+                if mode is not None:
+                    written.chmod(stat.S_IMODE(mode))
+                written.replace(target.with_name(written.name))
     except OSError as e:
-        raise InvalidInput(f"{path}: cannot be written: {e.strerror}") from e
-    finally:
-        for left in Path(scratch).iterdir():
-            left.unlink()
-        os.rmdir(scratch)
+        raise InvalidInput(f"{path}: cannot be written: {e.strerror or e}") from e
 
 
-def _onnx(program: ExportedProgram, path: Path) -> None:
-    onnx = torch.onnx.export(program, dynamo=True, verbose=False)
+def _target(path: Path) -> Path:
+    """Where the file is if ``path`` is a link to it."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return None
+
+
+def _scratch(path: Path) -> tempfile.TemporaryDirectory[str]:
+    folder = _target(path).parent
+    try:
+        return tempfile.TemporaryDirectory(prefix=".convfold-", dir=folder)
+    except OSError as e:
+        raise InvalidInput(f"{path}: cannot write in {folder}: {e.strerror}") from e
+
+
+class _Spool(io.BytesIO):
+    """Passes on what is written until that fails, and then only remembers why.
+
+    torch's writer ends its archive in a destructor, where an error, of a full disk say, aborts the process.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()  # a buffer to torch, and an empty one
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        if self.error is None:
+            try:
+                self.file.write(data)
+            except OSError as e:
+                self.error = e
+        return len(data)
+
+
+def _pt2(program: ExportedProgram, path: Path, temporary: Path) -> None:
+    import torch
+
+    with temporary.open("wb") as file:
+        spool = _Spool(file)
+        try:
+            torch.export.save(program, spool)
+        except Exception as e:  # torch's serialiser has no error of its own for what it cannot write
+            raise InvalidInput(f"{path}: torch cannot save this program: {_words(e)}") from e
+        if spool.error is not None:
+            raise spool.error
+
+
+def _onnx(program: ExportedProgram, path: Path, temporary: Path) -> None:
+    import torch
+
+    try:
+        with redirect_stdout(sys.stderr):
+            onnx = torch.onnx.export(program, dynamo=True, verbose=False)
+    except torch.onnx.OnnxExporterError as e:
+        cause: BaseException = e
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        missing = re.search(r"No ONNX function found for .*op='([\w.]+)', overload='(\w+)'", str(cause))
+        why = f"there is none for the operator {'.'.join(missing.groups())}" if missing else _words(cause)
+        raise InvalidInput(
+            f"{path}: torch cannot write this program as ONNX: {why}; save it as .pt2, or export `result.module` "
+            "yourself, with torch.onnx.export(custom_translation_table=…)"
+        ) from e
     assert onnx is not None
-    onnx.save(path)
+    onnx.save(temporary)
+
+
+def _words(e: BaseException) -> str:
+    return " ".join(str(e).split())[:300] or type(e).__name__

@@ -19,20 +19,6 @@ def test_what_a_geometry_says() -> None:
     assert Geometry(4, 4, 1, (Window(),), (2,)).periodic
 
 
-@pytest.mark.parametrize(
-    ("geometry", "space", "macs"),
-    [
-        (Geometry(64, 3, 1, (Window(7, 2, lo=3, hi=3),) * 2), (224, 224), 64 * 3 * 49 * 112 * 112),
-        (Geometry(32, 32, 32, (Window(3, lo=1, hi=1),) * 2), (10, 8), 32 * 9 * 80),
-        # Of a transposed convolution's 16 taps each output meets 4.
-        (Geometry(8, 16, 1, (Window(4, upsample=2, lo=2, hi=2),) * 2), (5, 7), 8 * 16 * 4 * 10 * 14),
-        (Geometry(1000, 2048), (), 1000 * 2048),
-    ],
-)
-def test_macs(geometry: Geometry, space: tuple[int, ...], macs: int) -> None:
-    assert geometry.macs(space) == macs
-
-
 def test_lifted() -> None:
     assert Geometry(4, 3, 1, (), ()).lifted(2) == Geometry(4, 3, 1, (Window(),) * 2, (1, 1))
     assert Geometry(4, 3, 1, (Window(),) * 2).lifted(0) == Geometry(4, 3)

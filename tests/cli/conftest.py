@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 from convfold.cli import main
 
 FACTORIES = """
+import os, signal, time
 import torch
 from torch import nn
 
@@ -64,6 +66,81 @@ def raises():
 def leaves():
     raise SystemExit(7)
 
+class Printing(nn.Conv2d):
+    def forward(self, x):
+        print("called")
+        return super().forward(x)
+
+def printing():
+    torch.manual_seed(0)
+    return Printing(3, 2, (3, 1)).eval(), torch.randn(1, 3, 7, 6)
+
+class Branching(nn.Conv2d):
+    def forward(self, x):
+        y = super().forward(x)
+        return y * 2 if y.mean() > 0.5 else y
+
+def branching():
+    return Branching(3, 2, (3, 1)).eval(), torch.randn(1, 3, 7, 6)
+
+class Choosing(nn.Conv2d):
+    def forward(self, x):
+        y = super().forward(x)
+        return torch.cond(y.mean() > 0.5, lambda y: y * 2, lambda y: y + 1, (y,))
+
+def choosing():
+    return Choosing(3, 2, (3, 1)).eval(), torch.randn(1, 3, 7, 6)
+
+@torch.library.custom_op("convfold_test::wave", mutates_args=())
+def wave(x: torch.Tensor) -> torch.Tensor:
+    return x.sin()
+
+wave.register_fake(torch.empty_like)
+
+class Waving(nn.Conv2d):
+    def forward(self, x):
+        return wave(super().forward(x))
+
+def waving():
+    return Waving(3, 2, (3, 1)).eval(), torch.randn(1, 3, 7, 6)
+
+class Interrupting(nn.Conv2d):
+    def forward(self, x):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+        return super().forward(x)
+
+def interrupting():
+    return Interrupting(3, 2, (3, 1)).eval(), torch.randn(1, 3, 7, 6)
+
+class Weird(BaseException):
+    pass
+
+def weird():
+    raise Weird("no Exception")
+
+def later():
+    yield net()
+
+def four():
+    return net(), (torch.randn(1, 3, 7, 6),), {}, "and more"
+
+def empty():
+    return ()
+
+def keywords():
+    return net(), (torch.randn(1, 3, 7, 6),), ["no", "dict"]
+
+def scaled():
+    return two(), (torch.randn(1, 3, 8, 9), torch.randn(6, 7), 2.0)
+
+class Leaving(nn.Module):
+    def forward(self, x):
+        raise SystemExit(0)
+
+def leaving():
+    return Leaving().eval(), torch.randn(1, 3, 7, 6)
+
 def number():
     return 3
 
@@ -77,14 +154,25 @@ model_itself = net()
 Run = Callable[..., Result]
 
 
+def messages(stderr: str) -> list[str]:
+    """The lines on standard error but for progress and what the factory prints."""
+    lines = stderr.splitlines()
+    return [
+        line
+        for line in lines
+        if line != "building" and not re.fullmatch(r"convfold: (?!error|internal error).* …", line)
+    ]
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "factories.py").write_text(FACTORIES)
     (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "exits.py").write_text("import sys\nsys.exit()\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    for name in ("factories", "broken"):
+    for name in ("factories", "broken", "exits"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path
 

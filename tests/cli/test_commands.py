@@ -20,7 +20,7 @@ import torch
 import convfold
 from convfold.verify import Verdict
 
-from .conftest import Run
+from .conftest import Run, messages
 
 GIVEN, NET = "factories:given", "factories:net"
 
@@ -58,15 +58,15 @@ def test_no_command_is_a_question(run: Run) -> None:
 def test_fold_writes_what_it_says(run: Run, folder: Path) -> None:
     result = run("fold", GIVEN, "-o", "out.pt2")
     assert result.exit_code == 0
-    assert result.stderr == "building\nwrote out.pt2\n"
+    assert messages(result.stderr) == ["wrote out.pt2"]
     assert "multiply-adds" in result.stdout
     assert "same: " in result.stdout
-    assert sorted(os.listdir(folder)) == ["broken.py", "factories.py", "out.pt2"]
+    assert sorted(os.listdir(folder)) == ["broken.py", "exits.py", "factories.py", "out.pt2"]
     assert inputs(folder / "out.pt2") == [(1, 3, 7, 6)]
 
     again = run("fold", "out.pt2", "-o", "out.pt2", "--require-change")  # a second fold changes nothing
     assert again.exit_code == 4
-    assert again.stderr == "convfold: error: nothing to fold; nothing is written\n"
+    assert messages(again.stderr) == ["convfold: error: nothing to fold; nothing is written"]
 
     same = run("verify", GIVEN, "out.pt2")
     assert (same.exit_code, same.stdout[:5]) == (0, "same:")
@@ -157,11 +157,11 @@ def test_failed_verification_writes_nothing(run: Run, folder: Path, monkeypatch:
     verdict = replace(_same(), passed=False)
     monkeypatch.setattr(sys.modules["convfold.fold"], "verify", lambda *args, **kwargs: verdict)
     result = run("fold", GIVEN, "-o", "out.pt2")
-    lines = result.stderr.removeprefix("building\n").splitlines()
+    lines = messages(result.stderr)
     assert (result.exit_code, result.stdout, len(lines)) == (3, "", 1)
     assert "the folded model differs: DIFFERENT: " in lines[0]
     assert (folder / "out.pt2").read_text() == "what was there before"
-    assert sorted(os.listdir(folder)) == ["broken.py", "factories.py", "out.pt2"]
+    assert sorted(os.listdir(folder)) == ["broken.py", "exits.py", "factories.py", "out.pt2"]
     assert run("fold", GIVEN, "-o", "out.pt2", "--no-verify").exit_code == 0
     assert "what was" not in (folder / "out.pt2").read_bytes()[:8].decode(errors="replace")
 
@@ -191,9 +191,9 @@ def test_a_bug_is_one_line_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(convfold, "explain", _bug)
     result = run("explain", NET, "--input", "input:1,3,7,6")
     assert result.exit_code == 1
-    assert result.stderr == (
-        "convfold: internal error: LookupError: this should not happen (run with --debug for the traceback)\n"
-    )
+    assert messages(result.stderr) == [
+        "convfold: internal error: LookupError: this should not happen (run with --debug for the traceback)"
+    ]
 
 
 @pytest.mark.parametrize("words", [["--debug", "explain", NET], ["explain", NET, "--debug"]])
@@ -214,7 +214,21 @@ def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convfold, "explain", interrupted)
     result = run("explain", GIVEN)
     assert result.exit_code == 130
-    assert result.stderr.splitlines()[-1] == "convfold: error: interrupted"
+    assert messages(result.stderr) == ["convfold: error: interrupted"]
+
+
+@pytest.mark.parametrize("command", ["explain", "bench"])
+def test_interrupted_in_the_middle_of_the_model(command: str, run: Run) -> None:
+    result = run(command, "factories:interrupting")
+    assert (result.exit_code, messages(result.stderr)) == (130, ["convfold: error: interrupted"])
+
+
+def test_written_where_it_was_said(run: Run, folder: Path) -> None:
+    """Not in the folder the user's code went to."""
+    (folder / "elsewhere").mkdir()
+    (folder / "moving.py").write_text("import os\nfrom factories import given\nos.chdir('elsewhere')\n")
+    assert run("fold", "moving:given", "-o", "out.pt2").exit_code == 0
+    assert (folder / "out.pt2").exists()
 
 
 def test_golden_explain(run: Run, golden: Any) -> None:
@@ -225,10 +239,10 @@ def test_golden_explain(run: Run, golden: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "err"),
     [
-        (["fold", GIVEN, "-o", "out.pt2", "--json"], 0, r"building\nwrote out.pt2\n"),
-        (["explain", "text.pt2"], 1, r"convfold: error: text.pt2: not a .pt2 file.*\n"),
-        (["explain", NET, "--input", "input:1,4,7,6"], 1, r"convfold: error: Sequential cannot be exported.*\n"),
-        (["explain", GIVEN, "--exlude=x"], 2, r"convfold: error: .*--exlude.*--exclude.*\n"),
+        (["fold", GIVEN, "-o", "out.pt2", "--json"], 0, r"wrote out.pt2"),
+        (["explain", "text.pt2"], 1, r"convfold: error: text.pt2: not a .pt2 file.*"),
+        (["explain", NET, "--input", "input:1,4,7,6"], 1, r"convfold: error: Sequential cannot be exported.*"),
+        (["explain", GIVEN, "--exlude=x"], 2, r"convfold: error: .*--exlude.*--exclude.*"),
     ],
 )
 def test_as_a_process(words: list[str], code: int, err: str, folder: Path) -> None:
@@ -250,7 +264,7 @@ def test_as_a_process(words: list[str], code: int, err: str, folder: Path) -> No
     finally:
         os.close(reading)
         os.close(writing)
-    assert re.fullmatch(err, done.stderr), done.stderr
+    assert re.fullmatch(err, "\n".join(messages(done.stderr))), done.stderr
     assert done.returncode == code
     if code == 0:
         assert json.loads(done.stdout)["applied"]

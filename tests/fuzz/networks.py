@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 Step = Callable[[list[Tensor]], Tensor]
+
+
+class Values(list[Tensor]):
+    """Values by number, and which of them have been read."""
+
+    def __init__(self, values: Iterable[Tensor]) -> None:
+        super().__init__(values)
+        self.read: set[int] = set()
+
+    def __getitem__(self, i: Any) -> Any:
+        self.read.add(i)
+        return super().__getitem__(i)
 
 
 class RandomNetwork(nn.Module):
@@ -22,11 +35,12 @@ class RandomNetwork(nn.Module):
         self.outputs: list[int] = []
         self.random = r = Random(seed)
         torch.manual_seed(seed)
-        self.shape = (r.choice([1, 2, 3]), r.choice([4, 6]), r.randint(4, 7), r.randint(4, 7))
+        self.shape = (r.choice([1, 2, 3]), r.choice([4, 6]), r.randint(2, 9), r.randint(2, 9))
         self.shapes = [self.shape]
+        self.read: set[int] = set()
         for _ in range(r.randint(3, 9)):
-            self._grow(torch.zeros(self.shape))
-        self.outputs.append(len(self.shapes) - 1)
+            self._grow()
+        self.outputs += sorted(set(range(1, len(self.shapes))) - self.read - set(self.outputs))  # nothing is in vain
         randomise(self)
         self.eval().double()
 
@@ -36,10 +50,10 @@ class RandomNetwork(nn.Module):
             values.append(step(values))
         return tuple(values[i] for i in self.outputs)
 
-    def _grow(self, x: Tensor) -> None:
+    def _grow(self) -> None:
         """One more step, if it gives a map that is not empty."""
         step = self._random_step(self.random)
-        values = [torch.zeros(s) for s in self.shapes]
+        values = Values(torch.zeros(s) for s in self.shapes)
         try:
             shape = tuple(step(values).shape)
         except (RuntimeError, ValueError):  # a kernel larger than its map
@@ -48,6 +62,7 @@ class RandomNetwork(nn.Module):
             return
         self.steps.append(step)
         self.shapes.append(shape)
+        self.read |= values.read
         if self.random.random() < 0.15:
             self.outputs.append(len(self.shapes) - 1)
 
@@ -125,18 +140,27 @@ class RandomNetwork(nn.Module):
     def _convolution(self, r: Random, c: int) -> nn.Conv2d:
         groups = r.choice([1, 1, 2 if c % 2 == 0 else 1, c])
         out = groups * r.randint(1, max(8 // groups, 1))
-        kernel = (r.choice([1, 1, 2, 3]), r.choice([1, 1, 3]))
+        kernel = (_kernel(r), _kernel(r))
         mode = r.choice(["zeros"] * 8 + ["reflect", "circular"])
-        padding = r.choice([0, 0, 1, (1, 0)])
+        padding = (_padding(r, kernel[0]), _padding(r, kernel[1]))
         stride = r.choice([1, 1, 1, 2, (1, 2)])
         return nn.Conv2d(c, out, kernel, stride, padding, r.choice([1, 1, 2]), groups, r.random() < 0.5, mode)
 
     def _transposed(self, r: Random, c: int) -> nn.ConvTranspose2d:
         groups = r.choice([1, 1, 2 if c % 2 == 0 else 1])
         out = groups * r.randint(1, 4)
-        stride = r.choice([1, 2, 2])
-        extra = r.choice([0, stride - 1])
-        return nn.ConvTranspose2d(c, out, r.choice([2, 3, 4]), stride, r.choice([0, 0, 1]), extra, groups)
+        stride = r.choice([1, 2, 2, 3])
+        kernel = r.choice([2, 3, 4, r.randint(1, 7)])
+        return nn.ConvTranspose2d(c, out, kernel, stride, _padding(r, kernel), r.randrange(stride), groups)
+
+
+def _kernel(r: Random) -> int:
+    return r.choice([1, 1, 1, 2, 3, 3, r.randint(1, 7)])
+
+
+def _padding(r: Random, kernel: int) -> int:
+    """Mostly none, or as much as keeps the size; up to all of the kernel but one tap."""
+    return r.choice([0, 0, kernel // 2, kernel // 2, r.randrange(kernel)])
 
 
 def randomise(model: nn.Module) -> None:

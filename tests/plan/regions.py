@@ -9,6 +9,7 @@ import torch
 
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.operation import Apply, Concat, Layout, Slice, Spatial, Sum
+from convfold.algebra.realisation import Convolve
 from convfold.algebra.window import Window
 from convfold.layers import ATEN, Call, Step, Value
 from convfold.plan.recipe import Given
@@ -114,4 +115,4 @@ def _random_apply(r: Random, name: str, x: Node) -> Node | None:
     size = op.geometry.size(space)
     if 0 in size:
         return None
-    return Node(name, Apply(Given(op.geometry, op, name), 1), (x.name,), Signal((n, out, *size)), name)
+    return Node(name, Apply(Given(op.geometry, op, name), 1, Convolve()), (x.name,), Signal((n, out, *size)), name)

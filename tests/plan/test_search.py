@@ -11,6 +11,7 @@ import torch
 
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.operation import Apply
+from convfold.algebra.realisation import Convolve
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.plan import Cost, Prices, plan
@@ -101,7 +102,9 @@ def two_heads(c_in: int, c_out: int, size: int = 160) -> Region:
     nodes = [Node("x", None, (), Signal((1, c_in, size, size)))]
     for name in ("a", "b"):
         op = Convolution(torch.randn(c_out, c_in, 1, 1, dtype=torch.float64), None, 1, (Window(), Window()))
-        nodes.append(Node(name, Apply(Given(op.geometry, op, name), 1), ("x",), Signal((1, c_out, size, size)), name))
+        nodes.append(
+            Node(name, Apply(Given(op.geometry, op, name), 1, Convolve()), ("x",), Signal((1, c_out, size, size)), name)
+        )
     return Region(tuple(nodes), ("a", "b"))
 
 

@@ -15,6 +15,13 @@
 | folding twice; bias name collision; half precision | `test_parameters` |
 | in-place operations; shape-only operands; x + 0, x * 1, sum([...]) | `test_graph` |
 | computed weights: weight standardisation, parametrisations, LoRA | `test_computed_weights` |
+| a file that carries a pickle, in any member, of any name | `test_files` |
+| a program that says code: sizes, names, operators, containers | `test_file_words` |
+| files damaged, cut short, zipped otherwise, or no files | `test_damaged_files` |
+| a split or slice left with no channels | `test_empty` |
+| infinite masks and bounds; weights that are NaN | `test_infinities` |
+| rows chosen by a mask; quantised or complex weights | `test_other_types` |
+| folded recurrent layers that do not pickle or change type; hooks lost in copies | `test_copies` |
 | a failed check that passes; a misspelt option ignored; merged and slower | `test_judgement` |
 
 Left for the ONNX reader: zero bias hidden behind CastLike → Expand (onnxslim 0.1.98), negative pads of ONNX Conv

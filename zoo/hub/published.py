@@ -81,6 +81,7 @@ PUBLISHED: Mapping[str, Recipe] = {
     "rt-detr-r50": Recipe("rt_detr", "RTDetr", _DETECT, (640, 640), {"num_labels": 80}, _BOXES),
     "rt-detr-r50-encoder": Recipe("rt_detr", "RTDetr", _DETECT, (640, 640), {"num_labels": 80}, _FEATURES),
     "segformer-b0": Recipe("segformer", "Segformer", _SEGMENT, (512, 512), {"num_labels": 150}),
+    "segformer-b0-256": Recipe("segformer", "Segformer", _SEGMENT, (256, 256), {"num_labels": 150}),
     "textnet": Recipe("textnet", "TextNet", _CLASSIFY, (224, 224), _CLASSES),
     "upernet-convnext-tiny": Recipe("upernet", "UperNet", _SEGMENT, (512, 512), _UPERNET_CONVNEXT_TINY),
     "vit-base": Recipe("vit", "ViT", _CLASSIFY, (224, 224), _CLASSES),

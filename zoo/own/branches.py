@@ -31,5 +31,12 @@ def identity_norm(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
     return [nn.BatchNorm2d(c_in)] if c_in == c_out and stride == 1 else []
 
 
+def mobileone_branches(c_in: int, c_out: int, size: int, stride: int = 1, groups: int = 1, k: int = 1) -> Branches:
+    """``k`` equal branches, a 1×1 scale branch beside larger kernels, and the skip, summed: arXiv 2206.04040."""
+    same = [conv_norm(c_in, c_out, size, stride, groups) for _ in range(k)]
+    scale = [conv_norm(c_in, c_out, 1, stride, groups)] if size > 1 else []
+    return Branches(*same, *scale, *identity_norm(c_in, c_out, stride))
+
+
 def classifier(channels: int, classes: int = 1000) -> nn.Sequential:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))

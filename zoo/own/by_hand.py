@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .branches import Branches
+from .fastvit import RepMixer
+from .repvit import AveragedClassifiers, DepthwiseBlock
 from .sesr import CollapsibleLinear
 
 
 @torch.no_grad()
 def merged_by_hand(model: nn.Module) -> nn.Module:
-    """A copy with every `Branches` and `CollapsibleLinear` replaced by the one convolution it equals."""
+    """A copy with every block that has a rule here replaced by the one convolution or linear layer it equals."""
     merged = _merge(copy.deepcopy(model))
     for parent in list(merged.modules()):
         for name, child in parent.named_children():
@@ -39,10 +41,43 @@ def _(block: Branches) -> nn.Conv2d:
         conv_kernel, norm = (
             (branch[0].weight, branch[1]) if isinstance(branch, nn.Sequential) else (_identity(largest), branch)
         )
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # γ/√(σ² + ε)
+        scale, shift = _scale_and_shift(norm)
         kernel += F.pad(conv_kernel * scale.view(-1, 1, 1, 1), [(kernel.shape[-1] - conv_kernel.shape[-1]) // 2] * 4)
-        bias += norm.bias - norm.running_mean * scale
+        bias += shift
     return _convolution(largest, kernel, bias)
+
+
+@_merge.register
+def _(block: RepMixer) -> nn.Conv2d:
+    """``I + λ (mixer − norm)`` at the centre tap, ``λ mixer`` at the others."""
+    mixer = _merge(block.mixer)
+    scale, shift = _scale_and_shift(block.norm)
+    kernel = mixer.weight * block.scale.lambda1.unsqueeze(-1)
+    kernel[:, 0, 1, 1] += 1 - block.scale.lambda1.flatten() * scale
+    return _convolution(mixer, kernel, (mixer.bias - shift) * block.scale.lambda1.flatten())
+
+
+@_merge.register
+def _(block: DepthwiseBlock) -> nn.Conv2d:
+    """The outer norm's scale times ``norm of 3×3 + (1×1 + I)`` at the centre tap."""
+    (inner, inner_shift), (scale, shift) = _scale_and_shift(block.conv[1]), _scale_and_shift(block.norm)
+    kernel = block.conv[0].weight * inner.view(-1, 1, 1, 1)
+    kernel[:, :, 1, 1] += block.scale.weight[:, :, 0, 0] + 1
+    bias = (inner_shift + block.scale.bias) * scale + shift
+    return _convolution(block.conv[0], kernel * scale.view(-1, 1, 1, 1), bias)
+
+
+@_merge.register
+def _(block: AveragedClassifiers) -> nn.Linear:
+    """Each norm's scale into the columns behind it, its shift through them; the mean of both."""
+    weights, biases = [], []
+    for norm, linear in (block.labels, block.teacher):
+        scale, shift = _scale_and_shift(norm)
+        weights.append(linear.weight * scale)
+        biases.append(linear.bias + linear.weight @ shift)
+    merged = nn.Linear(weights[0].shape[1], len(weights[0]))
+    merged.weight, merged.bias = (nn.Parameter(torch.stack(both).mean(0)) for both in (weights, biases))
+    return merged
 
 
 @_merge.register
@@ -54,6 +89,12 @@ def _(block: CollapsibleLinear) -> nn.Conv2d:
     if block.short:
         kernel = kernel + F.pad(_identity(expand), [kernel.shape[-1] // 2] * 4)
     return _convolution(expand, kernel, project.bias + matrix @ expand.bias)
+
+
+def _scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """What a batch norm does to a channel: ``γ/√(σ² + ε)`` and ``β − μ γ/√(σ² + ε)``."""
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
 
 
 def _identity(conv: nn.Conv2d) -> Tensor:

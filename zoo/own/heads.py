@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .densenet import transition
+
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _UPWARD = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -68,14 +70,11 @@ class PyramidPooling(nn.Module):
 
 
 class DenseNetTransitions(nn.Module):
-    """Norm, ReLU, 1×1 to half the channels, average pool: each on a map of its own. arXiv 1608.06993."""
+    """Transitions of DenseNet, each on a map of its own. arXiv 1608.06993."""
 
     def __init__(self, *channels: int) -> None:
         super().__init__()
-        self.transitions = nn.ModuleList(
-            nn.Sequential(nn.BatchNorm2d(c), nn.ReLU(), nn.Conv2d(c, c // 2, 1, bias=False), nn.AvgPool2d(2))
-            for c in channels
-        )
+        self.transitions = nn.ModuleList(transition(c) for c in channels)
 
     def forward(self, *maps: Tensor) -> tuple[Tensor, ...]:
         return tuple(transition(x) for transition, x in zip(self.transitions, maps, strict=True))
@@ -197,6 +196,7 @@ HEADS: Mapping[str, tuple[Callable[[], nn.Module], Shapes]] = {
         _pyramid(128, 128, 256, 256, 256, 256),
     ),
     "pyramid-pooling": (lambda: PyramidPooling(512, 512), [(1, 512, 64, 64)]),
+    "pyramid-pooling-small": (lambda: PyramidPooling(64, 64), [(1, 64, 24, 26)]),
     "unet-3d-step": (lambda: UNetStep(32, 3), [(1, 64, 16, 16, 16), (1, 32, 32, 32, 32)]),
     "unet-3d-step-trilinear": (lambda: UNetStep(32, 3, "resize"), [(1, 64, 16, 16, 16), (1, 32, 32, 32, 32)]),
     "unet-step": (lambda: UNetStep(64), [(1, 128, 64, 64), (1, 64, 128, 128)]),

@@ -6,14 +6,11 @@ from itertools import pairwise
 
 from torch import nn
 
-from .branches import Branches, classifier, conv_norm, identity_norm
+from .branches import classifier, mobileone_branches
 
 
 def mobileone_layer(c_in: int, c_out: int, size: int, stride: int = 1, groups: int = 1, k: int = 4) -> nn.Sequential:
-    """``k`` equal branches, a 1×1 scale branch beside larger kernels, and the skip, summed; then ReLU."""
-    same = [conv_norm(c_in, c_out, size, stride, groups) for _ in range(k)]
-    scale = [conv_norm(c_in, c_out, 1, stride, groups)] if size > 1 else []
-    return nn.Sequential(Branches(*same, *scale, *identity_norm(c_in, c_out, stride)), nn.ReLU())
+    return nn.Sequential(mobileone_branches(c_in, c_out, size, stride, groups, k), nn.ReLU())
 
 
 def mobileone_block(c_in: int, c_out: int, stride: int = 1, k: int = 4) -> nn.Sequential:

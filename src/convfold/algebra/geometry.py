@@ -13,9 +13,6 @@ from convfold.errors import NotFoldable
 #: Known sizes of the space axes; None for all of them, or for one, where the size is free.
 Sizes = Sequence[int | None] | None
 
-#: Output channels that are computed at once: a transposed convolution to fewer leaves lanes idle.
-VECTOR = 16
-
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
@@ -46,6 +43,11 @@ class Geometry:
         return prod(self.kernel_shape)
 
     @property
+    def numbers(self) -> int:
+        """Those of kernel and bias."""
+        return self.weights + (0 if self.period is None else self.c_out * prod(self.period))
+
+    @property
     def pointwise(self) -> bool:
         """One tap that reads its own position: commutes with every map of the space axes."""
         return all(w.pointwise for w in self.windows)
@@ -62,38 +64,9 @@ class Geometry:
     def size(self, space: Sequence[int]) -> tuple[int, ...]:
         return tuple(w.size(n) for w, n in zip(self.windows, space, strict=True))
 
-    def macs(self, space: Sequence[int]) -> int:
-        """Multiply-adds for one batch item at the given input sizes, taps that read padding included.
-
-        Where it scatters, every input position meets every tap; phase by phase, every tap of every phase.
-        """
-        if (r := self.phased) is not None:
-            taps = prod(r * _read(w, r) for w in self.windows)
-            return prod(self.kernel_shape[:2]) * taps * prod(space)
-        scattered = self.upsamples or self.widens
-        return self.weights * prod(space if scattered else self.size(space))
-
     @property
     def upsamples(self) -> bool:
         return any(w.upsample > 1 for w in self.windows)
-
-    @property
-    def phased(self) -> int | None:
-        """The rate r of an upsampling in two axes whose r² phases all read the same inputs, or nearly.
-
-        It is one convolution to r² times the channels and a pixel shuffle, for as many multiply-adds; a bias that
-        differs from phase to phase is a plain one there. To few channels a third more is taken for it: measured, a
-        transposed convolution 64→3 with 18×18 taps takes 4.5 times as long as its 5×5 phases with 1.23 times the work,
-        one to 16 channels or more as long as its multiply-adds say.
-        """
-        rates = {w.upsample for w in self.windows}
-        if self.dims != 2 or len(rates) != 1 or rates == {1}:
-            return None
-        (r,) = rates
-        if any(w.stride > 1 or w.dilation > 1 or w.slack >= r for w in self.windows):
-            return None
-        taps, most = prod(r * _read(w, r) for w in self.windows), prod(self.taps)
-        return r if taps <= most or (self.c_out < VECTOR and 3 * taps <= 4 * most) else None
 
     @property
     def widens(self) -> bool:
@@ -109,11 +82,6 @@ class Geometry:
             raise NotFoldable("dimensions-differ", f"{self.dims} and {dims} space axes")
         period = None if self.period is None else (1,) * dims
         return replace(self, windows=(Window(),) * dims, period=period)
-
-
-def _read(w: Window, rate: int) -> int:
-    """How many inputs a whole period of outputs reads."""
-    return (rate - 1 + w.reach - w.lo) // rate + w.lo // rate + 1
 
 
 def known(sizes: Sizes, dims: int) -> tuple[int | None, ...]:

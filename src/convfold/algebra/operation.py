@@ -6,14 +6,16 @@ on tokens (N, L, C) and a 1×1 convolution on maps (N, C, H, W) are the same ste
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from convfold.algebra.geometry import Geometry
 from convfold.algebra.layout import Layout, Slice
+from convfold.algebra.realisation import Realisation
 from convfold.algebra.spatial import Resample, Spatial, Spread
 
 __all__ = [
@@ -33,6 +35,9 @@ __all__ = [
 ]
 
 
+T = TypeVar("T")
+
+
 class Operator(Protocol):
     """What a step applies: a `Convolution`, or the recipe for one."""
 
@@ -44,10 +49,14 @@ class Operator(Protocol):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Apply:
-    """An operator on channel axis ``axis``; its D space axes are the D that follow."""
+    """An operator on channel axis ``axis``; its D space axes are the D that follow.
+
+    ``how`` it is computed; None: whichever way is cheapest.
+    """
 
     operator: Operator
     axis: int
+    how: Realisation | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         dims = self.operator.geometry.dims
@@ -61,12 +70,23 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """The sum of signals of one shape."""
+    """The sum of signals of one shape, each with its sign: ``signs`` has one a signal, ±1; none: all are added."""
+
+    signs: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if all(sign > 0 for sign in self.signs):  # one form for a sum of nothing but additions
+            object.__setattr__(self, "signs", ())
+
+    def signed(self, xs: Sequence[T]) -> list[tuple[int, T]]:
+        """The signals with their signs, one that is added first, if there is one: the others are added or taken off."""
+        return sorted(zip(self.signs or (1,) * len(xs), xs, strict=True), key=lambda term: -term[0])
 
     def __call__(self, *xs: Tensor) -> Tensor:
-        total = xs[0]
-        for x in xs[1:]:
-            total = total + x
+        (sign, total), *rest = self.signed(xs)
+        total = total if sign > 0 else -total
+        for sign, x in rest:
+            total = total + x if sign > 0 else total - x
         return total
 
 
@@ -92,12 +112,13 @@ class Correct:
     """The border of a signal whose channel axis is ``axis``, space behind it, made what it should be.
 
     Inputs: the signal and, unless what is missing are constants of known places, the signal it was computed from.
-    ``way``: how, one of `plan.border.WAYS`.
+    ``way``: how, one of `plan.border.WAYS`; ``written``: the numbers that takes, once they are composed.
     """
 
     border: Border
     axis: int
     way: str
+    written: object = None
 
     def __call__(self, y: Tensor, x: Tensor | None = None) -> Tensor:
         return self.border.mended(self.way, y, y if x is None else x)

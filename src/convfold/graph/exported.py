@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -12,8 +12,12 @@ from torch.fx import GraphModule
 
 from convfold.errors import InvalidInput
 from convfold.graph.constants import Constants
+from convfold.graph.empty import drop_empty_parts
+from convfold.graph.following import follow
+from convfold.graph.guard import check_states
 from convfold.graph.lift import Lifted, Sizes, lift, path_of
 from convfold.graph.lower import Lowering
+from convfold.graph.mark import marking, of_constant, of_region
 from convfold.graph.measure import measure
 from convfold.graph.normalise import normalise, sweep
 from convfold.graph.read import Source, is_free
@@ -35,9 +39,11 @@ class Graph:
         self.source, self.excluded = source, excluded
         self.evaluated: list[str] = []  # modules whose weights were computed from weights, and are constants now
         self.calls = unlift(source.program)
+        self.given = self.calls.read()
         self.sizes = Sizes(_example_sizes(source, self.calls.graph))
         _refuse_training(self.calls.graph)
         normalise(self.calls.graph)
+        drop_empty_parts(self.calls.graph)
 
     def lift(self, differentiable: bool = False) -> Lifted:
         """``differentiable``: the operators' numbers keep the history of the weights they are computed from."""
@@ -45,24 +51,28 @@ class Graph:
         with torch.set_grad_enabled(differentiable):
             return lift(self.calls.graph, self.constants, self.sizes, self.excluded)
 
-    def write(self, lifted: Lifted, changes: list[tuple[Region, Region]]) -> GraphModule:
+    def write(self, lifted: Lifted, changes: Iterable[tuple[Region, Region]]) -> GraphModule:
         """Every planned region in place of the one it came from."""
         lowering = Lowering(self.calls, lifted)
         with torch.no_grad():
             for before, after in changes:
-                lowering.write(before, after)
+                with marking(lowering.operators.parameters, of_region(after)):
+                    lowering.write(before, after)
             for weight, source in lifted.computed.items():
                 if weight.users and any(user not in lowering.replaced for user in weight.users):
-                    lowering.evaluate(weight, source, self.constants[weight])
+                    with marking(lowering.operators.parameters, of_constant(weight)):
+                        lowering.evaluate(weight, source, self.constants[weight])
                     self.evaluated.append(source)
         sweep(self.calls.graph)
         lowering.name_parameters()
-        return self.calls.module()
+        follow(self.calls)
+        module = self.calls.module()
+        check_states(module, self.given, self.calls.read())
+        return module
 
     def measure(self) -> Totals:
         """What the graph costs as it stands, at the example's sizes."""
-        leaves = torch.utils._pytree.tree_leaves((self.source.args, self.source.kwargs))
-        return measure(self.calls.graph, self.calls.weights.__getitem__, tuple(leaves))
+        return measure(self.calls.graph, self.calls.weights.__getitem__, self.sizes.number)
 
 
 def _example_sizes(source: Source, graph: FxGraph) -> dict[Any, int]:

@@ -1,11 +1,13 @@
-"""The shapes a folded module was made for: fixed sizes entered the exactness proof, so they are checked."""
+"""What a folded module refuses: inputs of sizes it was not made for, and state dicts that are not its own."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.module import _WrappedHook
 from torch.utils import _pytree as pytree
 
 from convfold.errors import InvalidInput
@@ -41,3 +43,70 @@ class InputCheck:
                     f"input {name!r}: expected shape ({wanted}), got {tuple(x.shape)}; "
                     "fold with dynamic_shapes to leave a size free"
                 )
+
+
+@dataclass(frozen=True)
+class StateCheck:
+    """A hook before a state dict is loaded: all or nothing, ``strict`` or not.
+
+    A checkpoint of the original has some of the folded module's names, those of weights that were left alone. Loaded,
+    it would leave new ones beside folded weights that are made of old ones. So a state dict must have every weight the
+    plan computed; where it computed none but used some up (a scale by ones), it must have none of these.
+    """
+
+    computed: tuple[str, ...]
+    used_up: tuple[str, ...]
+
+    def __call__(self, module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+        given = {name[len(prefix) :] for name in state_dict if name.startswith(prefix)}
+        absent = [name for name in self.computed if name not in given]
+        foreign = [] if self.computed else [name for name in self.used_up if name in given]
+        if given and (absent or foreign):
+            what = f"lacks {_some(absent)}, computed" if absent else f"has {_some(foreign)}, used up"
+            raise InvalidInput(
+                f"this state dict {what} by folding, so it is of the original model or of another fold; nothing was "
+                f"loaded. Load a checkpoint of the original by result.load_original(state_dict){wrapped(given)}."
+            )
+
+
+def check_states(module: nn.Module, before: set[str], after: set[str]) -> None:
+    """Make the module, and every module inside, refuse state dicts that are not its own.
+
+    ``before``, ``after``: the weights read by the original and by the folded module.
+    """
+    _check(module, sorted(after - before), sorted(before - after))
+
+
+def adopt_checks(module: nn.Module, other: nn.Module) -> None:
+    """Make the module refuse the state dicts that another refuses, and no others."""
+    for inner in module.modules():
+        for key in _checks(inner):
+            del inner._load_state_dict_pre_hooks[key]
+    for check in _checks(other).values():
+        _check(module, check.computed, check.used_up)
+
+
+def _checks(module: nn.Module) -> dict[int, StateCheck]:
+    hooks = module._load_state_dict_pre_hooks.items()
+    wrapped = {key: hook.hook for key, hook in hooks if isinstance(hook, _WrappedHook)}
+    return {key: hook for key, hook in wrapped.items() if isinstance(hook, StateCheck)}
+
+
+def _check(module: nn.Module, computed: Sequence[str], used_up: Sequence[str]) -> None:
+    for path, inner in module.named_modules():
+        prefix = f"{path}." if path else ""
+        inside = [tuple(n[len(prefix) :] for n in names if n.startswith(prefix)) for names in (computed, used_up)]
+        if any(inside):
+            inner.register_load_state_dict_pre_hook(StateCheck(*inside))
+
+
+def wrapped(names: Iterable[str]) -> str:
+    """What to do about names that all begin with what a wrapper (DataParallel, torch.compile) puts there."""
+    given = list(names)
+    wrapper = next((w for w in ("module.", "_orig_mod.") if given and all(n.startswith(w) for n in given)), None)
+    return f"; take the {wrapper!r} off its names, a wrapper put it there" if wrapper else ""
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - 1
+    return repr(names[0]) + (f" and {rest} more" if rest else "")

@@ -5,21 +5,36 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from math import isfinite
+from typing import Any, NoReturn
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.fx import Graph
 from torch.fx import Node as FxNode
 from torch.fx.node import map_aggregate
 
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.operation import Apply, Concat, Layout, Operation, Slice, Spatial
-from convfold.errors import NotFoldable
+from convfold.algebra.realisation import OwnCall, Scale, Transpose
+from convfold.errors import InvalidInput, NotFoldable
 from convfold.graph.constants import Constants
 from convfold.graph.read import is_free
 from convfold.layers import ATEN, AnyAxis, Call, Map, Reading, Step, Value
 from convfold.plan.recipe import Given, uniform
 from convfold.region import Node, Region, Signal
+
+aten = torch.ops.aten
+
+#: Calls that do the same to a part of the signal: none of their arguments is a size.
+_ANY_SIZE = {
+    aten.pixel_shuffle.default,
+    aten.pixel_unshuffle.default,
+    aten.channel_shuffle.default,
+    aten.constant_pad_nd.default,
+    aten.index.Tensor,
+    aten.index_select.default,
+}
 
 
 @dataclass
@@ -42,7 +57,7 @@ def lift(graph: Graph, constants: Constants, sizes: Sizes, excluded: Callable[[s
 
 
 class Sizes:
-    """Symbolic sizes in example numbers."""
+    """Symbolic sizes in example numbers; one that is only known at run time counts as 1, before and after alike."""
 
     def __init__(self, example: dict[Any, int]) -> None:
         self.example, self._known = example, {}  # type: ignore[var-annotated]
@@ -53,8 +68,14 @@ class Sizes:
         expr = n.node.expr
         if expr not in self._known:
             value = expr.subs(self.example)
-            self._known[expr] = int(value) if value.is_number else int(n.node.hint)
+            if not value.is_number:
+                value = 1 if n.node.hint is None else n.node.hint
+            self._known[expr] = int(value)
         return self._known[expr]  # type: ignore[no-any-return]
+
+    def are_known(self, shape: Iterable[Any]) -> bool:
+        """Are these sizes numbers at the example, or found out at run time (rows selected by a mask)?"""
+        return all(not is_free(n) or n.node.expr.subs(self.example).is_number or n.node.hint is not None for n in shape)
 
 
 def symbol(n: Any) -> Hashable:
@@ -80,6 +101,7 @@ class Reader:
         """The reading of a call; None if it has none to give. Raises NotFoldable with the reason."""
         if node.target not in ATEN:
             return None
+        self._check_shapes(node)
         out = self.value(node) or self._first_output(node)
         if out is None or not out.dtype.is_floating_point:
             return None
@@ -89,7 +111,28 @@ class Reader:
             for step in reading if isinstance(reading, list) else [reading]:
                 if step is not None and any(v.dtype != out.dtype for v in _leaves(step)):
                     raise NotFoldable("not-affine", "input and output differ in type")
+                if step is not None and not _is_finite(step):
+                    self._refuse_infinite(node)
         return reading
+
+    def _check_shapes(self, node: FxNode) -> None:
+        """Of a signal without elements no axis holds channels; of one whose size is not known yet none is fixed."""
+        for t in (n.meta.get("val") for n in (node, *node.all_input_nodes)):
+            if isinstance(t, Tensor) and not self.sizes.are_known(t.shape):
+                raise NotFoldable("not-affine", "a size is known at run time only")
+            if isinstance(t, Tensor) and any(self.sizes.number(n) == 0 for n in t.shape):
+                raise NotFoldable("not-affine", "a signal without elements")
+
+    def _refuse_infinite(self, node: FxNode) -> NoReturn:
+        """A weight that is NaN or infinite is a mistake; another constant (a mask of −inf) may be meant, and stays."""
+        found = {name: t for name, t in self.constants.read_by(node).items() if not _all_finite(t)}
+        for name, t in found.items():
+            if isinstance(t, nn.Parameter) or "batch_norm" in str(node.target):
+                what = "NaN" if bool(t.isnan().any()) else "infinity"
+                raise InvalidInput(
+                    f"weight {name!r} contains {what}; nothing computed with it can be checked. Fix the weights."
+                )
+        raise NotFoldable("not-affine", f"{next(iter(found), 'a constant')} is infinite or not a number")
 
     def value(self, node: FxNode) -> Value | None:
         """The tensor a graph node computes; None if it is not one tensor."""
@@ -141,8 +184,8 @@ class _Lifting:
             if node.op != "call_function" or node in self.constants:
                 continue
             if node.target is operator.getitem:
-                parts = self.parts.get(node.args[0])
-                if parts is not None and node.args[1] < len(parts) and (part := parts[node.args[1]]) is not None:
+                parts, i = self.parts.get(node.args[0], ()), node.args[1]
+                if i < len(parts) and (part := parts[i]) is not None and 0 not in self._signal(node).shape:
                     self.steps[node] = part
             elif node.target in ATEN:
                 path = path_of(node)
@@ -225,14 +268,18 @@ class _Lifting:
     def _operation(self, kind: Any, axis: int, value: Value, node: FxNode) -> Operation:
         if isinstance(kind, Map):
             op = kind.operator
-            call = node.name if kind.moves else None
-            return Apply(Given(op.geometry, op, self._source(node), call, kind.scatters), kind.axis % len(value.shape))
+            call = node.name if isinstance(kind.how, OwnCall) else None
+            sized = node.target not in _ANY_SIZE
+            given = Given(op.geometry, op, self._source(node), call, sized, isinstance(kind.how, Transpose))
+            return Apply(given, kind.axis % len(value.shape), kind.how)
         if isinstance(kind, AnyAxis):
-            return Apply(uniform(value.shape[axis], kind.factor, kind.shift, self._source(node)), axis)
+            return Apply(uniform(value.shape[axis], kind.factor, kind.shift, self._source(node)), axis, Scale())
         if isinstance(kind, Layout):
             return replace(kind, origin=node.name)
         if isinstance(kind, Spatial) and isinstance(value_of := kind.convolution, Convolution):
-            return replace(kind, convolution=Given(value_of.geometry, value_of, self._source(node), node.name))
+            sized = node.target not in _ANY_SIZE
+            given = Given(value_of.geometry, value_of, self._source(node), node.name, sized)
+            return replace(kind, convolution=given)
         return kind  # type: ignore[no-any-return]
 
     def _source(self, node: FxNode) -> str:
@@ -348,6 +395,22 @@ def _before(operation: Any, value: Value) -> Value:
     signal, back = value.signal, [operation.order.index(i) for i in range(value.dim)]
     free = frozenset(operation.order[i] for i in signal.free)
     return replace(value, signal=Signal(tuple(signal.shape[i] for i in back), free, signal.itemsize))
+
+
+def _is_finite(step: Step) -> bool:
+    """Are the numbers of its operators? One that is not makes NaN of every zero it is composed with."""
+    match step.operation:
+        case Map(operator=op):
+            finite = _all_finite(op.kernel) and (op.bias is None or _all_finite(op.bias))
+        case AnyAxis(factor=factor, shift=shift):
+            finite = all(_all_finite(torch.as_tensor(n)) for n in (factor, shift))
+        case _:
+            finite = True
+    return finite and all(_is_finite(x) for x in step.inputs if isinstance(x, Step))
+
+
+def _all_finite(t: Tensor) -> bool:
+    return t.is_meta or bool(t.isfinite().all())
 
 
 def _leaves(step: Step) -> Iterable[Value]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -16,6 +15,7 @@ from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from convfold.errors import InvalidInput
+from convfold.graph.archive import load
 from convfold.graph.guard import InputCheck
 from convfold.layers.known import refuse_uninitialised
 
@@ -110,34 +110,14 @@ def read(model: object, args: Any = None, kwargs: Any = None, dynamic_shapes: An
         kwargs = _in_order(model, kwargs)
         refuse_uninitialised(model)
         refuse_training(model)
-        refuse_bad_weights({**dict(model.named_parameters()), **dict(model.named_buffers())})
         program = export(model, args, kwargs, dynamic_shapes)
     else:
         raise InvalidInput(
             f"cannot fold a {type(model).__name__}; give an nn.Module, an ExportedProgram, or a path to a .pt2 file"
         )
     args, kwargs = _arguments(args, kwargs)
-    if program is model:
-        refuse_bad_weights({**program.state_dict, **program.constants})
     program = program.run_decompositions({})
     return Source(program, args, kwargs, free_dimensions(program))
-
-
-def load(path: Path) -> ExportedProgram:
-    """A .pt2 file saved by ``torch.export.save``; weights are loaded as plain tensors, no pickle runs."""
-    if not path.exists():
-        raise InvalidInput(f"{path}: no such file")
-    if path.is_dir():
-        raise InvalidInput(f"{path}: is a directory; give a .pt2 file")
-    if path.suffix == ".onnx":
-        raise InvalidInput(f"{path}: ONNX files are not read yet; give a .pt2 file or a module")
-    if not zipfile.is_zipfile(path):
-        raise InvalidInput(f"{path}: not a .pt2 file (no zip archive inside); save one with torch.export.save")
-    try:
-        return torch.export.load(path)
-    except (RuntimeError, ValueError, KeyError, AssertionError, OSError, TypeError, AttributeError) as e:
-        why = "" if "warnings above" in str(e) else f": {_first_line(e)}"  # torch logs this one's cause, and no more
-        raise InvalidInput(f"{path}: not a .pt2 file torch can load{why}; save one with torch.export.save") from e
 
 
 def export(model: nn.Module, args: Any, kwargs: Any, dynamic_shapes: Any) -> ExportedProgram:
@@ -246,15 +226,6 @@ def refuse_training(model: nn.Module) -> None:
             raise InvalidInput(
                 f"batch norm {name or type(m).__name__!r} is in training mode; its statistics change with the batch. "
                 "Call model.eval() first."
-            )
-
-
-def refuse_bad_weights(weights: Mapping[str, Any]) -> None:
-    for name, t in weights.items():
-        if isinstance(t, Tensor) and t.is_floating_point() and t.device.type != "meta" and not bool(t.isfinite().all()):
-            what = "NaN" if bool(t.isnan().any()) else "infinity"
-            raise InvalidInput(
-                f"weight {name!r} contains {what}; nothing computed with it can be checked. Fix the weights."
             )
 
 

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
-from torch.fx import Graph, GraphModule, Node
+from torch.fx import Graph, Node
 from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
+
+from convfold.graph.module import Folded
 
 _LIFTED = {InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR, InputKind.CUSTOM_OBJ}
 _WRITTEN = {OutputKind.BUFFER_MUTATION, OutputKind.PARAMETER_MUTATION, OutputKind.USER_INPUT_MUTATION}
@@ -29,7 +31,11 @@ class Calls:
     weights: dict[str, Any]
     temporary: set[str] = field(default_factory=set)  # buffers that are not saved
 
-    def module(self) -> GraphModule:
+    def read(self) -> set[str]:
+        """The weights that some call reads."""
+        return {str(node.target) for node in self.graph.nodes if node.op == "get_attr" and node.users}
+
+    def module(self) -> Folded:
         """A graph module on copies of the weights still read; one tensor under two names stays one."""
         copies: dict[int, Any] = {}
         held = {}
@@ -39,7 +45,7 @@ class Calls:
                 if id(value) not in copies:
                     copies[id(value)] = _copied(value)
                 held[str(node.target)] = copies[id(value)]
-        module = GraphModule(held, self.graph, "Folded")
+        module = Folded(held, self.graph, "Folded")
         for path in self.temporary & held.keys():
             owner, _, name = path.rpartition(".")
             module.get_submodule(owner)._non_persistent_buffers_set.add(name)

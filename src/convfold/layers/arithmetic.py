@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from convfold.algebra.operation import Sum
+from convfold.algebra.realisation import Scale
 from convfold.errors import NotFoldable
 from convfold.layers.spelling import AnyAxis, Call, Map, Reading, Step, Value, aten, diagonal
 
@@ -47,7 +48,8 @@ def div(call: Call) -> Reading:
     x, c = call["self"], call["other"]
     if not _is_constant(c):
         raise NotFoldable("not-affine", "a quotient of two signals")
-    return _affine(call, x, 1.0 / c if isinstance(c, int | float) else 1.0 / c.tensor().double(), None)
+    divisor = c.tensor().double() if isinstance(c, Value) else torch.tensor(c, dtype=torch.float64)
+    return _affine(call, x, 1.0 / divisor, None)
 
 
 @aten("addcmul.default")
@@ -80,7 +82,8 @@ def _sum(call: Call, a: Any, b: Any, scale_a: float, scale_b: float) -> Reading:
         raise NotFoldable("not-affine", "a size or another number that is not constant")
     if a.symbols != b.symbols:
         raise NotFoldable("not-affine", "summands of different shapes")
-    return Step(Sum(), (_scaled(a, scale_a), _scaled(b, scale_b)))
+    signs = tuple(1 if scale > 0 else -1 for scale in (scale_a, scale_b))
+    return Step(Sum(signs), (_scaled(a, abs(scale_a)), _scaled(b, abs(scale_b))))
 
 
 def _scaled(x: Value, factor: float) -> Value | Step:
@@ -103,7 +106,7 @@ def _affine(call: Call, x: Value, scale: Any, shift: Any) -> Reading:
         learnt = isinstance(factor, Tensor) or isinstance(constant, Tensor)
         return x if not learnt and (factor, constant) == (1.0, 0.0) else Step(AnyAxis(factor, constant), (x,))
     axis = axes.pop()
-    return Step(Map(diagonal(scale, shift, x.shape[axis]), axis), (x,))
+    return Step(Map(diagonal(scale, shift, x.shape[axis]), axis, Scale()), (x,))
 
 
 def _number(t: Tensor | None, default: float) -> float | Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.realisation import Scale
 from convfold.errors import NotFoldable
 from convfold.layers.known import module
 from convfold.layers.spelling import Call, Map, Step, aten, diagonal
@@ -50,7 +51,7 @@ def read_kept(call: Call) -> Step:
     if mean is None or var is None:
         raise NotFoldable("training-mode", "the batch norm keeps no running statistics")
     op = batch_norm(mean, var, call.tensor("weight"), call.tensor("bias"), call["eps"])
-    return Step(Map(op, 1), (call["input"],))
+    return Step(Map(op, 1, Scale()), (call["input"],))
 
 
 @aten("batch_norm.default")

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.realisation import Convolve, Transpose
 from convfold.algebra.window import Window, per_axis
 from convfold.layers.known import module
 from convfold.layers.links import Link
@@ -36,7 +37,7 @@ def read(call: Call) -> Step:
     assert weight is not None
     numbers = {name: call[name] for name in ("groups", "stride", "padding", "dilation")}
     op = Convolution(weight, nonzero(call.tensor("bias")), **numbers)
-    return Step(Map(op, call["input"].dim - 1 - op.dims), (call["input"],))
+    return Step(Map(op, call["input"].dim - 1 - op.dims, Convolve()), (call["input"],))
 
 
 @aten("convolution.default")
@@ -48,4 +49,5 @@ def read_core(call: Call) -> Step:
         op = Convolution.conv_transpose(weight, bias, output_padding=call["output_padding"], **numbers)
     else:
         op = Convolution(weight, bias, **numbers)
-    return Step(Map(op, call["input"].dim - 1 - op.dims, scatters=call["transposed"]), (call["input"],))
+    how = Transpose() if call["transposed"] else Convolve()
+    return Step(Map(op, call["input"].dim - 1 - op.dims, how), (call["input"],))

@@ -6,6 +6,7 @@ from torch import nn
 
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.operation import Layout
+from convfold.algebra.realisation import Product
 from convfold.errors import NotFoldable
 from convfold.layers.known import module
 from convfold.layers.spelling import Call, Map, Reading, Step, aten, nonzero
@@ -23,7 +24,9 @@ def read(call: Call) -> Step:
     assert weight is not None
     if weight.dim() != 2:
         raise NotFoldable("not-affine", "a linear layer with a vector for weight")
-    return Step(Map(Convolution(weight, nonzero(call.tensor("bias"))), call["input"].dim - 1), (call["input"],))
+    return Step(
+        Map(Convolution(weight, nonzero(call.tensor("bias"))), call["input"].dim - 1, Product()), (call["input"],)
+    )
 
 
 @aten("addmm.default")
@@ -34,7 +37,7 @@ def read_addmm(call: Call) -> Step:
         raise NotFoldable("not-affine", "the added matrix differs from row to row")
     bias = bias.reshape(-1).expand(weight.shape[1])
     op = Convolution(weight.t() * call["alpha"], nonzero(bias * call["beta"]))
-    return Step(Map(op, 1), (call["mat1"],))
+    return Step(Map(op, 1, Product()), (call["mat1"],))
 
 
 @aten("mm.default", "matmul.default")
@@ -42,9 +45,9 @@ def read_matmul(call: Call) -> Step:
     """x @ W works on the last axis, W @ x on the one before it."""
     x, w = call["self"], call["mat2"] if call["mat2"] is not None else call["other"]
     if w.constant and w.dim == 2 and not x.constant:
-        return Step(Map(Convolution(w.tensor().t()), x.dim - 1), (x,))
+        return Step(Map(Convolution(w.tensor().t()), x.dim - 1, Product()), (x,))
     if x.constant and x.dim == 2 and w.dim >= 2 and not w.constant:
-        return Step(Map(Convolution(x.tensor()), w.dim - 2), (w,))
+        return Step(Map(Convolution(x.tensor()), w.dim - 2, Product()), (w,))
     raise NotFoldable("not-affine", "a product of two signals")
 
 
@@ -67,6 +70,6 @@ def read_einsum(call: Call) -> Reading:
     if len(set(axes)) != len(axes) or sorted(mapped) != sorted(out):
         raise NotFoldable("not-affine", "axes summed over or taken along a diagonal")
     kernel = weight.tensor() if matrix == o + c else weight.tensor().t()
-    step = Step(Map(Convolution(kernel), axes.index(c)), (x,))
+    step = Step(Map(Convolution(kernel), axes.index(c), Product()), (x,))
     order = [mapped.index(a) for a in out]
     return step if order == sorted(order) else Step(Layout.permute(order), (step,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution, transposed_weight
+from convfold.algebra.realisation import adds, flat_pads, pad_arguments, transposed_arguments
 from convfold.algebra.untraced import untraced
-from convfold.algebra.window import Window
 from convfold.layers.known import module
 
 CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -45,19 +45,6 @@ def of_affine(m: Affine, channels: int | None = None, dims: int | None = None) -
     return m.value
 
 
-def pad_arguments(w: Window) -> tuple[int, tuple[int, int]]:
-    """Padding of nn.ConvNd, and what is left for a pad before it."""
-    return (w.lo, (0, 0)) if w.symmetric else (0, (w.lo, w.hi))
-
-
-def transposed_arguments(w: Window) -> tuple[int, int, tuple[int, int]]:
-    """Padding and output_padding of nn.ConvTransposeNd, and the crop (negative) or pad left for after it."""
-    padding, extra = w.reach - w.lo, w.hi - w.lo
-    if padding >= 0 and 0 <= extra < max(w.upsample, w.dilation):
-        return padding, extra, (0, 0)
-    return 0, 0, (w.lo - w.reach, w.hi - w.reach)
-
-
 @spelling.to_module.register(Convolution)
 @untraced
 def to_module(value: Convolution, attached: bool = False) -> nn.Module:
@@ -74,7 +61,7 @@ def to_module(value: Convolution, attached: bool = False) -> nn.Module:
         return _filled(nn.Linear(value.c_in, value.c_out, **_common(value)), value.kernel, value.bias, attached)
     if upsampled:
         padding, extra, after = zip(*map(transposed_arguments, value.windows), strict=True)
-        if value.bias is not None and any(n > 0 for pair in after for n in pair):
+        if value.bias is not None and adds(after):
             return Affine(value, attached)  # the bias would be missing from the padded positions
         layer = _TRANSPOSE[dims](
             value.c_in, value.c_out, padding=padding, output_padding=extra, **_spatial(value), **_common(value)
@@ -107,12 +94,9 @@ def _spatial(value: Convolution) -> dict[str, Any]:
     }
 
 
-def _pads(dims: int, pairs: Any) -> Iterator[nn.Module]:
-    """Zeros first, then crops: one pad with both would crop first, and a crop may eat into the zeros."""
-    flat = [n for pair in reversed(pairs) for n in pair]
-    for part in (tuple(max(n, 0) for n in flat), tuple(min(n, 0) for n in flat)):
-        if any(part):
-            yield _PAD[dims](part, 0.0)
+def _pads(dims: int, pairs: Iterable[tuple[int, int]]) -> Iterator[nn.Module]:
+    for flat in flat_pads(pairs):
+        yield _PAD[dims](tuple(flat), 0.0)
 
 
 def _filled(layer: nn.Module, weight: Tensor, bias: Tensor | None, attached: bool) -> nn.Module:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.realisation import OwnCall
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.layers.known import module
@@ -38,7 +39,7 @@ def _maps(call: Call, r: int, op: Convolution) -> Step:
     x = call["self"]
     if x.dim < 3:
         raise NotFoldable("not-affine", "a shuffle of fewer than three axes")
-    return Step(Map(op, x.dim - 1 - op.dims, moves=True), (x,))
+    return Step(Map(op, x.dim - 1 - op.dims, OwnCall()), (x,))
 
 
 @aten("pixel_shuffle.default")
@@ -57,7 +58,7 @@ def read_unshuffle(call: Call) -> Step:
 
 @aten("channel_shuffle.default")
 def read_channels(call: Call) -> Step:
-    return Step(Map(channel_shuffle(call["self"].shape[1], call["groups"]), 1, moves=True), (call["self"],))
+    return Step(Map(channel_shuffle(call["self"].shape[1], call["groups"]), 1, OwnCall()), (call["self"],))
 
 
 @module(nn.PixelShuffle)

@@ -8,6 +8,7 @@ import torch
 
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.operation import Slice
+from convfold.algebra.realisation import OwnCall
 from convfold.errors import NotFoldable
 from convfold.layers.spelling import Call, Map, Reading, Step, Value, aten
 
@@ -65,4 +66,4 @@ def read_index(call: Call) -> Step:
     if order.dim() != 1 or order.dtype == torch.bool:
         raise NotFoldable("not-affine", "an index of more than one axis, or a mask")
     one_hot = torch.eye(x.shape[axes[0]], dtype=torch.float64, device=order.device)[order]
-    return Step(Map(Convolution(one_hot), axes[0], moves=True), (x,))
+    return Step(Map(Convolution(one_hot), axes[0], OwnCall()), (x,))

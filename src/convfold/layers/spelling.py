@@ -13,6 +13,7 @@ from torch._subclasses.functional_tensor import FunctionalTensor
 
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.operation import Operation, Spatial
+from convfold.algebra.realisation import Realisation
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.region import Signal
@@ -64,13 +65,11 @@ class AnyAxis:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Map:
-    """A convolution on channel axis ``axis``; ``moves``: the model's call multiplies nothing; ``scatters``: it writes
-    from every input (a transposed convolution), where another reads for every output."""
+    """A convolution on channel axis ``axis``; ``how`` the model's call computes it."""
 
     operator: Convolution
     axis: int
-    moves: bool = False
-    scatters: bool = False
+    how: Realisation
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.realisation import Transpose
 from convfold.errors import NotFoldable
 from convfold.layers.known import module
 from convfold.layers.spelling import Call, Map, Step, aten, nonzero
@@ -27,4 +28,4 @@ def read(call: Call) -> Step:
     assert weight is not None
     numbers = {name: call[name] for name in ("stride", "padding", "output_padding", "groups", "dilation")}
     op = Convolution.conv_transpose(weight, nonzero(call.tensor("bias")), **numbers)
-    return Step(Map(op, call["input"].dim - 1 - op.dims, scatters=True), (call["input"],))
+    return Step(Map(op, call["input"].dim - 1 - op.dims, Transpose()), (call["input"],))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from convfold.algebra.operation import Apply
+from convfold.plan.composition import compose, cost_of
 from convfold.plan.cost import Cost, Prices
+from convfold.plan.descent import descended
 from convfold.plan.realize import realize
-from convfold.plan.recipe import Uniform, is_move
+from convfold.plan.recipe import Uniform
 from convfold.plan.rules.siblings import siblings
 from convfold.plan.search import Decisions, Search
 from convfold.region import Region
@@ -17,15 +19,41 @@ __all__ = ["Cost", "Plan", "Planner", "Prices", "plan"]
 
 @dataclass(frozen=True)
 class Plan:
-    """The planned region, and the cost before and after."""
+    """The planned region, the one it is planned of, and the cost before and after."""
 
+    original: Region
     region: Region
     before: Cost
     after: Cost
 
     @property
     def changed(self) -> bool:
-        return self.after < self.before
+        return self.region is not self.original
+
+    def composed(self, prices: Prices) -> Plan:
+        """With its numbers, and what it costs as it will be written."""
+        region, after = compose(self.region, prices)
+        return Plan(self.original, region, self.before, after).if_it_pays()
+
+    def if_it_pays(self) -> Plan:
+        """The plan, or none."""
+        return self if pays(self.before, self.after) else Plan(self.original, self.original, self.before, self.before)
+
+
+def pays(before: Cost, after: Cost) -> bool:
+    """Is it worth doing? Never with more multiply-adds, nor with more operations for as many.
+
+    Fewer multiply-adds and fewer operations are never declined, whatever else is moved.
+    """
+    if after.macs < before.macs and after.ops < before.ops:
+        return True
+    if after.macs > before.macs or (after.macs == before.macs and after.ops > before.ops):
+        return False
+    return after < before
+
+
+#: A planned region is planned again at most so many times: to a plan that planning does not change.
+AGAIN = 3
 
 
 class Planner:
@@ -34,32 +62,47 @@ class Planner:
     def __init__(self, prices: Prices | None = None, border: str = "exact") -> None:
         self.prices = prices or Prices()
         self.border = border
-        self._known: dict[object, tuple[Cost, Cost, Decisions]] = {}
+        self._known: dict[object, Decisions] = {}
 
     def __call__(self, region: Region) -> Plan:
-        """Never with more multiply-adds, nor with more operations for as many: else by multiply-adds, or not at all."""
-        found = self._plan(region, self.prices)
-        if _dearer(found) and self.prices.objective != "macs":
-            found = self._plan(region, replace(self.prices, objective="macs"))
-        return Plan(region, found.before, found.before) if _dearer(found) else found
+        """By the objective; or with the fewest multiply-adds that can be had, where that takes no more operations.
 
-    def _plan(self, region: Region, prices: Prices) -> Plan:
+        Then no runtime is slower for it.
+        """
+        found = self._best(region)
+        for _ in range(AGAIN):  # values that were not there before may be worth keeping, or carrying
+            again = self._best(found.region) if found.changed else found
+            if not again.changed:
+                break
+            found = Plan(region, again.region, found.before, again.after)
+        return found
+
+    def _best(self, region: Region) -> Plan:
+        before = cost_of(region, self.prices)
+
+        def planned(prices: Prices) -> Plan:
+            done = self._planned(region, prices)
+            return Plan(region, done, before, cost_of(done, self.prices))
+
+        prices = self.prices
+        found = planned(prices)
+        while found.after.macs > before.macs:  # then multiply-adds are worth more than they were taken for
+            prices = replace(prices, machine=replace(prices.machine, peak=prices.machine.peak / 4))
+            found = planned(prices)
+        if prices.objective == "macs":
+            return found.if_it_pays()
+        fewest = planned(replace(prices, objective="macs"))
+        if fewest.after.macs < found.after.macs and fewest.after.ops <= found.after.ops:
+            found = fewest
+        return found.if_it_pays()
+
+    def _planned(self, region: Region, prices: Prices) -> Region:
         search = Search(region, prices, border=self.border)
         key = (prices, _shape(region))
         if key not in self._known:
-            self._known[key] = (search.original_cost(), *search.run())
-        before, after, decisions = self._known[key]
-        kept = search.kept_forms(decisions)
-        together = siblings(kept, search)
-        after -= sum((group.saved for group in together), Cost())
-        if not after < before:
-            return Plan(region, before, before)
-        return Plan(realize(search, kept, together), before, after)
-
-
-def _dearer(plan: Plan) -> bool:
-    before, after = plan.before, plan.after
-    return after.macs > before.macs or (after.macs == before.macs and after.ops > before.ops)
+            self._known[key] = descended(search, search.run()[1])
+        kept = search.kept_forms(self._known[key])
+        return realize(search, kept, siblings(kept, search))
 
 
 def plan(region: Region, prices: Prices | None = None, border: str = "exact") -> Plan:
@@ -75,6 +118,6 @@ def _shape(region: Region) -> object:
         op = n.operation
         what: object = op
         if isinstance(op, Apply):
-            what = (op.operator.geometry, op.axis, is_move(op), isinstance(op.operator, Uniform))
+            what = (op.operator.geometry, op.axis, op.how, isinstance(op.operator, Uniform))
         nodes.append((what, tuple(place[i] for i in n.inputs), n.signal))
     return tuple(nodes), tuple(place[o] for o in region.outputs)

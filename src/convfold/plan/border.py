@@ -5,7 +5,7 @@ Which way is cheapest depends on what differs (constants or data) and on whether
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, pairwise
@@ -18,7 +18,9 @@ from convfold.algebra.border import Piece, compact, end, pieces
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.geometry import Geometry
 from convfold.algebra.margins import Margin, Shape, Spans, Strip, boxes, depends, margins, reads, shapes, strips
+from convfold.algebra.realisation import Realisation
 from convfold.plan.cost import Cost, Prices
+from convfold.plan.realisation import cheapest, chosen
 from convfold.plan.recipe import Recipe, lifted
 from convfold.region import Signal
 from convfold.report import Ghost
@@ -182,22 +184,31 @@ class Border:
             for i, g in enumerate(steps[first + 1 :]):
                 if i == 0:
                     g = Geometry(g.c_out, 1, 1, g.windows, (1,) * g.dims)
-                total += prices.operator(g, one, 1)
-                one = Signal((1, g.c_out, *g.size(one.shape[2:])), frozenset(), y.itemsize)
+                total += cheapest(g, one, 1, prices)[1]
+                one = _behind(one, g, 1)
         return total
 
     def _cost_of_steps(self, prices: Prices, x: Signal, y: Signal, axis: int) -> Cost:
-        total = Cost()
-        for i, strip, _ in self.strips():
-            for steps in self.geometries:
-                now = _with_space(x, axis, i, strip.inputs + strip.step - 1)
-                for g in steps:
-                    total += prices.operator(g, now, axis)
-                    space = g.size(now.space(axis, g.dims))
-                    shape = (*now.shape[:axis], g.c_out, *space, *now.shape[axis + 1 + g.dims :])
-                    now = Signal(shape, frozenset(), x.itemsize)
-            total += prices.step(0, 2 * _with_space(y, axis, i, strip.rows).bytes, 2 + len(self.paths))
-        return total
+        return sum((strip.cost for strip in self.stepped(self.paths, prices, x, y, axis)), Cost())
+
+    def stepped(
+        self, paths: Sequence[Sequence[Recipe]], prices: Prices, x: Signal, y: Signal, axis: int
+    ) -> Iterator[Stepped]:
+        """The steps on each strip: how each is computed, and what that costs."""
+        for i, strip, high in self.strips():
+            n = self.sizes[i]
+            length = n - max(n - strip.inputs, 0) // strip.step * strip.step if high else min(n, strip.inputs)
+            ways, total = [], prices.step(0, 2 * _with_space(y, axis, i, strip.rows).bytes, 4)
+            for k, path in enumerate(paths):
+                now, hows = _with_space(x, axis, i, length), []
+                for step in path:
+                    how, cost = chosen(step, now, axis, prices, part=True)
+                    hows.append(how)
+                    total += Cost() if step.identity else cost
+                    now = _behind(now, step.geometry.lifted(len(self.sizes)), axis)
+                ways.append(tuple(hows))
+                total += prices.sum(2, now) if k else Cost()
+            yield Stepped(i, strip, high, tuple(ways), total)
 
     # --- what it is ------------------------------------------------------------------------------------------------
 
@@ -329,6 +340,17 @@ class Border:
             part.forget()
 
 
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """The steps of a chain on one strip: of each path how each step is computed, and the cost of all."""
+
+    axis: int
+    strip: Strip
+    high: bool
+    hows: tuple[tuple[Realisation, ...], ...]
+    cost: Cost
+
+
 def _applied(steps: list[Convolution], x: Tensor) -> Tensor:
     for op in steps:
         x = op.to(x.dtype, x.device)(x)
@@ -338,3 +360,9 @@ def _applied(steps: list[Convolution], x: Tensor) -> Tensor:
 def _with_space(x: Signal, axis: int, i: int, n: int) -> Signal:
     at = axis + 1 + i
     return Signal((*x.shape[:at], n, *x.shape[at + 1 :]), frozenset(), x.itemsize)
+
+
+def _behind(x: Signal, g: Geometry, axis: int) -> Signal:
+    """What an operator makes of a signal."""
+    space = g.size(x.space(axis, g.dims))
+    return Signal((*x.shape[:axis], g.c_out, *space, *x.shape[axis + 1 + g.dims :]), frozenset(), x.itemsize)

@@ -8,7 +8,10 @@ from math import prod
 from typing import TypeVar
 
 from convfold.algebra.geometry import Geometry
-from convfold.algebra.spatial import Resample, Spread
+from convfold.algebra.layout import Layout, Slice
+from convfold.algebra.operation import Apply, Concat, Operation, Sum
+from convfold.algebra.realisation import Realisation
+from convfold.algebra.spatial import Resample, Spatial, Spread
 from convfold.plan.machine import DEFAULT, Machine
 from convfold.region import Signal
 
@@ -54,8 +57,9 @@ class Cost:
 class Prices:
     """What every kind of step costs, on signals of given shapes.
 
-    ``objective`` "time": by a roofline, the sum over the steps of ``max(MACs / peak, bytes / bandwidth) + overhead``,
-    in attoseconds: one whole rate each, so that a sum of three costs what two sums of two do, to the last digit.
+    ``objective`` "time": the sum over the steps of ``MACs / peak + bytes / bandwidth + overhead``, in attoseconds:
+    whole rates, so that a sum of three costs what two sums of two do, to the last digit. Nothing hides behind anything:
+    what one runtime overlaps another does not, and fewer multiply-adds are worth something on all of them.
     "macs": multiply-adds first; where they are equal, bytes moved and operations, each worth ``OPERATION`` bytes.
     """
 
@@ -68,33 +72,32 @@ class Prices:
             return Cost(macs, moved, ops, (macs, moved + OPERATION * ops))
         m = self.machine
         mac, byte, call = round(1e18 / m.peak), round(1e18 / m.bandwidth), round(1e18 * m.overhead)
-        return Cost(macs, moved, ops, (0, max(macs * mac, moved * byte) + ops * call))
+        return Cost(macs, moved, ops, (0, macs * mac + moved * byte + ops * call))
 
-    def operator(self, g: Geometry, x: Signal, axis: int) -> Cost:
-        """One convolution on a signal: reads input and weights, writes output.
+    def realised(self, how: Realisation, g: Geometry, x: Signal, axis: int) -> Cost:
+        """An operator of this geometry on a signal, by the calls of ``how``."""
+        return sum((self.step(c.macs, c.moved * x.itemsize) for c in how.calls(g, x.shape, axis)), Cost())
 
-        Padding that differs from one end of an axis to the other, and cropping, is an operation before it: no
-        framework's convolution takes it. Where it upsamples, the outputs are computed phase by phase and interleaved:
-        one more pass over the output. So a convolution followed by a shuffle costs what the one transposed convolution
-        equal to them costs.
-        """
-        space = x.space(axis, g.dims)
-        positions = prod(x.shape) // max(x.shape[axis] * prod(space), 1)
-        out = positions * g.c_out * prod(g.size(space))
-        weights = prod(g.kernel_shape) + (g.c_out * prod(g.period) if g.period is not None else 0)
-        moved = (prod(x.shape) + out + weights) * x.itemsize
-        if g.diagonal:
-            return self.step(0, moved)
-        # Groups on another axis than a convolution's are written out: no framework has a grouped linear layer.
-        dense = g.groups if g.dims == 0 and not (axis == 1 and 3 <= len(x.shape) <= 5) else 1
-        cost = self.step(positions * g.macs(space) * dense, moved)
-        if not g.upsamples:
-            if all(w.symmetric for w in g.windows):
-                return cost
-            lengths = (n if w.symmetric else n + w.lo + w.hi for w, n in zip(g.windows, space, strict=True))
-            return cost + self.step(0, 2 * positions * g.c_in * prod(lengths) * x.itemsize)
-        passes = 2 if g.periodic and g.phased is None else 1  # a bias that differs by phase is added by itself
-        return cost + self.step(0, 2 * out * passes * x.itemsize, passes)
+    def of(self, step: Operation, xs: Sequence[Signal], y: Signal) -> Cost:
+        """One step of a region, from the signals it reads to the one it gives."""
+        match step:
+            case Apply(operator=operator, axis=axis, how=how):
+                assert how is not None
+                return self.realised(how, operator.geometry, xs[0], axis)
+            case Sum():
+                return self.sum(len(xs), y)
+            case Concat():
+                return self.step(0, 2 * y.bytes)
+            case Layout() | Slice():
+                return self.view()
+            case Spatial(reads=reads):
+                return self.move(xs[0], y, reads)
+            case Spread():
+                return self._spread(step, xs[0], y)
+            case Resample():
+                return self._resample(step, xs, y)
+            case _:
+                raise AssertionError(f"no price for {step}")
 
     def move(self, x: Signal, y: Signal, reads: int = 0) -> Cost:
         """A shuffle, repetition, pad, pool or resize: elements read and written, none multiplied.
@@ -121,33 +124,18 @@ class Prices:
         """Adding ``terms`` signals, two at a time."""
         return self.step(0, 3 * (terms - 1) * y.bytes, terms - 1)
 
-    def copy(self, y: Signal) -> Cost:
-        """Laying parts end to end: every element read and written once."""
-        return self.step(0, 2 * y.bytes)
-
-    def correct(self, margins: tuple[tuple[int, int], ...], sizes: tuple[int, ...], y: Signal, strips: bool) -> Cost:
-        """A ring added: strip by strip, each sliced and written into, or as one map that is read beside the signal."""
-        alike = y.bytes // max(prod(sizes), 1)
-        if not strips:
-            return self.step(0, 3 * y.bytes)
-        total, inner = Cost(), list(sizes)
-        for i, (lo, hi) in enumerate(margins):
-            for width in (lo, hi):
-                if width:
-                    total += self.step(0, 3 * alike * prod(inner[:i]) * width * prod(inner[i + 1 :]), 2)
-            inner[i] -= lo + hi
-        return total
-
-    def resample(self, resample: Resample, xs: Sequence[Signal], y: Signal, channels: int) -> Cost:
+    def _resample(self, resample: Resample, xs: Sequence[Signal], y: Signal) -> Cost:
         """Signals laid end to end, then one matrix product."""
+        channels = y.shape[1]
         inputs = sum(x.bytes for x in xs)
         batch = prod(y.shape) // max(channels * prod(resample.after), 1)
         matrix = sum(resample.rows()) * prod(resample.after) * y.itemsize
         product = self.step(batch * resample.macs(channels), inputs + matrix + y.bytes)
         return product if len(xs) == 1 else product + self.step(0, 2 * inputs)
 
-    def spread(self, spread: Spread, x: Signal, y: Signal, channels: int) -> Cost:
+    def _spread(self, spread: Spread, x: Signal, y: Signal) -> Cost:
         """Taps laid out in rows, then one matrix product an axis, each writing what the next one reads."""
+        channels = y.shape[spread.spatial.axis]
         total = self.step(0, 2 * x.bytes)
         batch = prod(y.shape) // max(channels * prod(spread.after), 1)
         rows = [w.taps * n for w, n in zip(spread.windows, spread.before, strict=True)]

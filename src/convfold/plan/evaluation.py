@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from convfold.algebra.layout import Layout
-from convfold.algebra.operation import Apply, Concat, Correct, Operation, Resample, Slice, Sum
+from convfold.algebra.operation import Apply, Concat, Correct, Operation, Resample, Sum
 from convfold.algebra.spatial import Spatial, Spread, always_inside
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
@@ -20,7 +19,7 @@ from convfold.plan import recipe
 from convfold.plan.border import Border
 from convfold.plan.cost import Cost
 from convfold.plan.form import Context, Form, Moved, Term, Terms, with_length
-from convfold.plan.recipe import Given
+from convfold.plan.realisation import chosen
 from convfold.region import Signal
 
 FREE = Cost()
@@ -48,11 +47,25 @@ def computed(form: Form, y: Signal, context: Context) -> Computed:
 
 def _joined(form: Form, y: Signal, context: Context, choose: Callable[[Term, Context], Computed]) -> Computed:
     """Each term computed as chosen, then added and laid end to end."""
-    parts = [
-        _sum([choose(t, context) for t in terms], form.block_signal(y, n), context)
-        for terms, n in zip(form.blocks, form.sizes or (0,), strict=True)
-    ]
+    parts = []
+    for terms, n in zip(form.blocks, form.sizes or (0,), strict=True):
+        part = form.block_signal(y, n)
+        summands = [(t.sign, choose(t, context)) for t in _signed(terms, part, context)]
+        parts.append(_sum(summands, part, context))
     return parts[0] if len(parts) == 1 else _concat(parts, form.axis, y, context)
+
+
+def _signed(terms: Terms, y: Signal, context: Context) -> list[Term]:
+    """The terms, those that are taken off with an operator that has their sign where a sum cannot give it them.
+
+    One is added first, from which others are taken; and a border is mended of what is added.
+    """
+
+    def positive(t: Term) -> Term:
+        return context.once("positive", Term.positive, t, y)
+
+    found = [positive(t) if t.paths else t for t in terms]
+    return found if any(t.sign > 0 for t in found) else [positive(found[0]), *found[1:]]
 
 
 def _ends_in_map(term: Term) -> bool:
@@ -102,26 +115,34 @@ def border_of(term: Term, context: Context) -> Border | None:
 
 
 def _ways(term: Term, context: Context) -> Iterator[Term]:
-    """The term with its operator at every place it can have."""
-    yield term
+    """The term with its operator at every place it can have; of places that cost the same the last is taken.
+
+    A view then comes before it, and what reads it next finds it laid out as it was written.
+    """
     if term.operator is None or term.operator.identity:
-        return
-    if term.movable:
+        yield term
+    elif term.movable:
         yield from _places(term)
-    elif (apart := tapped(term, context)) is not None:
-        yield apart
-        yield from _places(apart)
+    else:
+        yield term
+        if (apart := tapped(term, context)) is not None:
+            yield from _places(apart)
 
 
 def _places(term: Term) -> Iterator[Term]:
-    for step, end in ((-1, 0), (1, len(term.route))):
+    """The last first."""
+    above: list[Term] = [term]
+    below: list[Term] = []
+    for found, step, end in ((above, 1, len(term.route)), (below, -1, 0)):
         at = term
         while at.at != end:
             try:
                 at = at.placed(at.at + step)
             except NotFoldable:
                 break
-            yield at
+            found.append(at)
+    yield from reversed(above)
+    yield from below
 
 
 def tapped(term: Term, context: Context) -> Term | None:
@@ -148,7 +169,7 @@ def tapped(term: Term, context: Context) -> Term | None:
     taps = recipe.taps(term.operator, tuple(t or 0 for t in inside))
     y = with_length(_spaced(last.signal, s.axis, after), s.axis, g.c_out)
     route = (*term.route[: term.at - 1], Moved(spread, y), *term.route[term.at :])
-    return Term(term.leaf, route, taps, term.at - 1, s.axis)
+    return Term(term.leaf, route, taps, term.at - 1, s.axis, sign=term.sign)
 
 
 def _spaced(x: Signal, axis: int, space: tuple[int, ...]) -> Signal:
@@ -172,29 +193,28 @@ def _apply(term: Term, x: Computed, context: Context) -> Computed:
     assert term.operator is not None
     g = term.operator.geometry
     y = with_length(_spaced(x.signal, term.axis, g.size(x.signal.space(term.axis, g.dims))), term.axis, g.c_out)
-    if isinstance(term.operator, Given) and term.operator.call is not None:
-        cost = context.prices.move(x.signal, y)
-    else:
-        cost = context.prices.operator(g, x.signal, term.axis)
-    return Computed(y, x.cost + cost, Apply(term.operator, term.axis), (x,))
+    how, cost = chosen(term.operator, x.signal, term.axis, context.prices)
+    return Computed(y, x.cost + cost, Apply(term.operator, term.axis, how), (x,))
 
 
 def _move(moved: Moved, x: Computed, context: Context) -> Computed:
-    move, y, prices = moved.move, moved.signal, context.prices
-    match move:
-        case Layout() | Slice():
-            cost = prices.view()
-        case Spatial():
-            cost = prices.move(x.signal, y, move.reads)
-        case Spread():
-            cost = prices.spread(move, x.signal, y, y.shape[move.spatial.axis])
-    return Computed(y, x.cost + cost, move, (x,))
+    return _step(moved.move, [x], moved.signal, context)
 
 
-def _sum(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
-    """Terms added up; those that end in one and the same map of space before it, where that is cheaper."""
-    if len(terms) > 1 and (borders := [t for t in terms if _is_constant(t)]):  # what is constant is added last
-        value = _sum([t.inputs[0] if t in borders else t for t in terms], y, context)
+def _step(operation: Operation, xs: Sequence[Computed], y: Signal, context: Context) -> Computed:
+    """One step more, on values that are all computed for it."""
+    cost = context.prices.of(operation, [x.signal for x in xs], y)
+    return Computed(y, sum((x.cost for x in xs), cost), operation, tuple(xs))
+
+
+#: A value and the sign it is added with.
+Summand = tuple[int, Computed]
+
+
+def _sum(terms: Sequence[Summand], y: Signal, context: Context) -> Computed:
+    """Terms added up, at least one of them positive; those that end in one map of space before it, where cheaper."""
+    if len(terms) > 1 and (borders := [t for _, t in terms if _is_constant(t)]):  # what is constant is added last
+        value = _sum([(sign, t.inputs[0] if t in borders else t) for sign, t in terms], y, context)
         for t in borders:
             assert isinstance(t.operation, Correct)
             value = _bordered(value, value, t.operation.border, context)  # type: ignore[arg-type]
@@ -202,37 +222,35 @@ def _sum(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
     if (resampled := _resampled(terms, y, context)) is not None:
         terms = resampled
     if len(terms) == 1:
-        return terms[0]
-    groups: dict[Spatial, list[Computed]] = {}
-    for t in terms:
+        return terms[0][1]
+    groups: dict[Spatial, list[Summand]] = {}
+    for sign, t in terms:
         if isinstance(t.operation, Spatial):
-            groups.setdefault(t.operation, []).append(t)
+            groups.setdefault(t.operation, []).append((sign, t))
     for move, alike in groups.items():
         if len(alike) > 1:
-            below = [c.inputs[0] for c in alike]
-            shared = _move(Moved(move, alike[0].signal), _sum(below, below[0].signal, context), context)
+            outer = max(sign for sign, _ in alike)
+            below = [(sign * outer, t.inputs[0]) for sign, t in alike]
+            shared = _move(Moved(move, alike[0][1].signal), _sum(below, below[0][1].signal, context), context)
             rest = [t for t in terms if t not in alike]
-            return min(_added(terms, y, context), _sum([*rest, shared], y, context), key=_cost)
+            return min(_added(terms, y, context), _sum([*rest, (outer, shared)], y, context), key=_cost)
     return _added(terms, y, context)
 
 
-def _resampled(terms: Sequence[Computed], y: Signal, context: Context) -> list[Computed] | None:
+def _resampled(terms: Sequence[Summand], y: Signal, context: Context) -> list[Summand] | None:
     """The terms with those that come from small maps resized and added in one matrix product; None if none do."""
-    ends = sorted(((s, t) for t in terms if (s := _as_spread(t)) is not None), key=lambda e: prod(e[0].before))
+    ends = [(s, t) for sign, t in terms if sign > 0 and (s := _as_spread(t)) is not None]
+    ends.sort(key=lambda e: prod(e[0].before))
     best, saved = None, Cost()
     for n in range(1, len(ends) + 1):
         spreads, chosen = zip(*ends[:n], strict=True)
         if n == 1 and isinstance(chosen[0].operation, Spatial):
             continue  # alone it stays the model's own call
-        resample = Resample(spreads, spreads[0].after)
-        below = tuple(t.inputs[0] for t in chosen)
-        channels = y.shape[spreads[0].spatial.axis]
-        cost = context.prices.resample(resample, [b.signal for b in below], y, channels)
-        together = Computed(y, sum((b.cost for b in below), cost), resample, below)
-        rest = [t for t in terms if t not in chosen]
+        together = _step(Resample(spreads, spreads[0].after), [t.inputs[0] for t in chosen], y, context)
+        rest = [(sign, t) for sign, t in terms if t not in chosen]
         apart = sum((t.cost for t in chosen), context.prices.sum(n, y) if n > 1 else Cost())
         if together.cost < apart and not apart - together.cost <= saved:
-            best, saved = [*rest, together], apart - together.cost
+            best, saved = [*rest, (1, together)], apart - together.cost
     return best
 
 
@@ -254,11 +272,11 @@ def _is_constant(t: Computed) -> bool:
     return isinstance(t.operation, Correct) and t.operation.way in ("constants", "map")
 
 
-def _added(terms: Sequence[Computed], y: Signal, context: Context) -> Computed:
+def _added(terms: Sequence[Summand], y: Signal, context: Context) -> Computed:
     if len(terms) == 1:
-        return terms[0]
-    cost = sum((t.cost for t in terms), context.prices.sum(len(terms), y))
-    return Computed(y, cost, Sum(), tuple(terms))
+        return terms[0][1]
+    signs, values = zip(*terms, strict=True)
+    return _step(Sum(signs), values, y, context)
 
 
 def _bordered(y: Computed, x: Computed, border: Border, context: Context) -> Computed:
@@ -274,8 +292,7 @@ def _bordered(y: Computed, x: Computed, border: Border, context: Context) -> Com
 
 def _concat(parts: Sequence[Computed], axis: int, y: Signal, context: Context) -> Computed:
     """Parts end to end; before the map of space they all end in, where that is cheaper."""
-    cost = sum((p.cost for p in parts), context.prices.copy(y))
-    apart = Computed(y, cost, Concat(axis), tuple(parts))
+    apart = _step(Concat(axis), parts, y, context)
     move = parts[0].operation
     if not isinstance(move, Spatial) or any(p.operation != move for p in parts):
         return apart
@@ -316,7 +333,7 @@ def _stack(a: Terms, b: Terms, axis: int, size: int, context: Context) -> Term |
     same = s.leaf == t.leaf and s.axis == t.axis and s.at == t.at and len(s.route) == len(t.route)
     if not same or s.operator is None or t.operator is None or s.operator.identity or t.operator.identity:
         return None
-    if s.route[: s.at] != t.route[: t.at] or s.paths or t.paths:
+    if s.route[: s.at] != t.route[: t.at] or s.paths or t.paths or s.sign != t.sign:
         return None
     try:
         if s.traced(axis) != s.axis or t.traced(axis) != t.axis:

@@ -77,6 +77,7 @@ class Term:
     at: int = 0
     axis: int = -1  # of the operator, at its place
     paths: tuple[tuple[Recipe, ...], ...] = ()
+    sign: int = 1  # of the whole term, where it is a summand
 
     @property
     def movable(self) -> bool:
@@ -168,6 +169,24 @@ class Term:
         for moved in self.route[self.at :]:
             term = term.followed(moved)
         return term
+
+    def turned(self) -> Term:
+        """The same summand with the other sign."""
+        return replace(self, sign=-self.sign)
+
+    def positive(self, y: Signal) -> Term:
+        """The same with its sign in the operator; ``y`` is the signal it gives."""
+        if self.sign > 0:
+            return self
+        if self.operator is None or self.operator.identity:
+            axis = len(y.shape) - 1
+            minus = recipe.uniform(y.shape[axis], -1.0, 0.0)
+            return replace(self, operator=minus, at=len(self.route), axis=axis, sign=1)
+        return replace(self, operator=recipe.negated(self.operator), paths=self.turned_paths, sign=1)
+
+    @property
+    def turned_paths(self) -> tuple[tuple[Recipe, ...], ...]:
+        return tuple((*path, recipe.negated(last)) for *path, last in self.paths)
 
 
 def _fewer(outer: Moved, inner: Moved, before: Signal | None) -> tuple[Moved, ...] | None:

@@ -21,16 +21,17 @@ class Machine:
     overhead: float
 
 
-#: One core of a current server: float32 convolutions at 50 G multiply-adds a second, elementwise calls on tensors
-#: larger than the cache at 10 GB/s, 5 µs for an eager call.
-DEFAULT = Machine(peak=50e9, bandwidth=10e9, overhead=5e-6)
+#: What is planned with unless something else is asked for: fixed, so that one input has one plan everywhere. About one
+#: core of a current server: float32 convolutions at 50 G multiply-adds a second, 20 GB/s for elementwise calls, between
+#: what main memory and the caches give, 5 µs for an eager call.
+DEFAULT = Machine(peak=50e9, bandwidth=20e9, overhead=5e-6)
 
 
 def measured(device: torch.device) -> Machine:
     """This machine: a 3×3 convolution, a sum of two large tensors and a tiny convolution, the fastest run of each.
 
-    Measured once a device and number of threads, in about 0.1 s, and rounded to half powers of two: the same machine
-    gets the same plan though it is never as fast twice.
+    Measured once a device and number of threads, in about 0.1 s, and rounded to half powers of two. Only where it is
+    asked for: a busy machine gives other numbers, and so another plan.
     """
     return _measured(str(device), torch.get_num_threads())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convfold.algebra.operation import Apply, Slice, Sum
+from convfold.algebra.operation import Slice, Sum
 from convfold.plan.evaluation import Computed
 from convfold.plan.form import Form
 from convfold.plan.rules.siblings import Siblings
@@ -22,10 +22,8 @@ def realize(search: Search, kept: dict[str, Form], together: list[Siblings]) -> 
         node = region.by_name[name]
         if name in groups:
             builder.add_sibling(name, groups[name])
-        elif form.blocks:
-            builder.add(node, search.computed(node, form))
         else:
-            builder.nodes.append(node)
+            builder.add(node, search.computed(node, form))
     return Region((*region.inputs, *builder.nodes), region.outputs)
 
 
@@ -33,6 +31,8 @@ class _Builder:
     def __init__(self, region: Region) -> None:
         self.region = region
         self.nodes: list[Node] = []
+        self.taken = {n.name for n in region.nodes}
+        self.wholes: dict[int, str] = {}  # of siblings, what they are slices of
         self.done: dict[int, str] = {}  # what several steps of one value read is computed once
 
     def add(self, node: Node, value: Computed) -> None:
@@ -47,7 +47,9 @@ class _Builder:
 
     def add_sibling(self, name: str, group: Siblings) -> None:
         """A slice of the operator the group shares, which comes before the first of them."""
-        whole = f"{group.names[0]}.all"
+        if name == group.names[0]:
+            self.wholes[id(group)] = self._fresh(f"{name}.all")
+        whole = self.wholes[id(group)]
         if name == group.names[0]:
             assert group.together.operation is not None
             inputs = tuple(i.name or "" for i in group.together.inputs)
@@ -64,16 +66,21 @@ class _Builder:
         if id(value) in self.done:
             return self.done[id(value)]
         many = len(value.inputs) > 1
-        inputs = tuple(self._steps(v, f"{name}.{i}" if many else f"{name}.s") for i, v in enumerate(value.inputs))
+        inputs = tuple(
+            self._steps(v, self._fresh(f"{name}.{i}" if many else f"{name}.s")) for i, v in enumerate(value.inputs)
+        )
         self.nodes.append(Node(name, value.operation, inputs, value.signal))
         self.done[id(value)] = name
+        return name
+
+    def _fresh(self, name: str) -> str:
+        """A name no other value has; a region that is planned again has such names already."""
+        while name in self.taken:
+            name = f"{name}.s"
+        self.taken.add(name)
         return name
 
 
 def _is_own(node: Node, value: Computed) -> bool:
     """Its own step, read off its own inputs: nothing was carried into it."""
-    if [v.name for v in value.inputs] != list(node.inputs):
-        return False
-    if isinstance(node.operation, Apply) and isinstance(value.operation, Apply):
-        return value.operation.operator is node.operation.operator
-    return value.operation == node.operation
+    return value.operation is node.operation and [v.name for v in value.inputs] == list(node.inputs)

@@ -14,6 +14,7 @@ from convfold.algebra import geometry as geo
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.geometry import Geometry, Sizes
 from convfold.algebra.operation import Apply
+from convfold.algebra.structure import recovered
 from convfold.algebra.window import Window
 
 
@@ -74,6 +75,7 @@ class Given(Recipe):
     operator: Convolution
     source: str = ""
     call: str | None = None  # the model's call, if it multiplies nothing: a shuffle, repetition, pad or pool
+    sized: bool = False  # and if it names sizes, so that it cannot be made on a part of the signal
     scatters: bool = False  # the model's call is a transposed convolution
 
     @cached_property
@@ -223,6 +225,31 @@ class Lifted(Recipe):
         return self.whole.value.lifted(self.geometry.dims)
 
 
+@dataclass(frozen=True, eq=False)
+class Composed(Recipe):
+    """An operator whose numbers have been seen: ``geometry`` knows of the zeros among them."""
+
+    whole: Recipe
+
+    @property
+    def parts(self) -> tuple[Recipe, ...]:
+        return (self.whole,)
+
+    @cached_property
+    def value(self) -> Convolution:
+        return recovered(self.whole.value)
+
+
+def composed(a: Recipe) -> Recipe:
+    """The same with its numbers; what the model gave stays what it is."""
+    if isinstance(a, Given | Composed):
+        return a
+    value = recovered(a.value)
+    seen = Composed(value.geometry, a)
+    seen.__dict__["value"] = value
+    return seen
+
+
 def _together(a: Convolution, b: Convolution) -> tuple[Convolution, Convolution]:
     """Both on the device of the one with weights: scales, shuffles and identities are made on the CPU."""
     device = next((c.kernel.device for c in (a, b) if c.kernel.device.type != "cpu"), a.kernel.device)
@@ -241,6 +268,20 @@ def identity(channels: int, dims: int = 0) -> Recipe:
 def uniform(channels: int, factor: float | Tensor, shift: float | Tensor, source: str = "") -> Uniform:
     period = () if isinstance(shift, Tensor) or shift else None
     return Uniform(Geometry(channels, channels, channels, (), period), factor, shift, source)
+
+
+def negated(a: Recipe) -> Recipe:
+    """−A: what it gives, bias too, with the sign turned."""
+    if isinstance(a, Uniform):
+        return uniform(a.geometry.c_in, -a.factor, -a.shift, a.source)
+    return series(uniform(a.geometry.c_out, -1.0, 0.0), a, None)
+
+
+def of_negative(a: Recipe) -> Recipe:
+    """x ↦ A(−x): only what it reads has its sign turned."""
+    if isinstance(a, Uniform):
+        return uniform(a.geometry.c_in, -a.factor, a.shift, a.source)
+    return series(a, uniform(a.geometry.c_in, -1.0, 0.0), None)
 
 
 def series(outer: Recipe, inner: Recipe, sizes: Sizes, endless: bool = False) -> Recipe:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convfold.algebra.operation import Apply, Concat, Layout, Slice, Spatial, Sum
+from convfold.algebra.realisation import OwnCall
 from convfold.errors import NotFoldable
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.form import Form
@@ -49,7 +50,8 @@ def _reason(search: Search, first: Node, between: list[Node], second: Node) -> N
         for move in reversed(between):
             carried = _through(search, move, carried)
         if isinstance(step, Spatial) and step.convolution is not None:
-            second = replace(second, operation=Apply(step.convolution, step.axis))
+            name = f"{second.name}.convolution"  # the step as the convolution it also is: another step to the search
+            second = replace(second, name=name, operation=Apply(step.convolution, step.axis, OwnCall()))
         together = _through(search, second, carried)
     except NotFoldable as e:
         return e

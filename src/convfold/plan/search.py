@@ -5,8 +5,8 @@ reader composes with it); with several readers each may choose. A step may have 
 convolution. The search walks the region once in topological order.
 Its state is what the readers still to come can see: the forms of the values on the frontier. States that show the
 same frontier are one; the cheapest survives. On a chain that is exact dynamic programming over where to cut, O(n²)
-compositions of geometry; on a graph it is exact as long as no more than ``BEAM`` frontiers compete, and best-first
-beyond. The original (everything kept) is always among the candidates, so the plan is never dearer.
+compositions of geometry; on a graph it is exact as long as no more frontiers compete than there are places, and
+best-first beyond. The original (everything kept) is always among the candidates, so the plan is never dearer.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from convfold.algebra.operation import Apply, Layout
 from convfold.errors import NotFoldable
+from convfold.plan.composition import priced
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.evaluation import FREE, Computed, computed
 from convfold.plan.form import Context, Form
@@ -25,8 +26,9 @@ from convfold.plan.recipe import Uniform, is_move
 from convfold.plan.rules import carry
 from convfold.region import Node, Region, shared_out
 
-#: Frontiers that compete; of a region with more steps fewer, so that no more than ``STATES`` are looked at in all.
-BEAM, STATES = 64, 6400
+#: Frontiers that compete: many in small regions, where that finds the best plan there is; in large ones few, for what
+#: they miss `plan.descent` finds, and in a fraction of the time.
+MANY, FEW, STATES = 64, 16, 960
 #: Of forms with more terms than this, fewer still: each costs as much more.
 TERMS = 10
 
@@ -108,7 +110,7 @@ class Search:
         self, region: Region, prices: Prices | None = None, beam: int | None = None, border: str = "exact"
     ) -> None:
         self.region = region
-        self.beam = beam or min(BEAM, max(STATES // max(len(region.steps), 1), 16))
+        self.beam = beam or min(MANY, max(STATES // max(len(region.steps), 1), FEW))
         self.context = Context({n.name: n.signal for n in region.nodes}, prices or Prices(), border)
         self.consumers = region.consumers()
         self._forms: dict[tuple[object, ...], list[Form] | NotFoldable] = {}
@@ -148,11 +150,17 @@ class Search:
 
     def original_cost(self) -> Cost:
         """Everything kept, as the model has it."""
-        return sum((self.cost(n, self.own_form(n)) for n in self.region.steps), Cost())
+        return sum((self.own_cost(n) for n in self.region.steps), Cost())
 
     def own_form(self, node: Node) -> Form:
         """A step read off values that are kept."""
         return self.forms(node, [self._leaves[i] for i in node.inputs])[0]
+
+    def own_cost(self, node: Node) -> Cost:
+        """What a step costs as the model has it."""
+        if node.name in self._parts:
+            return Cost()
+        return priced(node, self.region, self.context.prices)
 
     def kept_forms(self, decisions: Decisions) -> dict[str, Form]:
         """The kept values and their forms, following decisions already made."""
@@ -211,17 +219,20 @@ class Search:
 
     def cost(self, node: Node, form: Form) -> Cost:
         """What keeping a node in this form costs."""
-        if not form.blocks:
-            return self.context.prices.view()
-        if node.name in self._parts and form is self.own_form(node):
-            return Cost()
         if id(form) not in self._costs:  # forms live as long as the search: ids stay theirs
             self._costs[id(form)] = self.computed(node, form).cost
         return self._costs[id(form)]
 
     def computed(self, node: Node, form: Form) -> Computed:
-        """The steps that compute a node in this form."""
-        return computed(form, node.signal, self.context)
+        """The steps that compute a node in this form: the model's own where they are as cheap."""
+        other = computed(form, node.signal, self.context) if form.blocks else None
+        if form is not self.own_form(node):
+            assert other is not None
+            return other
+        signals = self.context.signals
+        inputs = tuple(Computed(signals[i], name=i) for i in node.inputs)
+        own = Computed(node.signal, self.own_cost(node), node.operation, inputs)
+        return own if other is None or own.cost <= other.cost else other
 
     def _step(self, state: State, node: Node, gone: Sequence[str]) -> Iterable[State]:
         readings = [state.frontier[i].readings(self._leaves[i]) for i in node.inputs]

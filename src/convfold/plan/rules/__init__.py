@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convfold.algebra.operation import Apply, Concat, Layout, Slice, Spatial, Sum
+from convfold.errors import NotFoldable
 from convfold.plan.form import Context, Form
 from convfold.plan.rules import commute, concat, distribute, gather, rows
 from convfold.region import Node
@@ -19,8 +20,8 @@ def carry(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]:
     match node.operation:
         case Apply() as step:
             return [distribute.apply(step, inputs[0], context)]
-        case Sum():
-            return [gather.add(inputs, context)]
+        case Sum() as step:
+            return [gather.add(step, inputs, context)]
         case Concat() as step:
             lengths = [context.signals[i].shape[step.axis] for i in node.inputs]
             return [concat.join(step, inputs, lengths)]
@@ -30,4 +31,4 @@ def carry(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]:
             return commute.act(step, inputs[0], node.signal, context)
         case Layout() as step:
             return [commute.follow(step, inputs[0], node.signal)]
-    raise AssertionError(f"{node.name}: no law for {node.operation}")
+    raise NotFoldable("not-affine", "a step that a plan has made: it is what is left to do")

@@ -70,7 +70,8 @@ def act(step: Spatial, x: Form, y: Signal, context: Context) -> list[Form]:
             forms.append(Form((tuple(_before(step, t, context) for t in x.blocks[0]),)))
         except NotFoldable as e:
             reason = e
-    if step.convolution is not None:
+    # Where the plan has moved it to a signal of more or fewer channels it is a map of space only.
+    if step.convolution is not None and step.convolution.geometry.c_out == y.shape[step.axis]:
         try:
             forms.append(distribute.apply(Apply(step.convolution, step.axis), x, context))
         except NotFoldable as e:

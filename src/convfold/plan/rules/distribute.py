@@ -65,6 +65,8 @@ def _over_sum(b: Recipe, axis: int, terms: Terms, context: Context) -> Terms:
 
 
 def _compose(b: Recipe, axis: int, t: Term, context: Context) -> Term:
+    if t.sign < 0:
+        b, t = context.once("of_negative", recipe.of_negative, b), t.turned()
     a, end = t.operator, len(t.route)
     outer = Term(t.leaf, t.route, b, end, axis)
     if a is None or a.identity:

@@ -4,37 +4,90 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import combinations
 
+from convfold.algebra.operation import Sum
 from convfold.errors import NotFoldable
 from convfold.plan import recipe
-from convfold.plan.evaluation import term_computed
+from convfold.plan.cost import Cost
+from convfold.plan.evaluation import term_computed, term_cost
 from convfold.plan.form import Context, Form, Term, Terms
 
 
-def add(inputs: Sequence[Form], context: Context) -> Form:
+def add(step: Sum, inputs: Sequence[Form], context: Context) -> Form:
     first = inputs[0]
     if any(len(f.blocks) != len(first.blocks) or f.sizes != first.sizes or f.axis != first.axis for f in inputs):
         raise NotFoldable("partition-differs", "the summands are concatenated from different parts")
-    blocks = tuple(gathered((t for f in inputs for t in f.blocks[i]), context) for i in range(len(first.blocks)))
+    signed = step.signed(inputs)
+    blocks = tuple(
+        gathered((t if sign > 0 else t.turned() for sign, f in signed for t in f.blocks[i]), context)
+        for i in range(len(first.blocks))
+    )
     return Form(blocks, first.axis, first.sizes)
 
 
 def gathered(terms: Iterable[Term], context: Context) -> Terms:
-    """The terms with every pair joined that can be and should be."""
-    kept: dict[str, list[Term]] = {}  # by leaf
+    """The terms with those joined that can be and should be.
+
+    Two at a time, the pair that saves most first; or else all that can be: each pair of 1×5, 5×1 and 3×3 is dearer
+    together, and all three beside a 5×5 cost nothing.
+    """
+    by_leaf: dict[str, list[Term]] = {}
     for t in terms:
-        alike = kept.setdefault(t.leaf, [])
-        for i, s in enumerate(alike):
-            if (both := context.once("joined", lambda s, t: _joined(s, t, context), s, t)) is not None:
-                alike[i] = both
+        by_leaf.setdefault(t.leaf, []).append(t)
+    return tuple(t for alike in by_leaf.values() for t in _gathered(alike, context))
+
+
+def _gathered(terms: list[Term], context: Context) -> list[Term]:
+    if len(terms) < 2:
+        return terms
+    pairwise, whole = _in_pairs(terms, context), _together(terms, context)
+    return whole if _cost(whole, context) <= _cost(pairwise, context) else pairwise
+
+
+def _in_pairs(terms: list[Term], context: Context) -> list[Term]:
+    left = list(terms)
+    while True:
+        best, saved = None, None
+        for i, j in combinations(range(len(left)), 2):
+            if (both := _joined(left[i], left[j], context)) is None:
+                continue
+            gain = _cost([left[i], left[j]], context) - term_cost(both, context)
+            if Cost() <= gain and (saved is None or saved < gain):
+                best, saved = (i, j, both), gain
+        if best is None:
+            return left
+        i, j, both = best
+        left[i] = both
+        del left[j]
+
+
+def _together(terms: list[Term], context: Context) -> list[Term]:
+    left: list[Term] = []
+    for t in terms:
+        for i, s in enumerate(left):
+            if (both := _joined(s, t, context)) is not None:
+                left[i] = both
                 break
         else:
-            alike.append(t)
-    return tuple(t for alike in kept.values() for t in alike)
+            left.append(t)
+    return left
+
+
+def _cost(terms: list[Term], context: Context) -> Cost:
+    """Of all of them, added up."""
+    y = term_computed(terms[0], context).signal
+    total = sum((term_cost(t, context) for t in terms), Cost())
+    return total + context.prices.sum(len(terms), y) if len(terms) > 1 else total
 
 
 def _joined(s: Term, t: Term, context: Context) -> Term | None:
-    if s.leaf != t.leaf or len(s.route) != len(t.route):
+    """Both as one operator; None where they are none."""
+    return context.once("joined", lambda s, t: _join(s, t, context), s, t)
+
+
+def _join(s: Term, t: Term, context: Context) -> Term | None:
+    if len(s.route) != len(t.route):
         return None
     if s.operator is None:
         s, t = t, s
@@ -52,11 +105,10 @@ def _joined(s: Term, t: Term, context: Context) -> Term | None:
             b = recipe.identity(a.geometry.c_in, a.geometry.dims)
         elif (s.at, s.axis) != (t.at, t.axis):
             return None
+        paths = t.ways or ((b,),)
+        if s.sign != t.sign:
+            b, paths = recipe.negated(b), t.turned_paths or ((recipe.negated(b),),)
         both = recipe.parallel(a, b, s.known(context, max(a.geometry.dims, b.geometry.dims)))
     except NotFoldable:
         return None
-    paths = (*s.ways, *(t.ways or ((b,),))) if s.paths or t.paths else ()
-    joined = replace(s, operator=both, paths=paths)
-    one, two, together = (term_computed(term, context) for term in (s, t, joined))
-    apart = one.cost + two.cost + context.prices.sum(2, together.signal)
-    return joined if together.cost <= apart else None
+    return replace(s, operator=both, paths=(*s.ways, *paths) if s.paths or t.paths else ())

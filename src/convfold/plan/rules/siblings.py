@@ -35,7 +35,7 @@ def siblings(kept: Mapping[str, Form], search: Search) -> list[Siblings]:
         if len(form.blocks) == 1 and len(form.blocks[0]) == 1:
             (t,) = form.blocks[0]
             op = t.operator
-            if op is None or t.route or t.paths or op.geometry.groups > 1:
+            if op is None or t.route or t.paths or t.sign < 0 or op.geometry.groups > 1:
                 continue
             if not (isinstance(op, Given) and op.call):
                 key = (t.leaf, t.axis, op.geometry.windows, op.geometry.periodic)

@@ -1,0 +1,240 @@
+"""The commands and their options: what may be typed. Nothing here needs torch; `work` does what was asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+import convfold
+from convfold.arguments import BadUsage, Free, Origin, Shape, refuse_repeated
+from convfold.cli.failures import Commands
+from convfold.cli.session import Session
+from convfold.config import FoldConfig
+from convfold.errors import BORDERS, InvalidInput
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _remembered(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Before the command's name or after it."""
+    session = ctx.ensure_object(Session)
+    if value:
+        setattr(session, str(param.name), True)
+
+
+def _parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, tuple[str, ...]], Any]:
+    """For options with a grammar of their own."""
+
+    def convert(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[Any, ...]:
+        try:
+            words = tuple(map(parse, values))
+            refuse_repeated(words)
+        except BadUsage as e:
+            raise click.BadParameter(str(e), ctx, param) from e
+        return words
+
+    return convert
+
+
+def _origin(ctx: click.Context, param: click.Parameter, word: str | None) -> Origin | None:
+    return None if word is None else Origin.parse(word)
+
+
+def _output(ctx: click.Context, param: click.Parameter, word: str) -> Path:
+    if not word or "\0" in word:
+        raise InvalidInput(f"{word!r}: not the name of a file; give one that ends in .pt2 or .onnx")
+    return Path(word)
+
+
+def _globs(ctx: click.Context, param: click.Parameter, globs: tuple[str, ...]) -> tuple[str, ...]:
+    if "" in globs:
+        raise click.BadParameter("an empty pattern matches no module", ctx, param)
+    return globs
+
+
+def _number(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    if value != value:  # in no range, and beyond none
+        raise click.BadParameter("'nan' is no number", ctx, param)
+    return value
+
+
+_everywhere = _options(
+    click.option("--quiet", is_flag=True, expose_value=False, callback=_remembered, help="No progress on stderr."),
+    click.option(
+        "--debug", is_flag=True, expose_value=False, callback=_remembered, help="Tracebacks and torch's own messages."
+    ),
+)
+_inputs = click.option(
+    "--input",
+    "shapes",
+    metavar="NAME:SHAPE",
+    callback=_parsed(Shape.parse),
+    multiple=True,
+    help="An input drawn at random, e.g. x:1,3,224,224 or x:1,77:int64. Repeat for each. "
+    "Not needed where IN comes with its own.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of tables.")
+_how = _options(
+    click.option(
+        "--dynamic",
+        "free",
+        metavar="batch|all|none|NAME:DIMS",
+        callback=_parsed(Free.parse),
+        multiple=True,
+        help="Sizes that may change later: batch (the default), all, none, or e.g. x:0,2,3. Costs are taken at the "
+        "example's sizes.",
+    ),
+    click.option("--objective", type=click.Choice(["time", "macs"]), default="time", help="What to minimise."),
+    click.option(
+        "--border",
+        type=click.Choice(BORDERS),
+        default="exact",
+        help="Where one convolution differs from a chain at the border: mend it, leave the chain, or let it differ.",
+    ),
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="GLOB",
+        callback=_globs,
+        help="Module paths to leave alone, e.g. 'head.*'.",
+    ),
+)
+
+#: Threads beyond any machine's use, and seconds beyond any patience.
+_THREADS, _SECONDS = max(256, os.cpu_count() or 1), 24 * 60 * 60
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(convfold.__version__, prog_name="convfold", message="%(prog)s %(version)s")
+@_everywhere
+def main() -> None:
+    """Rewrite the linear parts of a neural network into their cheapest exactly equal form.
+
+    IN is a .pt2 file, or package.module:factory, a function (the current folder is searched too) that gives an
+    nn.Module in eval mode or a tuple (module, args).
+    """
+
+
+@main.command("fold")
+@click.argument("model", metavar="IN", callback=_origin)
+@click.option("-o", "--output", metavar="FILE", required=True, callback=_output, help="A .pt2 or .onnx file.")
+@_inputs
+@_how
+@click.option("--require-change", is_flag=True, help="Write nothing and exit with 4 if nothing was folded.")
+@click.option("--no-verify", is_flag=True, help="Do not compare the result with the original.")
+@_json
+@_everywhere
+@click.pass_obj
+def fold_command(
+    session: Session,
+    model: Origin,
+    output: Path,
+    shapes: tuple[Shape, ...],
+    free: tuple[Free, ...],
+    objective: str,
+    border: str,
+    exclude: tuple[str, ...],
+    require_change: bool,
+    no_verify: bool,
+    as_json: bool,
+) -> int:
+    """Fold IN, verify the result against it, and write it to a file."""
+    from convfold.cli import work
+
+    config = FoldConfig(objective, exclude, not no_verify, border)
+    return work.fold(session, model, output, shapes, free, config, require_change, as_json)
+
+
+@main.command("explain")
+@click.argument("model", metavar="IN", callback=_origin)
+@_inputs
+@_how
+@_json
+@_everywhere
+@click.pass_obj
+def explain_command(
+    session: Session,
+    model: Origin,
+    shapes: tuple[Shape, ...],
+    free: tuple[Free, ...],
+    objective: str,
+    border: str,
+    exclude: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Say what would be folded in IN and what would not, and why; write nothing."""
+    from convfold.cli import work
+
+    return work.explain(session, model, shapes, free, FoldConfig(objective, exclude, border=border), as_json)
+
+
+@main.command("verify")
+@click.argument("a", metavar="A", callback=_origin)
+@click.argument("b", metavar="B", callback=_origin)
+@_inputs
+@_json
+@_everywhere
+@click.pass_obj
+def verify_command(session: Session, a: Origin, b: Origin, shapes: tuple[Shape, ...], as_json: bool) -> int:
+    """Does B compute what A does, up to twice A's own rounding error? Exit code 3 if not."""
+    from convfold.cli import work
+
+    return work.verify(session, a, b, shapes, as_json)
+
+
+@main.command("bench")
+@click.argument("a", metavar="A", callback=_origin)
+@click.argument("b", metavar="[B]", required=False, callback=_origin)
+@_inputs
+@click.option(
+    "--threads",
+    type=click.IntRange(1, _THREADS),
+    help="Threads to compute with; torch's own choice otherwise.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, _SECONDS),
+    default=5.0,
+    show_default=True,
+    callback=_number,
+    help="How long to measure.",
+)
+@_json
+@_everywhere
+@click.pass_obj
+def bench_command(
+    session: Session,
+    a: Origin,
+    b: Origin | None,
+    shapes: tuple[Shape, ...],
+    threads: int | None,
+    seconds: float,
+    as_json: bool,
+) -> int:
+    """Time A, or A and B in turns: medians, and how many times faster B is."""
+    from convfold.cli import work
+
+    return work.bench(session, [a, b] if b else [a], shapes, threads, seconds, as_json)
+
+
+@main.command("demo")
+@_everywhere
+@click.pass_obj
+def demo_command(session: Session) -> int:
+    """Train a small network on handwritten digits, fold it, and compare: about a minute."""
+    from convfold.cli import work
+
+    return work.demo(session)

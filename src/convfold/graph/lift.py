@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
-from math import isfinite
 from typing import Any, NoReturn
 
 import torch

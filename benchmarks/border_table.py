@@ -27,8 +27,6 @@ from convfold.algebra.margins import margins
 from convfold.algebra.operation import Apply, Correct
 from convfold.algebra.series import chain
 from convfold.errors import NotFoldable
-from convfold.layers.convolution import convolution
-from convfold.layers.transposed import transposed_convolution
 from convfold.plan import Prices, plan
 from convfold.plan.realisation import usual
 from convfold.plan.recipe import Given
@@ -68,11 +66,11 @@ class Kind:
         padding = {"0": 0, "1": 1, "same": (k - 1) // 2, "asymmetric": 0}[self.pad]
         if self.transposed:
             extra = int(self.pad == "asymmetric" and self.stride > 1)
-            op = transposed_convolution(weight, bias, self.stride, padding, 1, 1, extra)
+            op = Convolution.conv_transpose(weight, bias, self.stride, padding, extra)
             extra = int(self.pad == "asymmetric" and self.stride == 1)  # torch has no such padding: a crop of one end
             windows = tuple(type(w)(w.taps, w.stride, w.upsample, w.dilation, w.lo, w.hi - extra) for w in op.windows)
         else:
-            op = convolution(weight, bias, self.stride, padding, 1, 1)
+            op = Convolution(weight, bias, stride=self.stride, padding=padding)
             lo, hi = (0, 1) if self.pad == "asymmetric" else (padding, padding)
             hi += self.pad == "same" and k % 2 == 0
             windows = tuple(type(w)(w.taps, w.stride, w.upsample, w.dilation, lo, hi) for w in op.windows)

@@ -301,6 +301,10 @@ def _verified(model: Any, module: GraphModule, source: Source, enforced: bool) -
             f"{path_of(node) or node.name!r}: a model with control flow ({node.target.name()}) cannot be run in "
             "float64 to be verified; fold it with FoldConfig(verify=False) (--no-verify)"
         )
+    if any(isinstance(x, torch.Tensor) and x.is_meta for x in pytree.tree_leaves((source.args, source.kwargs))):
+        raise InvalidInput(
+            "inputs on the meta device have no numbers to verify the result by; fold with FoldConfig(verify=False)"
+        )
     original = model if isinstance(model, nn.Module) else source.program.module(check_guards=False)
     inputs = (source.args, source.kwargs)
     verdict = verify(original, module, *inputs, more=tuple(other_sizes(inputs, *source.free_places())))

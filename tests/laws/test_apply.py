@@ -93,7 +93,7 @@ def test_nothing_to_read_gives_an_empty_output() -> None:
 @pytest.mark.parametrize(
     ("build", "says"),
     [
-        (lambda: Convolution(torch.randn(4, 2, 3)), r"kernel of shape \(4, 2, 3\)"),
+        (lambda: Convolution(torch.randn(4, 2, 3), windows=()), r"kernel of shape \(4, 2, 3\)"),
         (lambda: Convolution(torch.randn(4)), "kernel of shape"),
         (lambda: Convolution(torch.randn(4, 2), None, 3), "cannot be split into 3 groups"),
         (lambda: Convolution(torch.randn(4, 2), None, 0), "0 groups"),

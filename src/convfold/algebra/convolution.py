@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,15 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convfold.algebra import parallel, series, spelling
+from convfold.algebra import window as axis
 from convfold.algebra.geometry import Geometry, Sizes
+from convfold.algebra.untraced import untraced
 from convfold.algebra.window import Window
-from convfold.errors import ConvfoldError
+from convfold.errors import ConvfoldError, InvalidInput
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False, init=False)
 class Convolution:
     """An affine map of signals ``(N, C, *space)`` with D = 0 … 3 space axes.
 
@@ -34,16 +35,47 @@ class Convolution:
         groups: channel groups; never expanded by composing.
         windows: one :class:`Window` per space axis.
 
+    A bare weight is one too, with ``F.conv2d``'s parameters instead of windows: ``Convolution(weight, bias, groups=4,
+    stride=2, padding=1)``; each a number or one per axis, padding also "same" or "valid". :meth:`conv_transpose` takes
+    those of ``F.conv_transpose2d``.
+
     ``b @ a`` is the value that computes ``b(a(x))``, ``a + b`` computes ``a(x) + b(x)``: exact at every input
-    size, border included, or :class:`NotFoldable`. All operations are differentiable in kernel and bias.
+    size, border included, or :class:`NotFoldable`. So do ``a - b``, ``-a``, ``sum([a, b])`` and ``a * s``, with ``s`` a
+    number or one a channel. Of two types the wider is computed in. All are differentiable in kernel and bias.
     """
 
     kernel: Tensor
-    bias: Tensor | None = None
-    groups: int = 1
-    windows: tuple[Window, ...] = ()
+    bias: Tensor | None
+    groups: int
+    windows: tuple[Window, ...]
+    geometry: Geometry = field(init=False)  # everything but the numbers
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        kernel: Tensor,
+        bias: Tensor | None = None,
+        groups: int = 1,
+        windows: tuple[Window, ...] | None = None,
+        *,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+    ) -> None:
+        if windows is None:
+            windows = axis.convolved(kernel.shape[2:], stride, padding, dilation)
+        elif (stride, padding, dilation) != (1, 0, 1):
+            raise InvalidInput("a Convolution takes windows, or stride, padding and dilation: not both")
+        for name, value in (("kernel", kernel), ("bias", bias), ("groups", groups), ("windows", windows)):
+            object.__setattr__(self, name, value)
+        self._check()
+        period = None if self.bias is None else tuple(self.bias.shape[1:]) or (1,) * self.dims
+        object.__setattr__(self, "geometry", Geometry(self.c_out, self.c_in, groups, windows, period))
+
+    def _check(self) -> None:
+        if not isinstance(self.windows, tuple) or not all(isinstance(w, Window) for w in self.windows):
+            raise InvalidInput(
+                f"windows={self.windows!r}: expected a tuple of Windows; stride, padding and dilation go by keyword"
+            )
         taps = tuple(w.taps for w in self.windows)
         if self.kernel.dim() < 2 or tuple(self.kernel.shape[2:]) != taps:
             raise ConvfoldError(
@@ -63,14 +95,22 @@ class Convolution:
             object.__setattr__(self, "bias", self.bias.flatten())  # one shape for a constant bias
 
     @classmethod
+    @untraced
     def of(cls, module: object, channels: int | None = None, dims: int | None = None) -> Convolution:
-        """The value of any single affine ``torch.nn`` module, or of a ``Sequential`` of them.
+        """The value of any affine module: a ``torch.nn`` layer, a ``Sequential``, or a block with a forward of its own.
 
-        ``channels`` and ``dims`` (space axes) are for modules that do not know them: pools, pads, shuffles,
-        identity.
+        What the module computes is read, not what it is called: hooks, parametrisations and a ``forward`` that was
+        overridden count. A block that is no layer of ``torch.nn`` is exported with every size free, folded, and tried.
+        Differentiable in the module's weights.
+
+        Args:
+            module: an ``nn.Module`` of one input and one output; float64 where it has no weights to take a type from.
+            channels: of its input; for modules that do not say: pools, pads, shuffles, identity, some blocks.
+            dims: its space axes, likewise.
 
         Raises:
-            NotFoldable: with the reason, if the module is not one convolution.
+            NotFoldable: with the reason, if the module is not one convolution at every input size.
+            InvalidInput: its weights have no shape yet (``nn.LazyConv2d`` and its kin).
         """
         return spelling.of(module, channels, dims)  # type: ignore[no-any-return]
 
@@ -79,6 +119,26 @@ class Convolution:
         """The Dirac: depthwise, one tap, one."""
         options: dict[str, Any] = {} if like is None else {"dtype": like.dtype, "device": like.device}
         return cls(torch.ones(channels, 1, *(1,) * dims, **options), None, channels, (Window(),) * dims)
+
+    @classmethod
+    def conv_transpose(
+        cls,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        dilation: Any = 1,
+    ) -> Convolution:
+        """The value of ``F.conv_transposeNd`` with these parameters, in PyTorch's order; ``weight`` as PyTorch has it.
+
+        weight: (c_in, c_out // groups, *taps). Kernel: flipped; u = stride, lo = d(T−1) − p, hi = lo + output_padding.
+        """
+        dims = weight.dim() - 2
+        numbers = (axis.per_axis(n, dims) for n in (stride, dilation, padding, output_padding))
+        windows = tuple(axis.transposed(t, *n) for t, *n in zip(weight.shape[2:], *numbers, strict=True))
+        return cls(transposed_weight(weight, groups), bias, groups, windows)
 
     @property
     def c_out(self) -> int:
@@ -92,26 +152,36 @@ class Convolution:
     def dims(self) -> int:
         return len(self.windows)
 
-    @cached_property
-    def geometry(self) -> Geometry:
-        """Everything but the numbers."""
-        period = None if self.bias is None else tuple(self.bias.shape[1:]) or (1,) * self.dims
-        return Geometry(self.c_out, self.c_in, self.groups, self.windows, period)
-
     def __matmul__(self, inner: Convolution) -> Convolution:
         if not isinstance(inner, Convolution):
             return NotImplemented
         return series.series(self, inner)
 
-    def __add__(self, other: Convolution) -> Convolution:
+    def __add__(self, other: Convolution | int) -> Convolution:
+        if isinstance(other, int) and other == 0:  # where `sum` starts
+            return self
         if not isinstance(other, Convolution):
             return NotImplemented
         return parallel.parallel(self, other)
 
+    __radd__ = __add__
+
+    def __sub__(self, other: Convolution) -> Convolution:
+        if not isinstance(other, Convolution):
+            return NotImplemented
+        return self + -other
+
     def __mul__(self, scale: float | Tensor) -> Convolution:
         """Every output times a number, or each channel times its own: ``scale`` a scalar or (c_out,)."""
+        if not isinstance(scale, int | float | Tensor):
+            return NotImplemented
         k = s = torch.as_tensor(scale, dtype=self.kernel.dtype, device=self.kernel.device)
-        b = self.bias
+        if s.numel() not in (1, self.c_out) or s.numel() not in (1, *s.shape):
+            raise InvalidInput(
+                f"a scale of shape {tuple(s.shape)}: expected one number, or one for each of {self.c_out}"
+            )
+        s = s.reshape(() if s.numel() == 1 else (-1,))
+        k, b = s, self.bias
         if s.dim():
             k = s.reshape(-1, *(1,) * (self.kernel.dim() - 1))
             s = s if b is None else s.reshape(-1, *(1,) * (b.dim() - 1))
@@ -160,8 +230,25 @@ class Convolution:
         bias = None if self.bias is None else self.bias.reshape(-1)
         return Convolution(kernel, bias, self.groups, g.windows)
 
-    def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Convolution:
-        """The same map in another type or on another device; itself if it is there already."""
+    def to(
+        self,
+        *where: torch.dtype | torch.device | str | int | Tensor | None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | int | None = None,
+    ) -> Convolution:
+        """The same map in another type or on another device; itself if it is there already.
+
+        ``to("cpu")``, ``to(torch.float64)``, both in either order or by name, or ``to(tensor)``: its type and device.
+        """
+        for place in where:
+            if isinstance(place, Tensor):
+                dtype, device = place.dtype, place.device
+            elif isinstance(place, torch.dtype):
+                dtype = place
+            elif place is not None:
+                device = torch.device(place)
+        if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
+            raise InvalidInput(f"a Convolution in {dtype}: its numbers are real; give a floating-point type")
         kernel = self.kernel.to(device=device, dtype=dtype)
         bias = None if self.bias is None else self.bias.to(device=device, dtype=dtype)
         if kernel is self.kernel and bias is self.bias:
@@ -183,12 +270,14 @@ class Convolution:
         return spelling.to_module(self, attached)  # type: ignore[no-any-return]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Apply to (N, c_in, *space) → (N, c_out, *size(space))."""
+        """Apply to (N, c_in, *space) → (N, c_out, *size(space)), in the input's floating-point type."""
         if x.dim() != self.dims + 2 or x.shape[1] != self.c_in:
             raise ConvfoldError(
                 f"input of shape {tuple(x.shape)} given to {self!r}: expected (N, {self.c_in}, "
                 f"{', '.join('space' for _ in self.windows)})"
             )
+        if self.kernel.dtype != x.dtype and x.is_floating_point():
+            return self.to(x.dtype)(x)
         if self.geometry.periodic:
             y = Convolution(self.kernel, None, self.groups, self.windows)(x)
             repeated = self.periodic_bias()

@@ -9,12 +9,14 @@ from torch import Tensor
 
 from convfold.algebra import geometry as geo
 from convfold.algebra import window as axis
-from convfold.algebra.series import tile, widened
+from convfold.algebra.series import alike, tile, widened
+from convfold.algebra.untraced import untraced
 
 if TYPE_CHECKING:
     from convfold.algebra.convolution import Convolution
 
 
+@untraced
 def parallel(a: Convolution, b: Convolution, sizes: geo.Sizes = None) -> Convolution:
     """The convolution that equals ``a(x) + b(x)``: kernels added where their taps stand.
 
@@ -22,14 +24,17 @@ def parallel(a: Convolution, b: Convolution, sizes: geo.Sizes = None) -> Convolu
         NotFoldable: ``sizes-differ`` or ``channels-differ`` where the two outputs cannot be added.
     """
     g = geo.parallel(a.geometry, b.geometry, sizes)
+    a, b = alike(a, b)
     first, second = _aligned(a, b, g, sizes)
     kernel = widened(first, a.groups, g.groups) + widened(second, b.groups, g.groups)
     return type(a)(kernel, _sum(_period(a, g), _period(b, g)), g.groups, g.windows)
 
 
+@untraced
 def stack(a: Convolution, b: Convolution, sizes: geo.Sizes = None) -> Convolution:
     """The convolution that equals ``concat([a(x), b(x)], channels)``: rows below rows."""
     g = geo.stack(a.geometry, b.geometry, sizes)
+    a, b = alike(a, b)
     first, second = _aligned(a, b, g, sizes)
     kernel = torch.cat([widened(first, a.groups, 1), widened(second, b.groups, 1)])
     if g.period is None:

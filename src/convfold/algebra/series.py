@@ -12,6 +12,7 @@ from torch import Tensor
 
 from convfold.algebra import geometry as geo
 from convfold.algebra import window as axis
+from convfold.algebra.untraced import untraced
 from convfold.errors import NotFoldable
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 MEMORY_LIMIT = 4 << 30
 
 
+@untraced
 def series(outer: Convolution, inner: Convolution, sizes: geo.Sizes = None, endless: bool = False) -> Convolution:
     """The convolution that equals ``outer(inner(x))``, border included.
 
@@ -32,6 +34,7 @@ def series(outer: Convolution, inner: Convolution, sizes: geo.Sizes = None, endl
     """
     result = geo.series(outer.geometry, inner.geometry, sizes, endless)
     dims = result.dims
+    outer, inner = alike(outer, inner)
     outer, inner = outer.lifted(dims), inner.lifted(dims)
     taps = [axis.series(b, a, n) for b, a, n in zip(outer.windows, inner.windows, geo.known(sizes, dims), strict=True)]
     kernel = _product(outer, inner, result.groups, tuple(t.a for t in taps), tuple(t.b for t in taps))
@@ -42,6 +45,7 @@ def series(outer: Convolution, inner: Convolution, sizes: geo.Sizes = None, endl
     return type(outer)(kernel, _bias(outer, inner), result.groups, result.windows)
 
 
+@untraced
 def chain(steps: Sequence[Convolution], sizes: Sequence[geo.Sizes] | None = None, endless: bool = False) -> Convolution:
     """The convolution that equals all steps in turn, first applied first; ``sizes`` are those before each step.
 
@@ -135,6 +139,13 @@ def _scatter(x: Tensor, w: Tensor, stride: tuple[int, ...], dilation: tuple[int,
         )
         y[(..., *places)] += part.permute(1, 2, 0).reshape(n, -1, *inner)
     return y
+
+
+def alike(a: Convolution, b: Convolution) -> tuple[Convolution, Convolution]:
+    """Both in the wider type, and on the device of the one with weights: pads, shuffles and pools are on the CPU."""
+    dtype = torch.promote_types(a.kernel.dtype, b.kernel.dtype)
+    device = next((c.kernel.device for c in (a, b) if c.kernel.device.type != "cpu"), a.kernel.device)
+    return a.to(dtype, device), b.to(dtype, device)
 
 
 def widened(kernel: Tensor, groups: int, to: int) -> Tensor:

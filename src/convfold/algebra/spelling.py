@@ -1,8 +1,8 @@
-"""The doors between the algebra and modules, left open for `convfold.layers` to walk through.
+"""The doors between the algebra and modules, left open for others to walk through.
 
-The algebra knows no module; `Convolution.of` and `Convolution.to_module` dispatch on type through these two
-tables, and each file in `layers/` registers the modules it spells. They are loaded when first asked for: the algebra
-can be imported without them.
+The algebra knows no module: `Convolution.of` and `Convolution.to_module` dispatch on type through these tables, in
+which `layers/` is registered; and `layers/` knows no graph, which takes reading a `block`: see `convfold.blocks`. They
+are loaded when first asked for: the algebra can be imported without them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,14 @@ from convfold.errors import NotFoldable
 def of(module: object, channels: int | None = None, dims: int | None = None) -> Any:
     """The algebra value that a module computes."""
     if reader := _registered(of, module):
+        return reader(module, channels, dims)
+    raise NotFoldable("not-affine", f"{type(module).__name__} is not an affine layer convfold knows")
+
+
+@singledispatch
+def block(module: object, channels: int | None = None, dims: int | None = None) -> Any:
+    """The links of a chain (`layers.links`) that a module computes which is none of those we know."""
+    if reader := _registered(block, module, "convfold.blocks"):
         return reader(module, channels, dims)
     raise NotFoldable("not-affine", f"{type(module).__name__} is not an affine layer convfold knows")
 

@@ -16,7 +16,9 @@ def recovered(op: Convolution) -> Convolution:
 
     Only exact zeros count. Composing structured kernels leaves such zeros; a trained dense one has none.
     """
-    if op.kernel.count_nonzero() == op.kernel.numel():  # as most are; one look, not several
+    if (
+        op.kernel.is_meta or op.kernel.count_nonzero() == op.kernel.numel()
+    ):  # nothing to be seen, or no zero: as most are
         return op
     return _groups(trimmed(op, range(op.dims)))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import gcd
+from typing import Any
 
-from convfold.errors import NotFoldable
+from convfold.errors import InvalidInput, NotFoldable
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,40 @@ class Window:
 
 
 _ONE = Window()
+
+
+def per_axis(value: Any, dims: int) -> tuple[Any, ...]:
+    """One value or one per axis, as one per axis; InvalidInput for any other number of them."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return (value,) * dims
+    if len(value) not in (1, dims):
+        raise InvalidInput(f"{tuple(value)} does not fit {dims} space axes: give one number, or one per axis")
+    return tuple(value) if len(value) == dims else tuple(value) * dims
+
+
+def pads(padding: Any, taps: Sequence[int], stride: Any, dilation: Any) -> list[tuple[int, int]]:
+    """(lo, hi) per axis for PyTorch's padding argument: a number, one per axis, 'valid' or 'same'.
+
+    'same' puts the odd position of an even reach at the end, and takes no stride, as in PyTorch.
+    """
+    dims = len(taps)
+    if padding == "valid":
+        return [(0, 0)] * dims
+    if padding == "same":
+        if any(s != 1 for s in per_axis(stride, dims)):
+            raise InvalidInput(f"padding='same' with stride {stride}: its size would not be the same")
+        reaches = [d * (t - 1) for t, d in zip(taps, per_axis(dilation, dims), strict=True)]
+        return [(r // 2, r - r // 2) for r in reaches]
+    if isinstance(padding, str):
+        raise InvalidInput(f"padding={padding!r} is not known; give numbers, 'valid' or 'same'")
+    return [(p, p) for p in per_axis(padding, dims)]
+
+
+def convolved(taps: Sequence[int], stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> tuple[Window, ...]:
+    """Windows of a convolution by PyTorch's parameters, each a number or one per axis: u = 1, lo = hi = padding."""
+    ends = pads(padding, taps, stride, dilation)
+    numbers = zip(taps, per_axis(stride, len(taps)), per_axis(dilation, len(taps)), ends, strict=True)
+    return tuple(Window(t, s, 1, d, lo, hi) for t, s, d, (lo, hi) in numbers)
 
 
 def transposed(taps: int, stride: int, dilation: int, padding: int, output_padding: int) -> Window:

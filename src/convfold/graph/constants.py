@@ -11,7 +11,7 @@ from torch.fx.node import map_arg
 
 from convfold.errors import NotFoldable
 from convfold.graph.unlift import Calls
-from convfold.precision import computing_in
+from convfold.precision import cast, computing_in
 
 
 class Constants:
@@ -20,8 +20,8 @@ class Constants:
     Weight standardisation, parametrisations and LoRA products are such; so is a frozen batch norm's scale.
     """
 
-    def __init__(self, calls: Calls) -> None:
-        self.weights = calls.weights
+    def __init__(self, calls: Calls, differentiable: bool = False) -> None:
+        self.weights, self.differentiable = calls.weights, differentiable
         self._content: dict[Node, Any] = {}
         self._constant: set[Node] = set()
         written = {node.args[0] for node in calls.graph.nodes if node.op == "call_function" and _writes(node)}
@@ -51,9 +51,10 @@ class Constants:
         return content  # type: ignore[no-any-return]
 
     def _evaluated(self, node: Node) -> Any:
-        args, kwargs = map_arg((node.args, dict(node.kwargs)), self.__getitem__)
+        # Cast before autograd sees them: below it, backward would be given another type than it has kept.
+        args, kwargs = cast(map_arg((node.args, dict(node.kwargs)), self.__getitem__), torch.float64)
         try:
-            with torch.no_grad(), computing_in(torch.float64):
+            with torch.set_grad_enabled(self.differentiable), computing_in(torch.float64):
                 return node.target(*args, **kwargs)  # type: ignore[operator]
         except (RuntimeError, TypeError) as e:  # NotImplementedError is a RuntimeError
             why = str(e).strip().partition("\n")[0][:100]

@@ -45,9 +45,10 @@ class Graph:
         normalise(self.calls.graph)
         drop_empty_parts(self.calls.graph)
 
-    def lift(self) -> Lifted:
-        self.constants = Constants(self.calls)
-        with torch.no_grad():
+    def lift(self, differentiable: bool = False) -> Lifted:
+        """``differentiable``: the operators' numbers keep the history of the weights they are computed from."""
+        self.constants = Constants(self.calls, differentiable)
+        with torch.set_grad_enabled(differentiable):
             return lift(self.calls.graph, self.constants, self.sizes, self.excluded)
 
     def write(self, lifted: Lifted, changes: Iterable[tuple[Region, Region]]) -> GraphModule:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
-from math import isfinite
 from typing import Any, NoReturn
 
 import torch
@@ -403,7 +402,7 @@ def _is_finite(step: Step) -> bool:
         case Map(operator=op):
             finite = _all_finite(op.kernel) and (op.bias is None or _all_finite(op.bias))
         case AnyAxis(factor=factor, shift=shift):
-            finite = isfinite(factor) and isfinite(shift)
+            finite = all(_all_finite(torch.as_tensor(n)) for n in (factor, shift))
         case _:
             finite = True
     return finite and all(_is_finite(x) for x in step.inputs if isinstance(x, Step))

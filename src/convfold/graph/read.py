@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from convfold.errors import InvalidInput
 from convfold.graph.archive import load
 from convfold.graph.guard import InputCheck
+from convfold.layers.known import refuse_uninitialised
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -71,6 +72,13 @@ class Source:
 
         return pytree.tree_map(grown, (self.args, self.kwargs))  # type: ignore[no-any-return]
 
+    def bounds(self) -> Iterator[tuple[list[tuple[int, int]], Any]]:
+        """Of each free symbol the (input, dimension) pairs it sizes, and the range that the program holds for."""
+        expressions = {str(e): bounds for e, bounds in self.program.range_constraints.items()}
+        for name, places in self.free_places()[0].items():
+            if name in expressions:
+                yield places, expressions[name]
+
     def free_places(self) -> tuple[dict[str, list[tuple[int, int]]], dict[str, int]]:
         """Which (input, dimension) pairs each free symbol sizes, and the least value it may take."""
         places: dict[str, list[tuple[int, int]]] = {}
@@ -100,6 +108,7 @@ def read(model: object, args: Any = None, kwargs: Any = None, dynamic_shapes: An
     elif isinstance(model, nn.Module):
         args, kwargs = _apart(_arguments(args, kwargs))
         kwargs = _in_order(model, kwargs)
+        refuse_uninitialised(model)
         refuse_training(model)
         program = export(model, args, kwargs, dynamic_shapes)
     else:

@@ -102,10 +102,16 @@ def _affine(call: Call, x: Value, scale: Any, shift: Any) -> Reading:
     if len(axes) == 2:
         raise NotFoldable("not-affine", "scale and shift vary along different axes")
     if not axes:
-        factor, constant = (1.0 if scale is None else float(scale)), (0.0 if shift is None else float(shift))
-        return x if (factor, constant) == (1.0, 0.0) else Step(AnyAxis(factor, constant), (x,))
+        factor, constant = _number(scale, 1.0), _number(shift, 0.0)
+        learnt = isinstance(factor, Tensor) or isinstance(constant, Tensor)
+        return x if not learnt and (factor, constant) == (1.0, 0.0) else Step(AnyAxis(factor, constant), (x,))
     axis = axes.pop()
     return Step(Map(diagonal(scale, shift, x.shape[axis]), axis, Scale()), (x,))
+
+
+def _number(t: Tensor | None, default: float) -> float | Tensor:
+    """A plain number, but where a gradient is to reach what it was computed from."""
+    return default if t is None else t if t.requires_grad else float(t)
 
 
 def _along(c: Any, x: Value) -> tuple[Tensor | None, int | None]:

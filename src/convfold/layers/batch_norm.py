@@ -5,19 +5,18 @@ An instance norm that tracks statistics is the same in eval mode: aten instance_
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.realisation import Scale
 from convfold.errors import NotFoldable
+from convfold.layers.known import module
 from convfold.layers.spelling import Call, Map, Step, aten, diagonal
 
-BatchNorm = (
-    nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
-    | nn.InstanceNorm1d | nn.InstanceNorm2d | nn.InstanceNorm3d
-)  # fmt: skip
+_InstanceNorm = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 _DIMS = {nn.BatchNorm2d: 2, nn.BatchNorm3d: 3, nn.InstanceNorm1d: 1, nn.InstanceNorm2d: 2, nn.InstanceNorm3d: 3}
 
 TRAINING = "batch norm is in training mode; its statistics change with the batch. Call model.eval() first."
@@ -34,27 +33,16 @@ def batch_norm(mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | 
     return diagonal(scale, shift, len(scale))
 
 
-@spelling.of.register(nn.BatchNorm1d)
-@spelling.of.register(nn.BatchNorm2d)
-@spelling.of.register(nn.BatchNorm3d)
-@spelling.of.register(nn.SyncBatchNorm)
-@spelling.of.register(nn.InstanceNorm1d)
-@spelling.of.register(nn.InstanceNorm2d)
-@spelling.of.register(nn.InstanceNorm3d)
-def of_module(m: BatchNorm, channels: int | None = None, dims: int | None = None) -> Convolution:
-    op = unrounded(m)
-    assert m.running_mean is not None
-    return op.to(m.running_mean.dtype)
-
-
-def unrounded(m: BatchNorm) -> Convolution:
-    """The value in float64, to be composed: scale and shift are not the module's own numbers, but computed."""
-    if m.running_mean is None or m.running_var is None:
+@module(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, *_InstanceNorm)
+def of_module(m: Any, channels: int | None = None, dims: int | None = None) -> Convolution:
+    """In float64, to be composed: scale and shift are not the module's own numbers, but computed."""
+    own = isinstance(m, _InstanceNorm) and not m.track_running_stats
+    if m.running_mean is None or m.running_var is None or own:
         raise NotFoldable("training-mode", f"the {type(m).__name__} keeps no running statistics")
     if m.training:
         raise NotFoldable("training-mode", TRAINING)
     op = batch_norm(m.running_mean, m.running_var, m.weight, m.bias, m.eps)
-    return op.lifted(_DIMS.get(type(m), 0))
+    return op.lifted(next((n for kind, n in _DIMS.items() if isinstance(m, kind)), 0))
 
 
 def read_kept(call: Call) -> Step:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
 from convfold.algebra.border import end
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.margins import margins, strips
+from convfold.algebra.margins import Margin, margins, strips
+from convfold.layers.known import module
+from convfold.layers.links import Link, links, ways
+
+
+def ends(steps: Sequence[Link]) -> tuple[Margin, ...]:
+    """Of each axis, how far a chain differs from its one convolution, at every size."""
+    chains = [[(v.windows, v.bias is not None) for v in way] for way in ways(steps)]
+    return margins(chains, [None] * steps[0].dims)
 
 
 class Bordered(nn.Module):
@@ -20,17 +29,18 @@ class Bordered(nn.Module):
 
     Attributes:
         whole: the one layer.
-        steps: the layers in turn.
+        steps: the layers in turn, :class:`Branches` where there are several ways.
         strips: (axis, strip, from its high end?)
     """
 
-    def __init__(self, whole: Convolution, steps: Sequence[Convolution], attached: bool = False) -> None:
+    def __init__(self, whole: Convolution, steps: Sequence[Link | Convolution], attached: bool = False) -> None:
         super().__init__()
-        ends = margins([[(step.windows, step.bias is not None) for step in steps]], [None] * whole.dims)
-        self.strips = list(strips([[(step.windows, step.geometry.period) for step in steps]], ends))
+        chain = [Link(((step,),)) if isinstance(step, Convolution) else step for step in steps]
+        each = [[(v.windows, v.geometry.period) for v in way] for way in ways(chain)]
+        self.strips = list(strips(each, ends(chain)))
         self.dims = whole.dims
         self.whole = whole.to_module(attached)
-        self.steps = nn.Sequential(*(step.to_module(attached) for step in steps))
+        self.steps = nn.Sequential(*(part for link in chain for part in _modules(link, attached)))
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,5 +58,33 @@ class Bordered(nn.Module):
         return y
 
     def extra_repr(self) -> str:
-        ends = (f"{strip.rows} {'last' if high else 'first'} of axis {axis}" for axis, strip, high in self.strips)
-        return f"border: {', '.join(ends)}"
+        rows = (f"{strip.rows} {'last' if high else 'first'} of axis {axis}" for axis, strip, high in self.strips)
+        return f"border: {', '.join(rows)}"
+
+
+class Branches(nn.Module):
+    """The sum of some modules on one input."""
+
+    def __init__(self, branches: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, c_in, *space) → (N, c_out, *size(space))"""
+        y: Tensor = reduce(torch.add, (branch(x) for branch in self.branches))
+        return y
+
+
+def _modules(link: Link, attached: bool) -> list[nn.Module]:
+    paths = [[value.to_module(attached) for value in path] for path in link.paths]
+    return paths[0] if len(paths) == 1 else [Branches([nn.Sequential(*path) for path in paths])]
+
+
+@module(Bordered)
+def of_bordered(m: Bordered, channels: int | None = None, dims: int | None = None) -> list[Link]:
+    return links(m.steps, channels, dims)
+
+
+@module(Branches)
+def of_branches(m: Branches, channels: int | None = None, dims: int | None = None) -> Link:
+    return Link(tuple(way for branch in m.branches for way in ways(links([branch], channels, dims))))

@@ -4,69 +4,39 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.realisation import Convolve, Transpose
-from convfold.algebra.window import Window
-from convfold.errors import NotFoldable
-from convfold.layers.spelling import Call, Map, Step, aten, nonzero, per_axis
-from convfold.layers.transposed import transposed_convolution
+from convfold.algebra.window import Window, per_axis
+from convfold.layers.known import module
+from convfold.layers.links import Link
+from convfold.layers.spelling import Call, Map, Step, aten, nonzero
 
 
-def convolution(
-    weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Convolution:
-    """The value of ``F.convNd``: u = 1, lo = hi = padding; 'same' puts the odd position of an even reach at the end.
-
-    weight: (c_out, c_in // groups, *taps), as in PyTorch.
-    """
-    dims = weight.dim() - 2
-    windows = []
-    for taps, s, d, (lo, hi) in zip(
-        weight.shape[2:],
-        per_axis(stride, dims),
-        per_axis(dilation, dims),
-        pads(padding, weight.shape[2:], per_axis(dilation, dims)),
-        strict=True,
-    ):
-        windows.append(Window(taps, s, 1, d, lo, hi))
-    return Convolution(weight, bias, groups, tuple(windows))
-
-
-def pads(padding: Any, taps: Any, dilation: Any) -> list[tuple[int, int]]:
-    """(lo, hi) per axis for PyTorch's padding argument: a number, one per axis, 'valid' or 'same'."""
-    if padding == "valid":
-        return [(0, 0)] * len(taps)
-    if padding == "same":
-        return [(d * (t - 1) // 2, d * (t - 1) - d * (t - 1) // 2) for t, d in zip(taps, dilation, strict=True)]
-    return [(p, p) for p in per_axis(padding, len(taps))]
-
-
-@spelling.of.register(nn.Conv1d)
-@spelling.of.register(nn.Conv2d)
-@spelling.of.register(nn.Conv3d)
+@module(nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def of_module(
     m: nn.Conv1d | nn.Conv2d | nn.Conv3d, channels: int | None = None, dims: int | None = None
-) -> Convolution:
-    if m.padding_mode != "zeros" and any(p != (0, 0) for p in pads(m.padding, m.kernel_size, m.dilation)):
-        raise NotFoldable("padding-mode", f"padding_mode={m.padding_mode!r} copies data into the border")
-    return convolution(m.weight, m.bias, m.stride, m.padding, m.dilation, m.groups)
+) -> Convolution | Link:
+    """As `forward` reads its attributes: a padding mode other than zeros pads by what was given at construction."""
+    if m.padding_mode == "zeros":
+        numbers: dict[str, Any] = {"stride": m.stride, "padding": m.padding, "dilation": m.dilation}
+        return Convolution(m.weight, m.bias, m.groups, **numbers)
+    flat = m._reversed_padding_repeated_twice  # (lo, hi) from the last axis to the first
+    pairs = list(zip(flat[::2], flat[1::2], strict=True))[::-1]
+    taps, dims = m.weight.shape[2:], m.weight.dim() - 2
+    steps = zip(taps, per_axis(m.stride, dims), per_axis(m.dilation, dims), pairs, strict=True)
+    windows = tuple(Window(t, s, 1, d, lo, hi) for t, s, d, (lo, hi) in steps)
+    value = Convolution(m.weight, m.bias, m.groups, windows)
+    return Link(((value,),), m.padding_mode if any(flat) else None)
 
 
 @aten("conv1d.default", "conv2d.default", "conv3d.default", "conv1d.padding", "conv2d.padding", "conv3d.padding")
 def read(call: Call) -> Step:
     weight = call.tensor("weight")
     assert weight is not None
-    op = convolution(
-        weight,
-        nonzero(call.tensor("bias")),
-        call["stride"],
-        call["padding"],
-        call["dilation"],
-        call["groups"],
-    )
+    numbers = {name: call[name] for name in ("groups", "stride", "padding", "dilation")}
+    op = Convolution(weight, nonzero(call.tensor("bias")), **numbers)
     return Step(Map(op, call["input"].dim - 1 - op.dims, Convolve()), (call["input"],))
 
 
@@ -74,10 +44,10 @@ def read(call: Call) -> Step:
 def read_core(call: Call) -> Step:
     weight, bias = call.tensor("weight"), nonzero(call.tensor("bias"))
     assert weight is not None
-    rest = (call["stride"], call["padding"], call["dilation"], call["groups"])
+    numbers = {name: call[name] for name in ("groups", "stride", "padding", "dilation")}
     if call["transposed"]:
-        op = transposed_convolution(weight, bias, *rest, call["output_padding"])
+        op = Convolution.conv_transpose(weight, bias, output_padding=call["output_padding"], **numbers)
     else:
-        op = convolution(weight, bias, *rest)
+        op = Convolution(weight, bias, **numbers)
     how = Transpose() if call["transposed"] else Convolve()
     return Step(Map(op, call["input"].dim - 1 - op.dims, how), (call["input"],))

@@ -6,7 +6,6 @@ and where every pad is circular, for what is periodic stays so.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,29 +17,30 @@ from convfold.algebra import series
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
-from convfold.layers import convolution, module
+from convfold.layers import convolution
+from convfold.layers.known import module
+from convfold.layers.links import Link
+from convfold.layers.module import CONV
+from convfold.layers.module import convolution as convolution_module
+from convfold.layers.padding import zero_padding
+from convfold.layers.spelling import known_channels
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _PADS: dict[str, tuple[type[Any], ...]] = {
     "reflect": (nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d),
     "replicate": (nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d),
     "circular": (nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d),
 }
-_ZEROS = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d)
 
 
-def bare(m: nn.Module) -> tuple[nn.Module, str | None]:
-    """The module with zeros in place of the copies, and the mode it pads in; None where it copies nothing."""
-    if isinstance(m, _CONVOLUTIONS) and m.padding_mode != "zeros":
-        zeros = copy.copy(m)  # shares the weights: gradients reach them
-        zeros.padding_mode = "zeros"
-        pads = any(p != (0, 0) for p in convolution.pads(m.padding, m.kernel_size, m.dilation))
-        return zeros, m.padding_mode if pads else None
-    for name, kinds in _PADS.items():
-        for pad, zero in zip(kinds, _ZEROS, strict=True):
-            if isinstance(m, pad):
-                return zero(m.padding), name if any(m.padding) else None
-    return m, None
+@module(*(kind for kinds in _PADS.values() for kind in kinds))
+def of_pad(m: Any, channels: int | None = None, dims: int | None = None) -> Link:
+    mode = next(name for name, kinds in _PADS.items() if isinstance(m, kinds))
+    return pad(known_channels(m, channels), m.padding, mode, len(m.padding) // 2)
+
+
+def pad(channels: int, pads: Sequence[int], mode: str, dims: int) -> Link:
+    """A pad by itself, as F.pad takes it."""
+    return Link(((zero_padding(channels, pads, dims),),), mode if any(pads) else None)
 
 
 def joined(values: Sequence[Convolution], modes: Sequence[str | None]) -> tuple[list[Convolution], str | None]:
@@ -51,7 +51,8 @@ def joined(values: Sequence[Convolution], modes: Sequence[str | None]) -> tuple[
     """
     steps: list[tuple[Convolution, str | None]] = []
     for value, mode in zip(values, modes, strict=True):
-        if steps and steps[-1][1] is not None and mode is None and all(w.taps == 1 for w in steps[-1][0].windows):
+        alone = steps and steps[-1][1] is not None and all(w.taps == 1 for w in steps[-1][0].windows)
+        if alone and mode is None and not any(w.lo > 0 or w.hi > 0 or w.upsample > 1 for w in value.windows):
             pad, before = steps.pop()  # a pad by itself belongs to what follows it
             steps.append((series.series(value, pad, endless=True), before))
         else:
@@ -100,6 +101,8 @@ class CircularConv2d(_Wrapping, nn.Conv2d): ...
 class CircularConv3d(_Wrapping, nn.Conv3d): ...
 
 
+module(CircularConv1d, CircularConv2d, CircularConv3d)(convolution.of_module)
+
 _CIRCULAR: dict[int, type[nn.Module]] = {1: CircularConv1d, 2: CircularConv2d, 3: CircularConv3d}
 
 
@@ -118,6 +121,11 @@ class Wrap(nn.Module):
         return f"{self.pads}"
 
 
+@module(Wrap)
+def of_wrap(m: Wrap, channels: int | None = None, dims: int | None = None) -> Link:
+    return pad(known_channels(m, channels), m.pads, "circular", len(m.pads) // 2)
+
+
 def _wrapped(x: Tensor, pads: Sequence[int]) -> Tensor:
     for i, (lo, hi) in enumerate(zip(pads[::2], pads[1::2], strict=True), start=1):
         n = x.shape[-i]
@@ -131,8 +139,8 @@ def to_module(value: Convolution, mode: str, attached: bool) -> nn.Module:
     if min(min(pair) for pair in pairs) < 0:
         raise NotFoldable("padding-mode", f"padding_mode={mode!r} and a crop")
     if all(lo == hi for lo, hi in pairs):
-        kinds = _CIRCULAR if mode == "circular" else module.CONV
-        return module.convolution(value, attached, kinds, padding=tuple(lo for lo, _ in pairs), padding_mode=mode)
+        kinds = _CIRCULAR if mode == "circular" else CONV
+        return convolution_module(value, attached, kinds, padding=tuple(lo for lo, _ in pairs), padding_mode=mode)
     plain = tuple(Window(w.taps, w.stride, w.upsample, w.dilation) for w in value.windows)
     inner = Convolution(value.kernel, value.bias, value.groups, plain).to_module(attached)
     flat = tuple(n for pair in reversed(pairs) for n in pair)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution
 from convfold.errors import NotFoldable
+from convfold.layers.known import module
 from convfold.layers.spelling import Call, Step, Value, aten, known_channels
 
 
@@ -45,13 +45,7 @@ def read_copy(call: Call) -> Value:
     return x  # type: ignore[no-any-return]
 
 
-@spelling.of.register(nn.Identity)
-@spelling.of.register(nn.Dropout)
-@spelling.of.register(nn.Dropout1d)
-@spelling.of.register(nn.Dropout2d)
-@spelling.of.register(nn.Dropout3d)
-@spelling.of.register(nn.AlphaDropout)
-@spelling.of.register(nn.FeatureAlphaDropout)
+@module(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 def of_module(m: nn.Module, channels: int | None = None, dims: int | None = None) -> Convolution:
     if m.training and not isinstance(m, nn.Identity):
         raise NotFoldable("training-mode", f"{type(m).__name__} is active; call eval() first")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from torch import nn
 
-from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.operation import Layout
 from convfold.algebra.realisation import Product
 from convfold.errors import NotFoldable
+from convfold.layers.known import module
 from convfold.layers.spelling import Call, Map, Reading, Step, aten, nonzero
 
 
-@spelling.of.register(nn.Linear)
+@module(nn.Linear)
 def of_module(m: nn.Linear, channels: int | None = None, dims: int | None = None) -> Convolution:
     """weight (c_out, c_in) is already the normal form's kernel."""
     return Convolution(m.weight, m.bias)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution, transposed_weight
 from convfold.algebra.realisation import adds, flat_pads, pad_arguments, transposed_arguments
+from convfold.algebra.untraced import untraced
+from convfold.layers.known import module
 
 CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSE: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -38,12 +40,13 @@ class Affine(nn.Module):
         return repr(self.value)
 
 
-@spelling.of.register(Affine)
+@module(Affine)
 def of_affine(m: Affine, channels: int | None = None, dims: int | None = None) -> Convolution:
     return m.value
 
 
 @spelling.to_module.register(Convolution)
+@untraced
 def to_module(value: Convolution, attached: bool = False) -> nn.Module:
     """nn.Linear, nn.ConvNd or nn.ConvTransposeNd, with a pad before or a crop after it in a Sequential where needed.
 

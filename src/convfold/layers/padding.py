@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
+from convfold.layers.known import module
 from convfold.layers.spelling import Call, Reading, Step, aten, depthwise, known_channels, spatial
 
 
@@ -52,12 +52,7 @@ def read_copies(call: Call) -> Step:
     return spatial(call, range(x.dim - len(call["padding"]) // 2, x.dim), constants=True, reason=reason)
 
 
-@spelling.of.register(nn.ZeroPad1d)
-@spelling.of.register(nn.ZeroPad2d)
-@spelling.of.register(nn.ZeroPad3d)
-@spelling.of.register(nn.ConstantPad1d)
-@spelling.of.register(nn.ConstantPad2d)
-@spelling.of.register(nn.ConstantPad3d)
+@module(nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d)
 def of_module(m: Any, channels: int | None = None, dims: int | None = None) -> Convolution:
     if m.value != 0:
         raise NotFoldable("padding-mode", f"pads with {m.value}, not zero")

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.window import Window
+from convfold.algebra.window import Window, per_axis
 from convfold.errors import NotFoldable
-from convfold.layers.spelling import Call, Step, aten, depthwise, known_channels, per_axis, spatial
+from convfold.layers.known import module
+from convfold.layers.spelling import Call, Step, aten, depthwise, known_channels, spatial
 
 
 def average_pool(
@@ -76,11 +76,9 @@ def read_adaptive(call: Call) -> Step:
     return spatial(call, range(channel + 1, x.dim), constants=True, convolution=convolution, reason=reason)
 
 
-@spelling.of.register(nn.AvgPool1d)
-@spelling.of.register(nn.AvgPool2d)
-@spelling.of.register(nn.AvgPool3d)
+@module(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 def of_module(m: Any, channels: int | None = None, dims: int | None = None) -> Convolution:
-    dims = {nn.AvgPool1d: 1, nn.AvgPool2d: 2, nn.AvgPool3d: 3}[type(m)]
+    dims = next(i + 1 for i, kind in enumerate((nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)) if isinstance(m, kind))
     return average_pool(
         known_channels(m, channels),
         per_axis(m.kernel_size, dims),

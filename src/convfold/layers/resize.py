@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.window import Window
+from convfold.algebra.window import Window, per_axis
 from convfold.errors import NotFoldable
-from convfold.layers.spelling import Call, Reading, aten, depthwise, known_channels, per_axis, spatial
+from convfold.layers.known import module
+from convfold.layers.spelling import Call, Reading, aten, depthwise, known_channels, spatial
 
 
 def repeat(channels: int, factors: tuple[int, ...]) -> Convolution:
@@ -114,9 +114,10 @@ def _matrices(call: Call, before: tuple[int, ...], after: tuple[int, ...]) -> Ca
     return matrices
 
 
-@spelling.of.register(nn.Upsample)
+@module(nn.Upsample)
 def of_module(m: nn.Upsample, channels: int | None = None, dims: int | None = None) -> Convolution:
-    factors = per_axis(m.scale_factor, dims or 2)
+    scale = m.scale_factor
+    factors = scale if isinstance(scale, tuple) else per_axis(scale, dims or 2)
     if m.mode not in ("nearest", "nearest-exact") or any(f is None or f != int(f) or f < 1 for f in factors):
         raise NotFoldable(
             "not-affine", f"Upsample(mode={m.mode!r}, scale_factor={m.scale_factor}) is not a convolution"

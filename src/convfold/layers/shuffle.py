@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.realisation import OwnCall
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
+from convfold.layers.known import module
 from convfold.layers.spelling import Call, Map, Step, aten, known_channels
 
 
@@ -61,16 +61,16 @@ def read_channels(call: Call) -> Step:
     return Step(Map(channel_shuffle(call["self"].shape[1], call["groups"]), 1, OwnCall()), (call["self"],))
 
 
-@spelling.of.register(nn.PixelShuffle)
+@module(nn.PixelShuffle)
 def of_shuffle(m: nn.PixelShuffle, channels: int | None = None, dims: int | None = None) -> Convolution:
     return pixel_shuffle(known_channels(m, channels), m.upscale_factor)
 
 
-@spelling.of.register(nn.PixelUnshuffle)
+@module(nn.PixelUnshuffle)
 def of_unshuffle(m: nn.PixelUnshuffle, channels: int | None = None, dims: int | None = None) -> Convolution:
     return pixel_unshuffle(known_channels(m, channels), m.downscale_factor)
 
 
-@spelling.of.register(nn.ChannelShuffle)
+@module(nn.ChannelShuffle)
 def of_channels(m: nn.ChannelShuffle, channels: int | None = None, dims: int | None = None) -> Convolution:
     return channel_shuffle(known_channels(m, channels), m.groups)

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.operation import Operation, Spatial
@@ -52,10 +54,13 @@ class Value:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class AnyAxis:
-    """``factor · x + shift`` with plain numbers: the same for every channel, wherever the channels are."""
+    """``factor · x + shift`` with plain numbers: the same for every channel, wherever the channels are.
 
-    factor: float = 1.0
-    shift: float = 0.0
+    A number that is learnt and whose gradient is asked for is a tensor of no axes.
+    """
+
+    factor: float | Tensor = 1.0
+    shift: float | Tensor = 0.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -158,13 +163,6 @@ def aten(*names: str) -> Callable[[Reader], Reader]:
     return register
 
 
-def per_axis(value: Any, dims: int) -> tuple[Any, ...]:
-    """One number or one per axis, as one per axis."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(value) if len(value) == dims else tuple(value) * dims
-    return (value,) * dims
-
-
 def diagonal(scale: Tensor | None, shift: Tensor | None, channels: int) -> Convolution:
     """scale · x + shift per channel, in float64: a depthwise tap. A shift of nothing but zeros is none."""
     like = scale if scale is not None else shift
@@ -176,8 +174,19 @@ def diagonal(scale: Tensor | None, shift: Tensor | None, channels: int) -> Convo
 
 
 def nonzero(bias: Tensor | None) -> Tensor | None:
-    """The bias, or None if it is all zeros: then what lies outside the border is zero too, and folds."""
-    return bias if bias is not None and (bias.is_meta or bool(bias.detach().ne(0).any())) else None
+    """The bias, or None if it is all zeros: then what lies outside the border is zero too, and folds.
+
+    Not where its gradient is asked for: it will not stay zero.
+    """
+    if bias is None or not has_numbers(bias) or (torch.is_grad_enabled() and bias.requires_grad):
+        return bias
+    return bias if bool(bias.detach().ne(0).any()) else None
+
+
+def has_numbers(t: Tensor) -> bool:
+    """Can it be looked at? Not on the meta device, nor where it stands for others: exported, traced, vmapped."""
+    stands_for = isinstance(t, FakeTensor | FunctionalTensor) or torch._C._functorch.is_functorch_wrapped_tensor(t)
+    return not (t.is_meta or stands_for or torch._C._get_tracing_state() is not None)
 
 
 def depthwise(channels: int, windows: Sequence[Window], value: float) -> Convolution:

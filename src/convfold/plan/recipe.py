@@ -90,15 +90,16 @@ class Uniform(Recipe):
     So it commutes with every layout, the ones that split or join channels too.
     """
 
-    factor: float
-    shift: float
+    factor: float | Tensor
+    shift: float | Tensor
     source: str = ""
 
     @cached_property
     def value(self) -> Convolution:
         channels = self.geometry.c_out
-        kernel = torch.full((channels, 1), self.factor, dtype=torch.float64)
-        bias = torch.full((channels,), self.shift, dtype=torch.float64) if self.shift else None
+        kernel = torch.as_tensor(self.factor, dtype=torch.float64).expand(channels, 1)
+        has_bias = self.geometry.period is not None
+        bias = torch.as_tensor(self.shift, dtype=torch.float64).expand(channels) if has_bias else None
         return Convolution(kernel, bias, channels)
 
     def over(self, channels: int) -> Uniform:
@@ -264,8 +265,9 @@ def identity(channels: int, dims: int = 0) -> Recipe:
     return Identity(Geometry(channels, channels, channels, (Window(),) * dims))
 
 
-def uniform(channels: int, factor: float, shift: float, source: str = "") -> Uniform:
-    return Uniform(Geometry(channels, channels, channels, (), () if shift else None), factor, shift, source)
+def uniform(channels: int, factor: float | Tensor, shift: float | Tensor, source: str = "") -> Uniform:
+    period = () if isinstance(shift, Tensor) or shift else None
+    return Uniform(Geometry(channels, channels, channels, (), period), factor, shift, source)
 
 
 def negated(a: Recipe) -> Recipe:

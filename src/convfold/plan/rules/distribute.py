@@ -122,7 +122,7 @@ def _onto(b: Recipe, t: Term, context: Context) -> Term:
 
 def _past(t: Term, u: Uniform) -> None:
     """May a plain number's shift pass every move between the operator and the end?"""
-    if u.shift and not all(moved.move.constants for moved in t.route[t.at :]):
+    if u.geometry.period is not None and not all(moved.move.constants for moved in t.route[t.at :]):
         raise NotFoldable("ghost-is-constant", "a shift beside a step that does not preserve constants")
 
 

@@ -33,7 +33,8 @@ from convfold.plan.recipe import Given
 from convfold.plan.refusals import refusals
 from convfold.report import Applied, Mended, Refused, Report
 from convfold.saving import save
-from convfold.verify import Verdict, other_sizes, verify
+from convfold.trials import at_sizes
+from convfold.verify import Verdict, verify
 
 #: Called with the name of each stage as it begins.
 Progress = Callable[[str], None]
@@ -265,7 +266,7 @@ def _verified(model: Any, module: GraphModule, source: Source, enforced: bool) -
         )
     original = model if isinstance(model, nn.Module) else source.program.module(check_guards=False)
     inputs = (source.args, source.kwargs)
-    verdict = verify(original, module, *inputs, more=tuple(other_sizes(inputs, *source.free_places())))
+    verdict = verify(original, module, *inputs, trials=at_sizes(inputs, *source.free_places()), thorough=False)
     if enforced and not verdict.passed:
         raise VerificationFailed(
             f"the folded model differs: {verdict}. Nothing is returned. This is a bug in convfold; "

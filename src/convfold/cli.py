@@ -28,6 +28,7 @@ from convfold.config import FoldConfig
 from convfold.errors import BORDERS, ConvfoldError, InvalidInput, VerificationFailed
 from convfold.loading import Inputs, Model, find
 from convfold.saving import refuse_output
+from convfold.state import State
 from convfold.verify import ILLEGAL_SIZE
 
 FAILED, USAGE, DIFFERENT, UNCHANGED, INTERRUPTED = 1, 2, 3, 4, 130
@@ -230,7 +231,7 @@ def explain_command(
 @_everywhere
 @click.pass_context
 def verify_command(ctx: click.Context, a: str, b: str, shapes: tuple[Shape, ...], as_json: bool) -> None:
-    """Does B compute what A does, up to twice A's own rounding error? Exit code 3 if not."""
+    """Does B compute what A does, up to twice A's own rounding error? Exit code 3 if not, or nothing to compare."""
     first, second = find(a, shapes), find(b)
     with _progress(ctx) as stage:
         stage("verify")
@@ -263,12 +264,14 @@ def bench_command(
     """Time A, or A and B in turns: medians, and how many times faster B is."""
     models = [find(a, shapes)] + ([find(b)] if b else [])
     args, kwargs = _inputs_of(*models)
-    calls = [lambda run=m.module: run(*args, **kwargs) for m in models]
+    modules = [m.module for m in models]
+    calls = [lambda run=module: run(*args, **kwargs) for module in modules]
+    state = State(modules, args, kwargs)
     with _progress(ctx) as stage:
         stage("measuring")
         for model, call in zip(models, calls, strict=True):
-            _try(model, call)
-        comparison = compare(calls, seconds=seconds, threads=threads)
+            _try(model, lambda call=call: state.run(call))  # type: ignore[misc]
+        comparison = compare(calls, seconds=seconds, threads=threads, state=state)
     if as_json:
         _print_json({"models": [m.word for m in models], **comparison.to_dict()})
     else:

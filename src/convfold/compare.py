@@ -26,6 +26,9 @@ SAMPLES = (2, 10)
 ELSEWHERE = 4
 
 
+NO_TENSOR, LOST = "no tensor", "lost in its own rounding"
+
+
 @dataclass(frozen=True)
 class Finding:
     """What one output says. ``same`` is None where it says nothing, because it is ``why``."""
@@ -52,35 +55,31 @@ def judge(exact: Output, own: Output, got: Output, wide: Callable[[], Output], t
         return found
     if own.unit is None:
         return _judge_whole(exact, own, got, wide)
-    y, mine, other, kind = _value(exact), _value(own), _value(got), own.kind.split()[0]
+    y, mine, other, kind = _value(exact), _value(own), _value(got), own.kind.partition(" ")[0]
     judged = _agree(y, mine)  # elsewhere the first's own type overflows, or turns on its rounding
-    finite, stray = judged & y.isfinite(), judged & ~_agree(mine, other)
-    second = _value(wide()) if thorough or bool(stray.any()) else None
-    if second is not None and (second.shape != y.shape or not bool(_agree(y, second)[judged].all())):
-        return Finding(False, error=inf, exactness=inf, interior=inf, ring=inf, in_float64=True)
-    if bool((stray & finite).any()):
-        what = f"the second overflows {kind} in {_share(stray & finite)} of its numbers, where the first does not"
-        return Finding(False, error=inf, interior=inf, ring=inf, in_float64=True, note=what)
+    numbers, stray = judged & y.isfinite(), judged & ~_agree(mine, other)
     note = "" if bool(judged.all()) else f"the first overflows {kind} in {_share(~judged)} of its numbers"
-    finite &= ~stray
-    if not bool(finite.any()):
-        return Finding(None, "NaN or infinite" if bool(judged.any()) else f"beyond what {kind} holds", note=note)
-    own_error = relative(mine - y, y, finite)
+    overflows = bool((numbers & stray).any())
+    own_error = relative(mine - y, y, numbers)
+    error = inf if overflows else relative(other - y, y, numbers & ~stray)
     allowed = 2 * own_error + own.unit
     bound = min(allowed, sqrt(own.unit))
-    exactness = error = relative(other - y, y, finite)
-    if second is None and error > bound:
+    exactness, interior, ring = error, *(_by_place(other - y, y, numbers) if error < inf else (inf, inf))
+    needed = thorough or bool(stray.any()) or error > bound
+    if needed:
         second = _value(wide())
-        if second.shape != y.shape or not bool(_agree(y, second)[judged].all()):
-            return Finding(False, error=error, exactness=inf, interior=inf, ring=inf, in_float64=True)
-    if second is not None:
-        exactness = relative(second - y, y, finite)
-    interior, ring = _by_place(other - y, y, finite)
+        alike = second.shape == y.shape and bool(_agree(y, second)[judged].all())
+        exactness = relative(second - y, y, numbers) if alike else inf
+        if not alike:
+            error = interior = ring = inf
+    if exactness < inf and not bool(numbers.any()):
+        return Finding(None, "NaN or infinite" if bool(judged.any()) else f"beyond what {kind} holds", note=note)
+    if overflows and exactness <= bound:
+        note = f"the second overflows {kind} in {_share(numbers & stray)} of its numbers, where the first does not"
     drowned = bound < exactness <= allowed
-    return Finding(
-        None if drowned else exactness <= bound, f"lost in its own rounding ({own_error:.1e})" if drowned else "",
-        error, own_error, exactness, allowed, interior, ring, second is not None, note,
-    )  # fmt: skip
+    same = None if drowned else exactness <= bound and not overflows
+    why = LOST if drowned else ""
+    return Finding(same, why, error, own_error, exactness, allowed, interior, ring, needed, note)
 
 
 def _judge_whole(exact: Output, own: Output, got: Output, wide: Callable[[], Output]) -> Finding:
@@ -93,7 +92,7 @@ def _judge_whole(exact: Output, own: Output, got: Output, wide: Callable[[], Out
         exactness = float((second != y).double().mean()) if second.shape == y.shape else inf
     drowned = DROWNED < exactness <= allowed
     same = None if drowned or (exactness <= allowed and not own.proves) else exactness <= allowed
-    why = f"lost in its own rounding ({own_error:.1e})" if drowned else f"no tensor ({own.kind})"
+    why = LOST if drowned else NO_TENSOR
     return Finding(same, why, error, own_error, exactness, allowed, error, error, needed)
 
 
@@ -123,10 +122,10 @@ def judge_sampled(own: Output, got: Output, sample: Callable[[int], Output]) -> 
     allowed = 2 * spread + unit
     interior, ring = _by_place((other - y).double(), y, y.isfinite()) if own.unit and error < inf else (error, error)
     if (sqrt(unit) if own.unit and unit < DOUBLE else DROWNED) < error <= allowed:
-        return Finding(None, f"lost in its own rounding ({spread:.1e})")
+        return Finding(None, LOST)
     same = error <= allowed
     if same and not own.proves:
-        return Finding(None, f"no tensor ({own.kind})")
+        return Finding(None, NO_TENSOR)
     return Finding(same, "", error, spread, error, allowed, interior, ring)
 
 
@@ -165,7 +164,9 @@ def _norm(x: Tensor, where: Tensor) -> float:
 
 def _without_numbers(own: Output, got: Output) -> Finding | None:
     if own.value is None or got.value is None:
-        return Finding(None if own.text == got.text else False, f"no tensor ({own.kind})")
+        if own.text == got.text:
+            return Finding(None, NO_TENSOR)
+        return Finding(False, error=inf, exactness=inf, note=f"{got.text} instead of {own.text}")
     return Finding(None, "empty") if own.value.numel() == 0 else None
 
 

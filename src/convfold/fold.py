@@ -33,6 +33,7 @@ from convfold.plan.recipe import Given
 from convfold.plan.refusals import refusals
 from convfold.report import Applied, Mended, Refused, Report
 from convfold.saving import save
+from convfold.state import seeded
 from convfold.trials import at_sizes
 from convfold.verify import Verdict, verify
 
@@ -63,6 +64,7 @@ class Result:
         return program
 
 
+@seeded(0)
 def fold(
     model: nn.Module | ExportedProgram | str | Path,
     args: Any = None,
@@ -83,7 +85,7 @@ def fold(
         progress: called with the name of each stage as it begins.
 
     Returns:
-        The folded module, same calling convention, and the report.
+        The folded module, same calling convention, and the report; where no output could be compared it says so.
 
     Raises:
         InvalidInput: the model or inputs cannot be used (one line says why and what to do).
@@ -100,6 +102,7 @@ def fold(
     return Result(module, work.report(verdict), work.source)
 
 
+@seeded(0)
 def explain(
     model: nn.Module | ExportedProgram | str | Path,
     args: Any = None,
@@ -267,9 +270,14 @@ def _verified(model: Any, module: GraphModule, source: Source, enforced: bool) -
     original = model if isinstance(model, nn.Module) else source.program.module(check_guards=False)
     inputs = (source.args, source.kwargs)
     verdict = verify(original, module, *inputs, trials=at_sizes(inputs, *source.free_places()), thorough=False)
-    if enforced and not verdict.passed:
+    if verdict.passed or verdict.nothing or not enforced:
+        return verdict
+    if verdict.overflows or any(t.is_floating_point() and not bool(t.isfinite().all()) for t in module.parameters()):
         raise VerificationFailed(
-            f"the folded model differs: {verdict}. Nothing is returned. This is a bug in convfold; "
-            "please report it with the model. Folding with `exclude` around the part at fault avoids it."
+            f"the folded model overflows: {verdict}. Nothing is returned. Fold the model in a wider type, or with "
+            "`exclude` around the part at fault"
         )
-    return verdict
+    raise VerificationFailed(
+        f"the folded model differs: {verdict}. Nothing is returned. This is a bug in convfold; "
+        "please report it with the model. Folding with `exclude` around the part at fault avoids it."
+    )

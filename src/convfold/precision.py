@@ -113,7 +113,7 @@ class Computing(Watch):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         self.announce(func, args, kwargs)
-        if not isinstance(func, OpOverload) or func.is_view:  # a view computes nothing
+        if not isinstance(func, OpOverload) or _only_views(func):
             return func(*args, **kwargs)
         if draws(func, args, kwargs):
             return self._drawn(func, args, kwargs)
@@ -196,6 +196,12 @@ def draws(func: OpOverload, args: Any, kwargs: Any) -> bool:
         return True
     i, name = switch
     return bool(args[i] if 0 <= i < len(args) else kwargs.get(name, False))
+
+
+@cache
+def _only_views(func: OpOverload) -> bool:
+    """Nothing is computed, nor brought to another type: its result may as well be cast when it is used."""
+    return func.is_view and not any(a.name == "dtype" for a in func._schema.arguments)
 
 
 @cache

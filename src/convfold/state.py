@@ -33,6 +33,7 @@ class State:
     """
 
     def __init__(self, *roots: Any) -> None:
+        self.changing = False  # has any run been seen to change it?
         self._compiled = False
         self._storages: dict[int, torch.UntypedStorage] = {}  # of every tensor within reach
         self._saved: dict[int, torch.UntypedStorage] = {}  # their values, of those that were written to
@@ -46,11 +47,6 @@ class State:
     def tensors(self) -> list[Tensor]:
         return [t for t, _ in self._aliases]
 
-    @property
-    def written(self) -> bool:
-        """Has anything been written into a tensor that was there before?"""
-        return bool(self._saved)
-
     def is_written(self, t: Tensor) -> bool:
         return memory(t) in self._saved
 
@@ -63,16 +59,28 @@ class State:
         if mode is None and self._compiled:
             self.save()
         watch = mode or (nullcontext() if self._compiled else Watch(self))
+        with self.kept(seed), watch:
+            return call()
+
+    @contextmanager
+    def kept(self, seed: int = 0) -> Iterator[None]:
+        """At the end everything is put back, of the memory what is known to be written to; see `run` for all of it."""
         try:
-            with seeded(seed), watch:
-                return call()
+            with seeded(seed):
+                yield
         finally:
             self.restore()
 
+    def start_over(self, seed: int = 0) -> None:
+        """Everything as it was, and the same random numbers again."""
+        self.restore()
+        seed_all(seed)
+
     def restore(self) -> None:
         """Everything as it was."""
+        self.changing |= bool(self._undo or self._saved)
         for container in self._containers:
-            container.restore()
+            self.changing |= container.restore()
         for undo in self._undo:
             undo()
         for t, alias in self._aliases:
@@ -167,6 +175,13 @@ class State:
         return container.values
 
 
+#: Their schemas do not say that in training mode (argument 5) they update running statistics (3 and 4).
+UNSAID = frozenset(
+    getattr(torch.ops.aten, name).default
+    for name in ("batch_norm", "native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm", "instance_norm")
+)
+
+
 class Watch(TorchDispatchMode):
     """Before an operator writes into a tensor, the state it belongs to hears of it."""
 
@@ -186,6 +201,8 @@ class Watch(TorchDispatchMode):
             self.state.save()
         for i, name in writes(func):
             self.state.touch(args[i] if i < len(args) else kwargs.get(name))
+        if func in UNSAID and args[5]:
+            self.state.touch(args[3:5])
 
 
 @contextmanager
@@ -205,10 +222,7 @@ def seeded(seed: int) -> Iterator[None]:
     before = random.getstate(), numpy.random.get_state() if numpy else None
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        if numpy:
-            numpy.random.seed(seed)
+        seed_all(seed)
         try:
             yield
         finally:
@@ -217,18 +231,20 @@ def seeded(seed: int) -> Iterator[None]:
                 numpy.random.set_state(before[1])
 
 
+def seed_all(seed: int) -> None:
+    torch.manual_seed(seed)
+    random.seed(seed)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(seed)
+
+
 @cache
 def writes(func: Any) -> tuple[tuple[int, str], ...]:
     """Position and name of each argument an operator writes into."""
     if not isinstance(func, OpOverload):
         return ()
     arguments = enumerate(func._schema.arguments)
-    # Batch norms update their running statistics, of which some schemas say nothing.
-    return tuple(
-        (i, a.name)
-        for i, a in arguments
-        if (a.alias_info is not None and a.alias_info.is_write) or a.name in ("running_mean", "running_var")
-    )
+    return tuple((i, a.name) for i, a in arguments if a.alias_info is not None and a.alias_info.is_write)
 
 
 class _Dict:
@@ -238,13 +254,14 @@ class _Dict:
         self.target, self.kind = target, OrderedDict if isinstance(target, OrderedDict) else dict
         self.keys, self.values = list(target), list(self.kind.values(target))
 
-    def restore(self) -> None:
-        d = self.target
-        if not (
-            len(d) == len(self.keys) and all(map(is_, self.kind.values(d), self.values)) and all(map(is_, d, self.keys))
-        ):
-            self.kind.clear(d)
-            self.kind.update(d, zip(self.keys, self.values, strict=True))
+    def restore(self) -> bool:
+        """Was it changed?"""
+        d, values = self.target, self.kind.values(self.target)
+        if len(d) == len(self.keys) and all(map(is_, values, self.values)) and all(map(is_, d, self.keys)):
+            return False
+        self.kind.clear(d)
+        self.kind.update(d, zip(self.keys, self.values, strict=True))
+        return True
 
     def substitute(self, other: Callable[[Tensor], Tensor]) -> None:
         for key, x in zip(self.keys, self.values, strict=True):
@@ -258,10 +275,12 @@ class _List:
     def __init__(self, target: list[Any] | deque[Any]) -> None:
         self.target, self.values = target, list(target)
 
-    def restore(self) -> None:
-        if len(self.target) != len(self.values) or not all(map(is_, self.target, self.values)):
-            self.target.clear()
-            self.target.extend(self.values)
+    def restore(self) -> bool:
+        if len(self.target) == len(self.values) and all(map(is_, self.target, self.values)):
+            return False
+        self.target.clear()
+        self.target.extend(self.values)
+        return True
 
     def substitute(self, other: Callable[[Tensor], Tensor]) -> None:
         for i, x in enumerate(self.values):
@@ -273,22 +292,25 @@ class _Attributes:
     """What descriptors hold: slots, and the cell of a closure's variable."""
 
     def __init__(self, target: Any, descriptors: list[_Descriptor]) -> None:
-        self.target = target
-        self.held = [(d, value) for d in descriptors for value in _held(d, target)]
-        self.empty = [d for d in descriptors if not _held(d, target)]
-        self.values = [value for _, value in self.held]
+        self.target, self.held = target, [(d, _held(d, target)) for d in descriptors]
+        self.values = [value for _, held in self.held for value in held]
 
-    def restore(self) -> None:
-        for d, value in self.held:
-            d.__set__(self.target, value)
-        for d in self.empty:
-            if _held(d, self.target):
-                d.__delete__(self.target)
+    def restore(self) -> bool:
+        changed = False
+        for d, held in self.held:
+            now = _held(d, self.target)
+            if len(now) != len(held) or not all(map(is_, now, held)):
+                changed = True
+                if held:
+                    d.__set__(self.target, held[0])
+                else:
+                    d.__delete__(self.target)
+        return changed
 
     def substitute(self, other: Callable[[Tensor], Tensor]) -> None:
-        for d, x in self.held:
-            if isinstance(x, Tensor):
-                d.__set__(self.target, other(x))
+        for d, held in self.held:
+            if held and isinstance(held[0], Tensor):
+                d.__set__(self.target, other(held[0]))
 
 
 _Descriptor = MemberDescriptorType | GetSetDescriptorType
@@ -325,7 +347,8 @@ def _refill(target: set[Any], values: Iterable[Any]) -> None:
 
 
 def _slots(kind: type) -> list[_Descriptor]:
-    return [d for base in kind.__mro__ for d in vars(base).values() if isinstance(d, MemberDescriptorType)]
+    own = [vars(base) for base in kind.__mro__ if "__slots__" in vars(base)]
+    return [d for members in own for d in members.values() if isinstance(d, MemberDescriptorType)]
 
 
 def _is_own(module: str | None) -> bool:

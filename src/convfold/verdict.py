@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any
 
-from convfold.compare import Finding
+from convfold.compare import LOST, NO_TENSOR, Finding
 
 OWN = "its own type"
 
@@ -43,6 +43,11 @@ class Verdict:
         """error / own_error (1 where both are exact)."""
         return self.error / self.own_error if self.own_error else float(self.error > 0) * inf or 1.0
 
+    @property
+    def overflows(self) -> bool:
+        """Is it the same function, but in its own type beyond what that can hold where the first is not?"""
+        return not self.passed and self.error == inf and self.exactness <= self.allowed
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
         return asdict(self)
@@ -67,16 +72,15 @@ class Verdict:
 
 def concluded(findings: Sequence[Finding], tried: tuple[str, ...], no_float64: str = "") -> Verdict:
     """The worst of what was found. ``no_float64``: why the comparison was made without."""
-    lost = {f"an output is {f.why}" for f in findings if f.same is None and f.why.startswith("lost")}
-    notes = tuple(dict.fromkeys(f.note for f in findings if f.note))
-    if no_float64:
-        notes += (f"float64 cannot run: {no_float64}",)
     judged = [f for f in findings if f.same is not None]
+    notes = [f.note for f in findings if f.note]
+    notes += [f"an output is {LOST}" for f in findings if f.why == LOST and judged]
+    notes += [f"float64 cannot run: {no_float64}"] if no_float64 else []
+    notes = list(dict.fromkeys(notes))
     if not judged:
-        why = sorted({f.why for f in findings})
-        bare = all(w.startswith("no tensor") for w in why)
-        nothing = "it returns no tensor" if bare else f"what it returns is {' or '.join(why)}"
-        return Verdict(False, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, tried, nothing, notes=notes)
+        why = sorted({f.why for f in findings} - {NO_TENSOR})
+        nothing = f"what it returns is {' or '.join(why)}" if why else "it returns no tensor"
+        return Verdict(False, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, tried, nothing, notes=tuple(notes))
     worst = max(judged, key=lambda f: (not f.same, f.exactness - f.allowed))
     return Verdict(
         passed=bool(worst.same),
@@ -89,5 +93,5 @@ def concluded(findings: Sequence[Finding], tried: tuple[str, ...], no_float64: s
         tried=tried,
         computed_in="float64" if worst.in_float64 else OWN,
         reference=OWN if no_float64 else "float64",
-        notes=(*notes, *sorted(lost)),
+        notes=tuple(notes),
     )

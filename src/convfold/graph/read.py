@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from convfold.errors import InvalidInput
 from convfold.graph.guard import InputCheck
+from convfold.state import untouched
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -102,7 +103,8 @@ def read(model: object, args: Any = None, kwargs: Any = None, dynamic_shapes: An
         kwargs = _in_order(model, kwargs)
         refuse_training(model)
         refuse_bad_weights({**dict(model.named_parameters()), **dict(model.named_buffers())})
-        program = export(model, args, kwargs, dynamic_shapes)
+        with untouched(model):
+            program = export(model, args, kwargs, dynamic_shapes)
     else:
         raise InvalidInput(
             f"cannot fold a {type(model).__name__}; give an nn.Module, an ExportedProgram, or a path to a .pt2 file"

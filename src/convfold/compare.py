@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf, sqrt
 
@@ -18,8 +18,8 @@ DOUBLE = 1e-15
 #: values, and where rounding is sampled. Of other numbers it is the root of their unit in the last place.
 DROWNED = 0.1
 
-#: How often rounding is sampled at least, and at most before a difference counts as one.
-SAMPLES = (2, 10)
+#: How often rounding is sampled at least.
+SAMPLES = 2
 
 #: Two models' own types against each other, at another size than the one where their rounding is known: each may be off
 #: by twice as much there. What is further apart is compared with float64.
@@ -96,10 +96,11 @@ def _judge_whole(exact: Output, own: Output, got: Output, wide: Callable[[], Out
     return Finding(same, why, error, own_error, exactness, allowed, error, error, needed)
 
 
-def judge_sampled(own: Output, got: Output, sample: Callable[[int], Output]) -> Finding:
+def judge_sampled(own: Output, got: Output, samples: Iterable[Output]) -> Finding:
     """``got`` may be off ``own`` by twice what rounding at random changes the first model's outputs by.
 
-    ``sample(i)``: what the first returns in its own type with every operator's result rounded once more, at random.
+    samples: what the first returns in its own type with every operator's result rounded once more, at random; as many
+    are taken as it needs to explain the difference.
     """
     if (found := _without_numbers(own, got)) is not None:
         return found
@@ -115,9 +116,9 @@ def judge_sampled(own: Output, got: Output, sample: Callable[[int], Output]) -> 
     if own.unit and not bool(y.isfinite().any()) and off(other) < inf:
         return Finding(None, "NaN or infinite")
     error = off(other)
-    for i in range(SAMPLES[1]):
-        spread = max(spread, off(_value(sample(i))))
-        if error <= 2 * spread + unit and i + 1 >= SAMPLES[0]:
+    for taken, sample in enumerate(samples, 1):
+        spread = max(spread, off(_value(sample)))
+        if error <= 2 * spread + unit and taken >= SAMPLES:
             break
     allowed = 2 * spread + unit
     interior, ring = _by_place((other - y).double(), y, y.isfinite()) if own.unit and error < inf else (error, error)

@@ -81,7 +81,7 @@ def concluded(findings: Sequence[Finding], tried: tuple[str, ...], no_float64: s
         why = sorted({f.why for f in findings} - {NO_TENSOR})
         nothing = f"what it returns is {' or '.join(why)}" if why else "it returns no tensor"
         return Verdict(False, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, tried, nothing, notes=tuple(notes))
-    worst = max(judged, key=lambda f: (not f.same, f.exactness - f.allowed))
+    worst = max(judged, key=lambda f: (not f.same, f.exactness / f.allowed if f.allowed else float(f.exactness > 0)))
     return Verdict(
         passed=bool(worst.same),
         error=worst.error,

@@ -15,7 +15,7 @@ from convfold.compare import Finding, alike, close, judge, judge_sampled
 from convfold.errors import InvalidInput
 from convfold.outputs import Output, outputs, paired
 from convfold.precision import run_in
-from convfold.rounding import RoundingAtRandom
+from convfold.rounding import UNITS, RoundingAtRandom
 from convfold.state import State, Watch
 from convfold.trials import Inputs, Trial, at_example, randomised
 from convfold.verdict import Verdict, concluded
@@ -187,7 +187,7 @@ class _Comparison:
             return paired(own, self.first(inputs, RoundingAtRandom(self.first.state, k)))
 
         values = enumerate(zip(own, got, strict=True))
-        return [judge_sampled(o, g, lambda k, i=i: sample(k)[i]) for i, (o, g) in values]  # type: ignore[misc]
+        return [judge_sampled(o, g, (sample(k)[i] for k in range(len(UNITS)))) for i, (o, g) in values]
 
 
 def _items(own: list[Output], exact: list[Output] | None) -> list[Output]:

@@ -19,6 +19,7 @@ from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from convfold.algebra.operation import Apply, Correct, Operation, Spatial
+from convfold.comparison.trials import at_sizes
 from convfold.config import FoldConfig
 from convfold.diagram import diagram
 from convfold.errors import InvalidInput, VerificationFailed
@@ -34,7 +35,6 @@ from convfold.plan.refusals import refusals
 from convfold.report import Applied, Mended, Refused, Report
 from convfold.saving import save
 from convfold.state import seeded
-from convfold.trials import at_sizes
 from convfold.verify import Verdict, verify
 
 #: Called with the name of each stage as it begins.
@@ -97,7 +97,7 @@ def fold(
     work.source.guard(module)
     verdict = None
     if config.verify:
-        with work.timed("verify"):
+        with work.timed("verify"), collector_paused():
             verdict = _verified(model, module, work.source, enforced=config.border != "hoist")
     return Result(module, work.report(verdict), work.source)
 

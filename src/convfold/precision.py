@@ -14,7 +14,8 @@ from torch._ops import OpOverload
 from torch.utils import _pytree as pytree
 
 from convfold import double
-from convfold.state import State, Watch, is_plain, memory, writes
+from convfold.reach import is_plain, memory
+from convfold.state import State, Watch, writes
 
 #: Tensors of a model up to this many numbers are cast once for a run, larger ones for each call that reads them.
 SMALL = 1 << 16

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import random
 import sys
-from array import array
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import cache, partial
-from operator import is_
-from types import CellType, FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from convfold.reach import Reach, memory
 
 T = TypeVar("T")
 
@@ -34,18 +32,12 @@ class State:
 
     def __init__(self, *roots: Any) -> None:
         self.changing = False  # has any run been seen to change it?
-        self._compiled = False
-        self._storages: dict[int, torch.UntypedStorage] = {}  # of every tensor within reach
-        self._saved: dict[int, torch.UntypedStorage] = {}  # their values, of those that were written to
-        self._aliases: list[tuple[Tensor, Tensor]] = []
-        self._containers: list[_Container] = []
-        self._undo: list[Callable[[], object]] = []
+        self._reach = Reach(roots)
+        self.tensors = self._reach.tensors
+        self._storages = self._reach.memories
+        self._saved: dict[int, torch.UntypedStorage] = {}  # what was there before it was written to
         with torch.no_grad():
-            self._walk(roots)
-
-    @property
-    def tensors(self) -> list[Tensor]:
-        return [t for t, _ in self._aliases]
+            self._aliases = [t.detach() for t in self.tensors]
 
     def is_written(self, t: Tensor) -> bool:
         return memory(t) in self._saved
@@ -56,9 +48,9 @@ class State:
         What it returns may share memory with the state: see `apart`. What was compiled by `torch.compile` would not run
         as such under a mode; then everything is copied first instead.
         """
-        if mode is None and self._compiled:
+        if mode is None and self._reach.compiled:
             self.save()
-        watch = mode or (nullcontext() if self._compiled else Watch(self))
+        watch = mode or (nullcontext() if self._reach.compiled else Watch(self))
         with self.kept(seed), watch:
             return call()
 
@@ -78,12 +70,17 @@ class State:
 
     def restore(self) -> None:
         """Everything as it was."""
-        self.changing |= bool(self._undo or self._saved)
-        for container in self._containers:
+        reach = self._reach
+        self.changing |= bool(reach.undo or self._saved)
+        for container in reach.containers:
             self.changing |= container.restore()
-        for undo in self._undo:
+        for empty in reach.empty:
+            if empty:
+                self.changing = True
+                empty.clear()
+        for undo in reach.undo:
             undo()
-        for t, alias in self._aliases:
+        for t, alias in zip(self.tensors, self._aliases, strict=True):
             if t.data_ptr() != alias.data_ptr() or t.shape != alias.shape or t.stride() != alias.stride():
                 t.data = alias
         for key, copy in self._saved.items():
@@ -94,7 +91,7 @@ class State:
 
     def substitute(self, other: Callable[[Tensor], Tensor]) -> None:
         """Put ``other(t)`` in the place of each tensor, until `restore`."""
-        for container in self._containers:
+        for container in self._reach.containers:
             container.substitute(other)
 
     def touch(self, x: Any) -> None:
@@ -116,63 +113,6 @@ class State:
     def apart(self, t: Tensor) -> Tensor:
         """A copy if it shares memory with the state, whose values are about to be put back."""
         return t.clone() if memory(t) in self._storages else t
-
-    def _walk(self, roots: Iterable[Any]) -> None:
-        todo, seen = list(roots), {}
-        while todo:
-            x = todo.pop()
-            if type(x) not in _ATOMS and id(x) not in seen:
-                seen[id(x)] = x  # kept, so that no other object gets its id
-                todo += self._visit(x)
-
-    def _visit(self, x: Any) -> Iterable[Any]:
-        """Remember how to put it back; what it holds."""
-        if isinstance(x, Tensor):
-            if (key := memory(x)) != _NONE:
-                self._storages[key] = x.untyped_storage()
-                self._aliases.append((x, x.detach()))
-            return (x.__dict__,)
-        if isinstance(x, dict | list | deque):
-            container = _Dict(x) if isinstance(x, dict) else _List(x)
-            self._containers.append(container)
-            return container.values
-        if isinstance(x, nn.Module):
-            self._compiled |= _is_compiled(x)
-            own = (*x.parameters(), *x.buffers()) if isinstance(x, torch.jit.ScriptModule) else ()
-            return (vars(x), *own)
-        match x:
-            case tuple() | frozenset():
-                return x
-            case set():
-                self._undo.append(partial(_refill, x, frozenset(x)))
-                return x
-            case CellType():
-                return self._attributes(x, [CellType.cell_contents])
-            case FunctionType() if _is_own(x.__module__):
-                return (*(x.__closure__ or ()), *(x.__defaults__ or ()), x.__dict__)
-            case MethodType():
-                return (x.__self__, x.__func__)
-            case partial():
-                return (x.func, x.args, x.keywords)
-            case bytearray() | array():
-                self._undo.append(partial(x.__setitem__, slice(None), x[:]))
-            case torch.Generator():
-                self._undo.append(partial(x.set_state, x.get_state()))
-            case random.Random():
-                self._undo.append(partial(x.setstate, x.getstate()))
-            case _ if _is_numpy(x):
-                self._undo.append(partial(x.__setitem__, ..., x.copy()))
-            case _ if _is_own(type(x).__module__):
-                slots = self._attributes(x, _slots(type(x)))
-                return (vars(x), *slots) if type(x).__dictoffset__ else slots
-        return ()
-
-    def _attributes(self, x: Any, descriptors: list[_Descriptor]) -> Iterable[Any]:
-        if not descriptors:
-            return ()
-        container = _Attributes(x, descriptors)
-        self._containers.append(container)
-        return container.values
 
 
 #: Their schemas do not say that in training mode (argument 5) they update running statistics (3 and 4).
@@ -245,124 +185,3 @@ def writes(func: Any) -> tuple[tuple[int, str], ...]:
         return ()
     arguments = enumerate(func._schema.arguments)
     return tuple((i, a.name) for i, a in arguments if a.alias_info is not None and a.alias_info.is_write)
-
-
-class _Dict:
-    """A dictionary's keys and values; also the attributes of a module or object."""
-
-    def __init__(self, target: dict[Any, Any]) -> None:
-        self.target, self.kind = target, OrderedDict if isinstance(target, OrderedDict) else dict
-        self.keys, self.values = list(target), list(self.kind.values(target))
-
-    def restore(self) -> bool:
-        """Was it changed?"""
-        d, values = self.target, self.kind.values(self.target)
-        if len(d) == len(self.keys) and all(map(is_, values, self.values)) and all(map(is_, d, self.keys)):
-            return False
-        self.kind.clear(d)
-        self.kind.update(d, zip(self.keys, self.values, strict=True))
-        return True
-
-    def substitute(self, other: Callable[[Tensor], Tensor]) -> None:
-        for key, x in zip(self.keys, self.values, strict=True):
-            if isinstance(x, Tensor):
-                self.kind.__setitem__(self.target, key, other(x))
-
-
-class _List:
-    """A list's or deque's items."""
-
-    def __init__(self, target: list[Any] | deque[Any]) -> None:
-        self.target, self.values = target, list(target)
-
-    def restore(self) -> bool:
-        if len(self.target) == len(self.values) and all(map(is_, self.target, self.values)):
-            return False
-        self.target.clear()
-        self.target.extend(self.values)
-        return True
-
-    def substitute(self, other: Callable[[Tensor], Tensor]) -> None:
-        for i, x in enumerate(self.values):
-            if isinstance(x, Tensor):
-                self.target[i] = other(x)
-
-
-class _Attributes:
-    """What descriptors hold: slots, and the cell of a closure's variable."""
-
-    def __init__(self, target: Any, descriptors: list[_Descriptor]) -> None:
-        self.target, self.held = target, [(d, _held(d, target)) for d in descriptors]
-        self.values = [value for _, held in self.held for value in held]
-
-    def restore(self) -> bool:
-        changed = False
-        for d, held in self.held:
-            now = _held(d, self.target)
-            if len(now) != len(held) or not all(map(is_, now, held)):
-                changed = True
-                if held:
-                    d.__set__(self.target, held[0])
-                else:
-                    d.__delete__(self.target)
-        return changed
-
-    def substitute(self, other: Callable[[Tensor], Tensor]) -> None:
-        for d, held in self.held:
-            if held and isinstance(held[0], Tensor):
-                d.__set__(self.target, other(held[0]))
-
-
-_Descriptor = MemberDescriptorType | GetSetDescriptorType
-_Container = _Dict | _List | _Attributes
-
-_ATOMS = frozenset(
-    (type(None), bool, int, float, complex, str, bytes, type, range, slice, torch.dtype, torch.device, torch.Size)
-)
-_NONE = 0
-_FOREIGN = (sys.stdlib_module_names | {"torch", "numpy"}) - {"types", "argparse", "collections"}
-
-
-def memory(t: Tensor) -> int:
-    """Names the memory of a plain tensor; 0 where it has none of its own (sparse, nested, a wrapper of others)."""
-    return t.untyped_storage()._cdata if is_plain(t) and t.device.type != "meta" else _NONE
-
-
-def is_plain(t: Tensor) -> bool:
-    """Numbers in memory: no subclass that answers operators itself, no sparse, nested or uninitialised tensor."""
-    by_torch = type(t).__torch_dispatch__ is torch._C._disabled_torch_dispatch_impl
-    return by_torch and not nn.parameter.is_lazy(t) and t.layout is torch.strided and not t.is_nested
-
-
-def _held(d: _Descriptor, target: Any) -> tuple[Any, ...]:
-    try:
-        return (d.__get__(target),)
-    except (AttributeError, ValueError):  # an empty slot, an empty cell
-        return ()
-
-
-def _refill(target: set[Any], values: Iterable[Any]) -> None:
-    target.clear()
-    target.update(values)
-
-
-def _slots(kind: type) -> list[_Descriptor]:
-    own = [vars(base) for base in kind.__mro__ if "__slots__" in vars(base)]
-    return [d for members in own for d in members.values() if isinstance(d, MemberDescriptorType)]
-
-
-def _is_own(module: str | None) -> bool:
-    """Classes and functions of the user's, and the standard library's plain holders of values: not whole subsystems."""
-    return (module or "").partition(".")[0] not in _FOREIGN
-
-
-def _is_numpy(x: Any) -> bool:
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(x, numpy.ndarray)
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    dynamo = sys.modules.get("torch._dynamo.eval_frame")
-    return vars(module).get("_compiled_call_impl") is not None or (
-        dynamo is not None and isinstance(module, dynamo.OptimizedModule)
-    )

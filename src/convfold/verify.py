@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from convfold.compare import Finding, alike, close, judge, judge_sampled
+from convfold.comparison.judge import Finding, close, judge, judge_sampled, similar
+from convfold.comparison.outputs import Output, outputs, paired
+from convfold.comparison.rounding import UNITS, RoundingAtRandom
+from convfold.comparison.trials import Inputs, Trial, at_example, randomised
+from convfold.comparison.verdict import Verdict, concluded
 from convfold.errors import InvalidInput
-from convfold.outputs import Output, outputs, paired
 from convfold.precision import run_in
-from convfold.rounding import UNITS, RoundingAtRandom
 from convfold.state import State, Watch
-from convfold.trials import Inputs, Trial, at_example, randomised
-from convfold.verdict import Verdict, concluded
 
 __all__ = ["Verdict", "verify"]
 
@@ -199,7 +199,7 @@ def _items(own: list[Output], exact: list[Output] | None) -> list[Output]:
         if y.value is not None and e.value is not None and y.value.dim() and y.value.dim() == e.value.dim():
             kind = " ".join((y.kind.partition(" ")[0], e.kind.partition(" ")[2]))
             y = replace(y, value=y.value[: len(e.value)], kind=kind)
-        if _size(y) != _size(e) or not alike(y, e):
+        if _size(y) != _size(e) or not similar(y, e):
             return []
         found.append(y)
     return found

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any
 
-from convfold.compare import LOST, NO_TENSOR, Finding
+from convfold.comparison.judge import LOST, NO_TENSOR, Finding
 
 OWN = "its own type"
 

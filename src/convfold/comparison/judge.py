@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import inf, isfinite, sqrt
 
-import torch
 from torch import Tensor
 
-from convfold.outputs import Output
+from convfold.comparison.norms import agree, alike, apart, by_place, norm, relative, share_apart
+from convfold.comparison.outputs import Output
 
 #: A unit in the last place below this is float64's.
 DOUBLE = 1e-15
@@ -56,40 +56,52 @@ def judge(exact: Output, own: Output, got: Output, wide: Callable[[], Output], t
     if own.unit is None:
         return _judge_whole(exact, own, got, wide)
     y, mine, other, kind = _value(exact), _value(own), _value(got), own.kind.partition(" ")[0]
-    judged = _agree(y, mine)  # elsewhere the first's own type overflows, or turns on its rounding
-    numbers, stray = judged & y.isfinite(), judged & ~_agree(mine, other)
-    note = "" if bool(judged.all()) else f"the first overflows {kind} in {_share(~judged)} of its numbers"
-    overflows = bool((numbers & stray).any())
-    own_error = relative(mine - y, y, numbers)
-    error = inf if overflows else relative(other - y, y, numbers & ~stray)
+    own_off, off = mine - y, other - y
+    places = None if isfinite(norm(own_off) + norm(off)) else _Places(y, mine, other)
+    numbers, note = (None, "") if places is None else (places.numbers, places.note(kind))
+    overflows = places is not None and places.overflows
+    own_error = relative(own_off, y, numbers)
+    error = relative(off, y, None if places is None else places.kept) if not overflows else inf
     allowed = 2 * own_error + own.unit
-    bound = min(allowed, sqrt(own.unit))
-    exactness, interior, ring = error, *(_by_place(other - y, y, numbers) if error < inf else (inf, inf))
-    needed = thorough or bool(stray.any()) or error > bound
-    if needed:
+    bound, exactness = min(allowed, sqrt(own.unit)), error
+    if needed := thorough or error > bound or (places is not None and places.astray):
         second = _value(wide())
-        alike = second.shape == y.shape and bool(_agree(y, second)[judged].all())
-        exactness = relative(second - y, y, numbers) if alike else inf
-        if not alike:
-            error = interior = ring = inf
-    if exactness < inf and not bool(numbers.any()):
-        return Finding(None, "NaN or infinite" if bool(judged.any()) else f"beyond what {kind} holds", note=note)
+        same_places = alike(second, y, None if places is None else places.judged)
+        exactness = relative(second - y, y, numbers) if same_places else inf
+        error = error if same_places else inf
+    if exactness < inf and places is not None and not bool(places.numbers.any()):
+        return Finding(None, "NaN or infinite" if bool(places.judged.any()) else f"beyond what {kind} holds", note=note)
     if overflows and exactness <= bound:
-        note = f"the second overflows {kind} in {_share(numbers & stray)} of its numbers, where the first does not"
+        note = f"the second overflows {kind} where the first does not"
+    interior, ring = by_place(off, y, numbers) if error < inf else (inf, inf)
     drowned = bound < exactness <= allowed
     same = None if drowned else exactness <= bound and not overflows
     why = LOST if drowned else ""
     return Finding(same, why, error, own_error, exactness, allowed, interior, ring, needed, note)
 
 
+class _Places:
+    """Where there are numbers, if not everywhere: in float64, and in the own types of both models."""
+
+    def __init__(self, y: Tensor, mine: Tensor, other: Tensor) -> None:
+        self.judged = agree(y, mine)  # elsewhere the first's own type overflows, or turns on its rounding
+        self.numbers = self.judged & y.isfinite()
+        stray = self.judged & ~agree(mine, other)
+        self.astray, self.overflows = bool(stray.any()), bool((self.numbers & stray).any())
+        self.kept = self.numbers & ~stray
+
+    def note(self, kind: str) -> str:
+        lost = int((~self.judged).sum())
+        return f"the first overflows {kind} in {lost} of {self.judged.numel()} numbers" if lost else ""
+
+
 def _judge_whole(exact: Output, own: Output, got: Output, wide: Callable[[], Output]) -> Finding:
     """Whole numbers and truth values: the share that differs, where the first's own rounding may flip some too."""
     y = _value(exact)
-    error, own_error = (float((_value(x) != y).double().mean()) for x in (got, own))
+    error, own_error = (share_apart(_value(x), y) for x in (got, own))
     exactness, allowed, needed = error, 2 * own_error, error > min(2 * own_error, DROWNED)
     if needed:
-        second = _value(wide())
-        exactness = float((second != y).double().mean()) if second.shape == y.shape else inf
+        exactness = share_apart(_value(wide()), y)
     drowned = DROWNED < exactness <= allowed
     same = None if drowned or (exactness <= allowed and not own.proves) else exactness <= allowed
     why = LOST if drowned else NO_TENSOR
@@ -105,23 +117,22 @@ def judge_sampled(own: Output, got: Output, samples: Iterable[Output]) -> Findin
     if (found := _without_numbers(own, got)) is not None:
         return found
     y, other, spread, unit = _value(own), _value(got), 0.0, own.unit or 0.0
+    numbers = None if not own.unit or isfinite(norm(y)) else y.isfinite()
 
     def off(x: Tensor) -> float:
-        if x.shape != y.shape:
-            return inf
         if own.unit is None:
-            return float((x != y).double().mean())
-        return relative(x - y, y, y.isfinite()) if bool(_agree(x, y).all()) else inf
+            return share_apart(x, y)
+        return relative(x - y, y, numbers) if alike(x, y) else inf
 
-    if own.unit and not bool(y.isfinite().any()) and off(other) < inf:
-        return Finding(None, "NaN or infinite")
     error = off(other)
+    if numbers is not None and not bool(numbers.any()) and error < inf:
+        return Finding(None, "NaN or infinite")
     for taken, sample in enumerate(samples, 1):
         spread = max(spread, off(_value(sample)))
         if error <= 2 * spread + unit and taken >= SAMPLES:
             break
     allowed = 2 * spread + unit
-    interior, ring = _by_place((other - y).double(), y, y.isfinite()) if own.unit and error < inf else (error, error)
+    interior, ring = by_place(other - y, y, numbers) if own.unit and error < inf else (error, error)
     if (sqrt(unit) if own.unit and unit < DOUBLE else DROWNED) < error <= allowed:
         return Finding(None, LOST)
     same = error <= allowed
@@ -134,33 +145,18 @@ def close(own: Output, got: Output, own_error: float) -> bool:
     """Are they surely the same, at a size where ``own_error`` was not measured but may be expected?"""
     if own.value is None or got.value is None:
         return own.text == got.text
-    y, other = _value(own), _value(got)
     if own.unit is None:
-        return float((y != other).double().mean()) <= 2 * own_error if y.numel() else True
-    allowed = ELSEWHERE * own_error + own.unit
-    return bool(_agree(y, other).all()) and relative(other - y, y, y.isfinite()) <= min(allowed, sqrt(own.unit))
+        return share_apart(own.value, got.value) <= 2 * own_error
+    return apart(got.value, own.value) <= min(ELSEWHERE * own_error + own.unit, sqrt(own.unit))
 
 
-def alike(own: Output, exact: Output) -> bool:
+def similar(own: Output, exact: Output) -> bool:
     """Are they the same numbers at all, rounding aside?"""
     if own.value is None or exact.value is None:
         return own.text == exact.text
-    y, x = _value(exact), _value(own)
     if own.unit is None:
-        return y.numel() == 0 or float((y != x).double().mean()) <= DROWNED
-    return bool(_agree(x, y).all()) and relative(x - y, y, y.isfinite()) <= sqrt(own.unit)
-
-
-def relative(x: Tensor, to: Tensor, where: Tensor) -> float:
-    """‖x‖ / ‖to‖, and ‖x‖ itself where there is nothing to relate it to."""
-    return _norm(x, where) / (_norm(to, where) or 1.0)
-
-
-def _norm(x: Tensor, where: Tensor) -> float:
-    """Scaled by the largest: squares neither overflow nor vanish."""
-    x = torch.where(where, x, 0.0)
-    largest = float(x.abs().max()) if x.numel() else 0.0
-    return largest * float((x / largest).norm()) if 0 < largest < inf else largest
+        return share_apart(own.value, exact.value) <= DROWNED
+    return apart(own.value, exact.value) <= sqrt(own.unit)
 
 
 def _without_numbers(own: Output, got: Output) -> Finding | None:
@@ -173,28 +169,4 @@ def _without_numbers(own: Output, got: Output) -> Finding | None:
 
 def _value(y: Output) -> Tensor:
     assert y.value is not None
-    return y.value.double() if y.unit else y.value
-
-
-def _agree(x: Tensor, y: Tensor) -> Tensor:
-    """Both numbers, or both the same of NaN, +∞ and −∞."""
-    return (x.isfinite() & y.isfinite()) | (x == y) | (x.isnan() & y.isnan())
-
-
-def _share(where: Tensor) -> str:
-    return f"{int(where.sum())} of {where.numel()}"
-
-
-def _by_place(difference: Tensor, exact: Tensor, finite: Tensor) -> tuple[float, float]:
-    """Relative error on the interior and on the border ring (an eighth of the size, at least 1) of (N, C, *space)."""
-    if exact.dim() < 3:
-        whole = relative(difference, exact, finite)
-        return whole, whole
-    inside = torch.ones_like(finite)
-    for axis in range(2, exact.dim()):
-        n = exact.shape[axis]
-        width = max(1, min(16, n // 8))
-        position = torch.arange(n, device=exact.device)
-        keep = (position >= width) & (position < n - width)
-        inside &= keep.reshape(-1, *(1,) * (exact.dim() - 1 - axis))
-    return relative(difference, exact, finite & inside), relative(difference, exact, finite & ~inside)
+    return y.value

@@ -31,7 +31,7 @@ class State:
     """
 
     def __init__(self, *roots: Any) -> None:
-        self.changing = False  # has any run been seen to change it?
+        self.changing = False  # has any run been seen to change it, or to draw random numbers?
         self._reach = Reach(roots)
         self.tensors = self._reach.tensors
         self._storages = self._reach.memories
@@ -59,7 +59,10 @@ class State:
         """At the end everything is put back, of the memory what is known to be written to; see `run` for all of it."""
         try:
             with seeded(seed):
+                before = torch.get_rng_state(), random.getstate()
                 yield
+                drawn = not torch.equal(before[0], torch.get_rng_state()) or before[1] != random.getstate()
+                self.changing |= drawn
         finally:
             self.restore()
 

@@ -175,6 +175,10 @@ def test_compiled_models_run_compiled() -> None:
     before = snapshot(model)
     assert convfold.verify(model, compiled, image()).passed
     assert ran and snapshot(model) == before
+    ran.clear()
+    with torch.no_grad():
+        compiled(image())
+    assert ran  # and do so afterwards
     torch._dynamo.reset()
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._ops import HigherOrderOperator
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
@@ -22,7 +21,7 @@ from convfold.algebra.operation import Apply, Correct, Operation, Spatial
 from convfold.comparison.trials import at_sizes
 from convfold.config import FoldConfig
 from convfold.diagram import diagram
-from convfold.errors import InvalidInput, VerificationFailed
+from convfold.errors import VerificationFailed
 from convfold.graph.exported import Graph
 from convfold.graph.lift import Lifted, path_of
 from convfold.graph.measure import packet
@@ -261,12 +260,6 @@ def _listed(kinds: Counter[str]) -> str:
 
 def _verified(model: Any, module: GraphModule, source: Source, enforced: bool) -> Verdict:
     """Raise unless the folded module computes what the original does, where that is ``enforced``."""
-    branching = (n for n in source.program.graph.nodes if isinstance(n.target, HigherOrderOperator))
-    if (node := next(branching, None)) is not None:
-        raise InvalidInput(
-            f"{path_of(node) or node.name!r}: a model with control flow ({node.target.name()}) cannot be run in "
-            "float64 to be verified; fold it with FoldConfig(verify=False) (--no-verify)"
-        )
     original = model if isinstance(model, nn.Module) else source.program.module(check_guards=False)
     inputs = (source.args, source.kwargs)
     verdict = verify(original, module, *inputs, trials=at_sizes(inputs, *source.free_places()), thorough=False)

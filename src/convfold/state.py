@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
@@ -48,11 +48,13 @@ class State:
         What it returns may share memory with the state: see `apart`. What was compiled by `torch.compile` would not run
         as such under a mode; then everything is copied first instead.
         """
-        if mode is None and self._reach.compiled:
-            self.save()
-        watch = mode or (nullcontext() if self._reach.compiled else Watch(self))
-        with self.kept(seed), watch:
-            return call()
+        with self.kept(seed):
+            if mode is None and self._reach.compiled:
+                self.save()
+                return call()
+            # What torch.compile meets under a mode it would leave alone from then on, also without one.
+            with torch.compiler.set_stance("force_eager"), mode or Watch(self):
+                return call()
 
     @contextmanager
     def kept(self, seed: int = 0) -> Iterator[None]:

@@ -219,3 +219,10 @@ def test_a_verdict_is_plain_data() -> None:
     data = json.loads(json.dumps(verdict.to_dict()))
     assert data["passed"] is False and data["tried"] == ["example", "random"] and data["computed_in"] == "float64"
     assert "\n" not in str(verdict)
+
+
+def test_models_without_values() -> None:
+    net, x = nn.Linear(3, 4, device="meta"), torch.ones(2, 3, device="meta")
+    assert convfold.verify(net, net, x).nothing == "what it returns is without values (meta)"
+    with pytest.raises(convfold.InvalidInput, match=r"'weight' has no shape yet"):
+        convfold.verify(nn.LazyLinear(4), nn.LazyLinear(4), torch.ones(2, 3))

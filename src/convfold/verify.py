@@ -72,6 +72,9 @@ def _module(model: object) -> nn.Module:
     if isinstance(model, ExportedProgram):
         return model.module()
     if isinstance(model, nn.Module):
+        for name, p in (*model.named_parameters(), *model.named_buffers()):
+            if nn.parameter.is_lazy(p):
+                raise InvalidInput(f"{name!r} has no shape yet, and a run would give it one: run the model once first")
         return model
     raise InvalidInput(f"cannot verify a {type(model).__name__}; give an nn.Module or an ExportedProgram")
 

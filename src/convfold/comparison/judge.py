@@ -9,7 +9,7 @@ from math import inf, isfinite, sqrt
 from torch import Tensor
 
 from convfold.comparison.norms import agree, alike, apart, by_place, norm, relative, share_apart
-from convfold.comparison.outputs import Output
+from convfold.comparison.outputs import NO_TENSOR, Output
 
 #: A unit in the last place below this is float64's.
 DOUBLE = 1e-15
@@ -26,7 +26,7 @@ SAMPLES = 2
 ELSEWHERE = 4
 
 
-NO_TENSOR, LOST = "no tensor", "lost in its own rounding"
+LOST = "lost in its own rounding"
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def similar(own: Output, exact: Output) -> bool:
 def _without_numbers(own: Output, got: Output) -> Finding | None:
     if own.value is None or got.value is None:
         if own.text == got.text:
-            return Finding(None, NO_TENSOR)
+            return Finding(None, own.why)
         return Finding(False, error=inf, exactness=inf, note=f"{got.text} instead of {own.text}")
     return Finding(None, "empty") if own.value.numel() == 0 else None
 

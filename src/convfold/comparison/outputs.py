@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+NO_TENSOR = "no tensor"
+
 
 @dataclass(frozen=True)
 class Output:
@@ -20,6 +22,7 @@ class Output:
     value: Tensor | None
     unit: float | None = None  # one in the last place of its floating-point type; None for whole numbers
     text: str = ""  # of what is no number
+    why: str = NO_TENSOR  # there is no value
     proves: bool = True  # not so a whole number that is no tensor: it may be a constant of the program's
 
 
@@ -49,6 +52,8 @@ def _output(place: str, x: Any) -> Output:
     match x:
         case Tensor():
             kind = f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
+            if x.device.type == "meta":
+                return Output(place, kind, None, why="without values (meta)")
             return Output(place, kind, _real(x), _unit(x.dtype))
         case bool() | int():
             return Output(place, kind, torch.tensor(x), proves=False)

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any
 
-from convfold.comparison.judge import LOST, NO_TENSOR, Finding
+from convfold.comparison.judge import LOST, Finding
+from convfold.comparison.outputs import NO_TENSOR
 
 OWN = "its own type"
 

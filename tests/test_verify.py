@@ -170,6 +170,14 @@ class TestDoubt:
         verdict = verified(a, lambda m, x: a(m, x) * 1.3, noise(50, 40, dtype=torch.float32) * 1e3)
         assert not verdict.passed
 
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_weights_of_half_precision(self, dtype: torch.dtype) -> None:
+        """What they are off by is no more than they can be, also where the output is float32."""
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 1))
+        model = Net(lambda m, x: m.net(x.to(dtype)).float(), net=randomised(net).to(dtype)).eval()
+        result = convfold.fold(model, noise(1, 3, 9, 8, dtype=torch.float32))
+        assert result.report.error is not None and result.report.error.passed and result.report.after.batch_norms == 0
+
 
 class TestComplex:
     """An operator of the spectrum has complex weights; float64 takes them along."""

@@ -84,16 +84,16 @@ class _Runs:
 
     def __init__(self, model: nn.Module, inputs: Sequence[Inputs], seed: int) -> None:
         self.model, self.seed, self.state = model, seed, State(model, inputs)
-        floats = [t.dtype for t in self.state.tensors if t.is_floating_point()]
-        self.is_double = bool(floats) and all(dtype == torch.float64 for dtype in floats)
+        units = [torch.finfo(t.dtype).eps for t in self.state.tensors if t.is_floating_point()]
+        self.read = partial(outputs, apart=self.state.apart, coarsest=max(units, default=0.0))
 
     def __call__(self, inputs: Inputs, mode: Watch | None = None) -> list[Output]:
         args, kwargs = inputs
-        return self.state.run(lambda: outputs(self.model(*args, **kwargs), self.state.apart), mode, self.seed)
+        return self.state.run(lambda: self.read(self.model(*args, **kwargs)), mode, self.seed)
 
-    def computed_in(self, dtype: torch.dtype, inputs: Inputs) -> list[Output]:
-        read = partial(outputs, apart=self.state.apart)
-        return run_in(dtype, self.model, *inputs, state=self.state, read=read, seed=self.seed)  # type: ignore[no-any-return]
+    def in_float64(self, inputs: Inputs) -> list[Output]:
+        found = run_in(torch.float64, self.model, *inputs, state=self.state, read=self.read, seed=self.seed)
+        return found  # type: ignore[no-any-return]
 
 
 class _NoFloat64(Exception):
@@ -154,7 +154,7 @@ class _Comparison:
         if self.no_float64 or any(y.kind.startswith(("float64 ", "complex128 ")) for y in own):
             return None
         try:
-            return paired(own, self.first.computed_in(torch.float64, inputs))
+            return paired(own, self.first.in_float64(inputs))
         except Exception as e:  # whatever the model or an operator has against another type
             self.no_float64 = _line(e)
             return None
@@ -177,7 +177,7 @@ class _Comparison:
         @cache
         def wide() -> list[Output]:
             try:
-                return paired(exact, self.second.computed_in(torch.float64, inputs))
+                return paired(exact, self.second.in_float64(inputs))
             except Exception as e:
                 raise _NoFloat64(f"the second: {_line(e)}") from e
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import inf, isfinite, sqrt
+from math import inf, isfinite
 
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from convfold.comparison.outputs import NO_TENSOR, Output
 DOUBLE = 1e-15
 
 #: What rounding alone changes by more than this proves nothing by agreeing up to that: of whole numbers and truth
-#: values, and where rounding is sampled. Of other numbers it is the root of their unit in the last place.
+#: values, and where rounding is sampled. For other numbers see `Output.drowned`.
 DROWNED = 0.1
 
 #: How often rounding is sampled at least.
@@ -63,7 +63,7 @@ def judge(exact: Output, own: Output, got: Output, wide: Callable[[], Output], t
     own_error = relative(own_off, y, numbers)
     error = relative(off, y, None if places is None else places.kept) if not overflows else inf
     allowed = 2 * own_error + own.unit
-    bound, exactness = min(allowed, sqrt(own.unit)), error
+    bound, exactness = min(allowed, own.drowned), error
     if needed := thorough or error > bound or (places is not None and places.astray):
         second = _value(wide())
         same_places = alike(second, y, None if places is None else places.judged)
@@ -133,7 +133,7 @@ def judge_sampled(own: Output, got: Output, samples: Iterable[Output]) -> Findin
             break
     allowed = 2 * spread + unit
     interior, ring = by_place(other - y, y, numbers) if own.unit and error < inf else (error, error)
-    if (sqrt(unit) if own.unit and unit < DOUBLE else DROWNED) < error <= allowed:
+    if (own.drowned if own.unit and own.coarsest < DOUBLE else DROWNED) < error <= allowed:
         return Finding(None, LOST)
     same = error <= allowed
     if same and not own.proves:
@@ -147,7 +147,7 @@ def close(own: Output, got: Output, own_error: float) -> bool:
         return own.text == got.text
     if own.unit is None:
         return share_apart(own.value, got.value) <= 2 * own_error
-    return apart(got.value, own.value) <= min(ELSEWHERE * own_error + own.unit, sqrt(own.unit))
+    return apart(got.value, own.value) <= min(ELSEWHERE * own_error + own.unit, own.drowned)
 
 
 def similar(own: Output, exact: Output) -> bool:
@@ -156,7 +156,7 @@ def similar(own: Output, exact: Output) -> bool:
         return own.text == exact.text
     if own.unit is None:
         return share_apart(own.value, exact.value) <= DROWNED
-    return apart(own.value, exact.value) <= sqrt(own.unit)
+    return apart(own.value, exact.value) <= own.drowned
 
 
 def _without_numbers(own: Output, got: Output) -> Finding | None:

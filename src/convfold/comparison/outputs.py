@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from math import sqrt
 from typing import Any
 
 import torch
@@ -21,15 +22,22 @@ class Output:
     kind: str  # "float32 (2, 3)", "float", "str"
     value: Tensor | None
     unit: float | None = None  # one in the last place of its floating-point type; None for whole numbers
+    coarsest: float = 0.0  # the same of the narrowest type that went into it
     text: str = ""  # of what is no number
     why: str = NO_TENSOR  # there is no value
     proves: bool = True  # not so a whole number that is no tensor: it may be a constant of the program's
 
+    @property
+    def drowned(self) -> float:
+        """What is off by more than this proves nothing by being within twice that: the root of a unit."""
+        return sqrt(max(self.unit or 0.0, self.coarsest))
 
-def outputs(returned: Any, apart: Callable[[Tensor], Tensor]) -> list[Output]:
+
+def outputs(returned: Any, apart: Callable[[Tensor], Tensor], coarsest: float = 0.0) -> list[Output]:
     """Every leaf of nested containers, dataclasses among them; tensors as ``apart`` of them."""
     leaves, _ = pytree.tree_flatten_with_path(pytree.tree_map(_opened, returned))
-    return [_output(pytree.keystr(path), apart(leaf) if isinstance(leaf, Tensor) else leaf) for path, leaf in leaves]
+    found = [_output(pytree.keystr(path), apart(x) if isinstance(x, Tensor) else x) for path, x in leaves]
+    return [replace(y, coarsest=coarsest) for y in found]
 
 
 def paired(first: list[Output], second: list[Output]) -> list[Output]:

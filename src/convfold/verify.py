@@ -177,9 +177,12 @@ class _Comparison:
         @cache
         def wide() -> list[Output]:
             try:
-                return paired(exact, self.second.in_float64(inputs))
+                found = paired(exact, self.second.in_float64(inputs))
             except Exception as e:
                 raise _NoFloat64(f"the second: {_line(e)}") from e
+            if len(found) != len(exact):
+                raise _NoFloat64("the second returns something else")
+            return found
 
         values = enumerate(zip(exact, own, got, strict=True))
         return [judge(e, o, g, lambda i=i: wide()[i], self.thorough) for i, (e, o, g) in values]  # type: ignore[misc]

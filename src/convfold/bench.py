@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from convfold.state import State
+
 #: One run is as many calls as take about this long, in seconds: far above the clock's resolution.
 RUN = 0.005
 
@@ -37,29 +39,39 @@ class Comparison:
         return asdict(self)
 
 
-def compare(calls: Sequence[Callable[[], Any]], *, seconds: float = 5.0, threads: int | None = None) -> Comparison:
+def compare(
+    calls: Sequence[Callable[[], Any]],
+    *,
+    seconds: float = 5.0,
+    threads: int | None = None,
+    state: State | None = None,
+) -> Comparison:
     """Time the calls in rounds: each call once a round, in turn forwards and backwards; medians over the rounds.
 
     Args:
         calls: functions of nothing; they run in inference mode.
         seconds: how long to measure, all calls together; at least 5 rounds are run whatever they take.
         threads: of torch's CPU pool while measuring; None leaves it.
+        state: of the models and inputs that the calls run: each run starts from it, and it is put back in the end.
     """
-    with torch.inference_mode(), _threads(threads):
-        times = _rounds(calls, seconds)
+    state = state or State()
+    with torch.inference_mode(), _threads(threads), state.kept():
+        times = _rounds(calls, seconds, state)
         ratios = [first / last for first, last in zip(times[0], times[-1], strict=True)]
         return Comparison(tuple(_timing(t) for t in times), median(ratios), torch.get_num_threads())
 
 
-def _rounds(calls: Sequence[Callable[[], Any]], seconds: float) -> list[list[float]]:
+def _rounds(calls: Sequence[Callable[[], Any]], seconds: float, state: State) -> list[list[float]]:
     """Seconds per call, for every call and round."""
     for call in calls:
-        call()  # the first call of anything is slower
-    repeats = [max(1, round(RUN / _seconds(call, 1))) for call in calls]
+        state.run(call)  # the first call of anything is slower
+    start_over: Callable[[], None] = state.start_over if state.changing else lambda: None
+    repeats = [1 if state.changing else max(1, round(RUN / _seconds(call, 1))) for call in calls]
     times: list[list[float]] = [[] for _ in calls]
     forwards, end = list(range(len(calls))), perf_counter() + seconds
     while len(times[0]) < 5 or perf_counter() < end:
         for i in forwards if len(times[0]) % 2 == 0 else forwards[::-1]:
+            start_over()
             times[i].append(_seconds(calls[i], repeats[i]))
     return times
 

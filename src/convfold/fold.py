@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._ops import HigherOrderOperator
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from convfold.algebra.operation import Apply, Correct, Operation, Spatial
+from convfold.comparison.trials import at_sizes
 from convfold.config import FoldConfig
 from convfold.diagram import diagram
 from convfold.errors import InvalidInput, VerificationFailed
@@ -36,7 +36,8 @@ from convfold.plan.refusals import refusals
 from convfold.region import Region
 from convfold.report import Applied, Mended, Refused, Report
 from convfold.saving import save
-from convfold.verify import Verdict, other_sizes, verify
+from convfold.state import seeded
+from convfold.verify import Verdict, verify
 
 #: Called with the name of each stage as it begins.
 Progress = Callable[[str], None]
@@ -88,6 +89,7 @@ class Result:
         return program
 
 
+@seeded(0)
 def fold(
     model: nn.Module | ExportedProgram | str | Path,
     args: Any = None,
@@ -108,7 +110,7 @@ def fold(
         progress: called with the name of each stage as it begins.
 
     Returns:
-        The folded module, same calling convention, and the report.
+        The folded module, same calling convention, and the report; where no output could be compared it says so.
 
     Raises:
         InvalidInput: the model or inputs cannot be used (one line says why and what to do).
@@ -120,6 +122,7 @@ def fold(
     return Result(module, work.report(verdict), work.source, config, work.planner)
 
 
+@seeded(0)
 def explain(
     model: nn.Module | ExportedProgram | str | Path,
     args: Any = None,
@@ -178,7 +181,7 @@ class _Work:
         self.source.guard(module)
         if not self.config.verify:
             return module, None
-        with self.timed("verify"):
+        with self.timed("verify"), collector_paused():
             return module, _verified(model, module, self.source, enforced=self.border != "hoist")
 
     def _changes(self) -> Iterator[tuple[Region, Region]]:
@@ -295,22 +298,21 @@ def _listed(kinds: Counter[str]) -> str:
 
 def _verified(model: Any, module: GraphModule, source: Source, enforced: bool) -> Verdict:
     """Raise unless the folded module computes what the original does, where that is ``enforced``."""
-    branching = (n for n in source.program.graph.nodes if isinstance(n.target, HigherOrderOperator))
-    if (node := next(branching, None)) is not None:
-        raise InvalidInput(
-            f"{path_of(node) or node.name!r}: a model with control flow ({node.target.name()}) cannot be run in "
-            "float64 to be verified; fold it with FoldConfig(verify=False) (--no-verify)"
-        )
     if any(isinstance(x, torch.Tensor) and x.is_meta for x in pytree.tree_leaves((source.args, source.kwargs))):
         raise InvalidInput(
             "inputs on the meta device have no numbers to verify the result by; fold with FoldConfig(verify=False)"
         )
     original = model if isinstance(model, nn.Module) else source.program.module(check_guards=False)
     inputs = (source.args, source.kwargs)
-    verdict = verify(original, module, *inputs, more=tuple(other_sizes(inputs, *source.free_places())))
-    if enforced and not verdict.passed:
+    verdict = verify(original, module, *inputs, trials=at_sizes(inputs, *source.free_places()), thorough=False)
+    if verdict.passed or verdict.nothing or not enforced:
+        return verdict
+    if verdict.overflows or any(t.is_floating_point() and not bool(t.isfinite().all()) for t in module.parameters()):
         raise VerificationFailed(
-            f"the folded model differs: {verdict}. Nothing is returned. This is a bug in convfold; "
-            "please report it with the model. Folding with `exclude` around the part at fault avoids it."
+            f"the folded model overflows: {verdict}. Nothing is returned. Fold the model in a wider type, or with "
+            "`exclude` around the part at fault"
         )
-    return verdict
+    raise VerificationFailed(
+        f"the folded model differs: {verdict}. Nothing is returned. This is a bug in convfold; "
+        "please report it with the model. Folding with `exclude` around the part at fault avoids it."
+    )

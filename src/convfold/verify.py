@@ -1,65 +1,29 @@
-"""Is the folded model the same function? Both are run in their own type and measured against float64."""
+"""Is the folded model the same function? Both are run from one state, and compared with the original in float64."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from math import inf
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.utils import _pytree as pytree
 
+from convfold.comparison.judge import Finding, close, judge, judge_sampled, similar
+from convfold.comparison.outputs import Output, outputs, paired
+from convfold.comparison.rounding import UNITS, RoundingAtRandom
+from convfold.comparison.trials import Inputs, Trial, at_example, randomised
+from convfold.comparison.verdict import Verdict, concluded
 from convfold.errors import InvalidInput
 from convfold.precision import run_in
+from convfold.state import State, Watch
 
-Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+__all__ = ["Verdict", "verify"]
 
 #: What a model raises on inputs too small or of the wrong shape for it.
 ILLEGAL_SIZE = (RuntimeError, ValueError, IndexError, AssertionError, TypeError)
-
-
-#: A float64 model has no wider type to be judged in: what the order of its own sums may add to the bound.
-SUMMATION = 10
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Relative errors ‖y − y64‖ / ‖y64‖ against the first model run in float64; the worst over all inputs tried.
-
-    The second model is the same function if, computed in float64 too, it differs by at most twice the rounding error
-    the first makes in its own type, plus one unit in the last place: all that is left then is its weights having been
-    rounded once. What its own arithmetic adds is reported, not judged: it depends on the order of the sums (one
-    convolution that has absorbed an identity branch adds small products to a large one) and, where a model picks the
-    best of nearly equal scores, on luck.
-    """
-
-    passed: bool
-    error: float  # of the second model in its own type
-    own_error: float  # of the first in its own type
-    exactness: float  # of the second computed in float64: its weights' rounding, and any difference of function
-    allowed: float  # for exactness: 2 · own_error + one ulp
-    interior: float  # the second's error on the interior of maps
-    ring: float  # and on their border
-    tried: tuple[str, ...] = field(default=())
-
-    @property
-    def ratio(self) -> float:
-        """error / own_error (1 where both are exact)."""
-        return self.error / self.own_error if self.own_error else float(self.error > 0) * inf or 1.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return (
-            f"{'same' if self.passed else 'DIFFERENT'}: off by {self.exactness:.1e} in float64 (allowed "
-            f"{self.allowed:.1e}), by {self.error:.1e} in its own type (the original by {self.own_error:.1e}); "
-            f"interior {self.interior:.1e}, ring {self.ring:.1e}; at {', '.join(self.tried)}"
-        )
 
 
 def verify(
@@ -70,200 +34,185 @@ def verify(
     *,
     more: Sequence[tuple[str, Inputs]] = (),
     seed: int = 0,
+    trials: Sequence[Trial] | None = None,
+    thorough: bool = True,
 ) -> Verdict:
     """Compare two models that should compute the same, on the example and on random inputs of its size.
 
+    Neither model is changed: whatever a run writes (buffers, attributes, random numbers) is put back after it.
+
     Args:
-        model_a: the reference; it is run in float64 without being changed.
+        model_a: the reference; it is run in float64 too.
         model_b: the one to judge.
         args, kwargs: example inputs.
         more: further inputs (at other sizes), each with a name for the report; sizes model_a refuses are passed over.
-        seed: of the random inputs.
+        seed: of the random inputs, and of what the models draw themselves.
+        trials: what to compare at instead of all that.
+        thorough: compute model_b in float64 even where its own type settles that it is the same.
 
     Raises:
         InvalidInput: the inputs do not fit, or the outputs have different structure.
     """
-    a, b = _callable(model_a), _callable(model_b)
     args = (args,) if isinstance(args, Tensor) else args
     if not isinstance(args, tuple | list):
         raise InvalidInput(f"args must be a tuple of the models' inputs, got {type(args).__name__}")
-    args = tuple(args)
-    example: Inputs = (args, dict(kwargs or {}))
-    generator = torch.Generator().manual_seed(seed)
-    trials = [("example", example, True), ("random", randomised(example, generator), True)]
-    trials += [(name, randomised(inputs, generator), False) for name, inputs in more]
-    results = []
-    for name, inputs, must_run in trials:
-        with torch.no_grad():
-            try:
-                own = _outputs(a, inputs)
-                exact = _tensors(run_in(torch.float64, a, *_copied(inputs)))
-                rounding = _rounding_of_double(a, inputs, own, exact)
-            except ILLEGAL_SIZE as e:
-                if must_run:
-                    raise InvalidInput(f"the model does not run on its example inputs: {_line(e)}") from e
-                continue
-            try:
-                got = _outputs(b, inputs)
-                wide = _tensors(run_in(torch.float64, b, *_copied(inputs)))
-            except ILLEGAL_SIZE as e:
-                raise InvalidInput(f"the second model does not run at {name}: {_line(e)}") from e
-        results.append((name, _compare(exact, own, got, wide, rounding)))
-    worst = max((r for _, r in results), key=lambda r: (not r.passed, r.exactness - r.allowed))
-    return Verdict(
-        passed=all(r.passed for _, r in results),
-        error=worst.error,
-        own_error=worst.own_error,
-        exactness=worst.exactness,
-        allowed=worst.allowed,
-        interior=max(r.interior for _, r in results),
-        ring=max(r.ring for _, r in results),
-        tried=tuple(name for name, _ in results),
-    )
+    example: Inputs = (tuple(args), dict(kwargs or {}))
+    if trials is None:
+        generator = torch.Generator().manual_seed(seed)
+        others = [Trial(name, randomised(inputs, generator), exact=False) for name, inputs in more]
+        trials = [*at_example(example, seed), *others]
+    with torch.no_grad():
+        comparison = _Comparison(_module(model_a), _module(model_b), trials, seed, thorough)
+        for trial in trials:
+            comparison.at(trial)
+    return comparison.verdict()
 
 
-def _callable(model: object) -> nn.Module:
+def _module(model: object) -> nn.Module:
     if isinstance(model, ExportedProgram):
         return model.module()
     if isinstance(model, nn.Module):
+        for name, p in (*model.named_parameters(), *model.named_buffers()):
+            if nn.parameter.is_lazy(p):
+                raise InvalidInput(f"{name!r} has no shape yet, and a run would give it one: run the model once first")
         return model
     raise InvalidInput(f"cannot verify a {type(model).__name__}; give an nn.Module or an ExportedProgram")
 
 
-def _outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
-    args, kwargs = _copied(inputs)
-    return _tensors(model(*args, **kwargs))
+class _Runs:
+    """One of the models, run from the state it came in."""
+
+    def __init__(self, model: nn.Module, inputs: Sequence[Inputs], seed: int) -> None:
+        self.model, self.seed, self.state = model, seed, State(model, inputs)
+        units = [torch.finfo(t.dtype).eps for t in self.state.tensors if t.is_floating_point()]
+        self.read = partial(outputs, apart=self.state.apart, coarsest=max(units, default=0.0))
+
+    def __call__(self, inputs: Inputs, mode: Watch | None = None) -> list[Output]:
+        args, kwargs = inputs
+        return self.state.run(lambda: self.read(self.model(*args, **kwargs)), mode, self.seed)
+
+    def in_float64(self, inputs: Inputs) -> list[Output]:
+        found = run_in(torch.float64, self.model, *inputs, state=self.state, read=self.read, seed=self.seed)
+        return found  # type: ignore[no-any-return]
 
 
-def _copied(inputs: Inputs) -> Inputs:
-    """A model may write into its inputs."""
-    return pytree.tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, inputs)  # type: ignore[no-any-return]
+class _NoFloat64(Exception):
+    """A model runs in its own type and not in float64: an operator lacks it, or the program insists on its own."""
 
 
-def _tensors(outputs: Any) -> list[Tensor]:
-    return [y for y in pytree.tree_leaves(outputs) if isinstance(y, Tensor)]
+class _Comparison:
+    """Two models at one trial after another, and what that has shown."""
+
+    def __init__(self, a: nn.Module, b: nn.Module, trials: Sequence[Trial], seed: int, thorough: bool) -> None:
+        inputs = [x for t in trials for x in (t.inputs, t.part) if x is not None]
+        self.first, self.second, self.thorough = _Runs(a, inputs, seed), _Runs(b, inputs, seed), thorough
+        self.findings: list[Finding] = []
+        self.tried: list[str] = []
+        self.refused = ""  # why the first model did not run
+        self.no_float64 = ""  # why one does not run in float64
+        self.rounding: dict[str, float] = {}  # of the first in its own type, by output
+
+    def at(self, trial: Trial) -> None:
+        """Run both, unless the first refuses; a spare only if nothing has been compared so far."""
+        if trial.spare and any(f.same is not None for f in self.findings):
+            return
+        try:
+            own = self.first(trial.inputs)
+            if trial.part is not None:
+                exact = self._exact(trial.part, own)
+                part = _items(own, exact) or self.first(trial.part)
+        except ILLEGAL_SIZE as e:
+            self.refused = self.refused or _line(e)
+            return
+        self.tried.append(trial.name)
+        got = self._second(trial.inputs, own)
+        known = bool(self.rounding) and not trial.exact
+        if trial.part is not None:
+            self._judge(trial.part, exact, part, self._second(trial.part, part))
+            known = True
+        if not known or not all(close(o, g, self.rounding.get(o.place, 0.0)) for o, g in zip(own, got, strict=True)):
+            self._judge(trial.inputs, self._exact(trial.inputs, own), own, got)
+
+    def verdict(self) -> Verdict:
+        if not self.tried:
+            raise InvalidInput(f"the model does not run on its example inputs: {self.refused}")
+        return concluded(self.findings, tuple(self.tried), self.no_float64)
+
+    def _second(self, inputs: Inputs, own: list[Output]) -> list[Output]:
+        try:
+            got = paired(own, self.second(inputs))
+        except ILLEGAL_SIZE as e:
+            raise InvalidInput(f"the second model does not run at {self.tried[-1]}: {_line(e)}") from e
+        kinds = [[y.kind for y in each] for each in (own, got)]
+        if kinds[0] != kinds[1]:
+            said = [", ".join(each) or "none" for each in kinds]
+            raise InvalidInput(f"the models return different outputs: {said[0]} and {said[1]}")
+        return got
+
+    def _exact(self, inputs: Inputs, own: list[Output]) -> list[Output] | None:
+        """The first in float64; None if that says nothing its own type does not, or cannot be had."""
+        if self.no_float64 or any(y.kind.startswith(("float64 ", "complex128 ")) for y in own):
+            return None
+        try:
+            return paired(own, self.first.in_float64(inputs))
+        except Exception as e:  # whatever the model or an operator has against another type
+            self.no_float64 = _line(e)
+            return None
+
+    def _judge(self, inputs: Inputs, exact: list[Output] | None, own: list[Output], got: list[Output]) -> None:
+        """Against float64, or if that cannot be had, against each other."""
+        if exact is not None and [_size(y) for y in exact] != [_size(y) for y in own]:
+            self.no_float64, exact = "it returns other sizes", None
+        try:
+            found = self._by_samples(inputs, own, got) if exact is None else self._by_float64(inputs, exact, own, got)
+        except _NoFloat64 as e:
+            self.no_float64 = str(e)
+            found = self._by_samples(inputs, own, got)
+        self.findings += found
+        for y, f in zip(own, found, strict=True):
+            if f.same is not None:
+                self.rounding[y.place] = max(self.rounding.get(y.place, 0.0), f.own_error)
+
+    def _by_float64(self, inputs: Inputs, exact: list[Output], own: list[Output], got: list[Output]) -> list[Finding]:
+        @cache
+        def wide() -> list[Output]:
+            try:
+                found = paired(exact, self.second.in_float64(inputs))
+            except Exception as e:
+                raise _NoFloat64(f"the second: {_line(e)}") from e
+            if len(found) != len(exact):
+                raise _NoFloat64("the second returns something else")
+            return found
+
+        values = enumerate(zip(exact, own, got, strict=True))
+        return [judge(e, o, g, lambda i=i: wide()[i], self.thorough) for i, (e, o, g) in values]  # type: ignore[misc]
+
+    def _by_samples(self, inputs: Inputs, own: list[Output], got: list[Output]) -> list[Finding]:
+        @cache
+        def sample(k: int) -> list[Output]:
+            return paired(own, self.first(inputs, RoundingAtRandom(self.first.state, k)))
+
+        values = enumerate(zip(own, got, strict=True))
+        return [judge_sampled(o, g, (sample(k)[i] for k in range(len(UNITS)))) for i, (o, g) in values]
 
 
-def randomised(inputs: Inputs, generator: torch.Generator) -> Inputs:
-    """The same shapes and types with normal noise of the example's mean and spread; other types stay as they are."""
-
-    def noise(x: Any) -> Any:
-        if not isinstance(x, Tensor) or not x.is_floating_point() or x.numel() == 0:
-            return x
-        spread = x.double().std(unbiased=False).clamp_min(1e-3) if x.numel() > 1 else x.double().abs().clamp_min(1.0)
-        drawn = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
-        return (drawn * spread + x.double().mean()).to(x.dtype)
-
-    return pytree.tree_map(noise, inputs)  # type: ignore[no-any-return]
-
-
-def _rounding_of_double(model: nn.Module, inputs: Inputs, own: list[Tensor], exact: list[Tensor]) -> list[float]:
-    """A float64 model is its own reference; its rounding error is its float32 error, scaled by the units' ratio."""
-    if not any(y.dtype == torch.float64 for y in own):
-        return [0.0] * len(own)
-    ratio = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
-    single = _tensors(run_in(torch.float32, model, *_copied(inputs)))
-    return [
-        ratio * _relative(s.double() - e, e, e.isfinite() & s.isfinite()) if s.is_floating_point() else 0.0
-        for s, e in zip(single, exact, strict=True)
-    ]
+def _items(own: list[Output], exact: list[Output] | None) -> list[Output]:
+    """The first items of a batch's outputs, as many as float64 computed; none if they are not the same numbers."""
+    if exact is None or len(own) != len(exact):
+        return []
+    found = []
+    for y, e in zip(own, exact, strict=True):
+        if y.value is not None and e.value is not None and y.value.dim() and y.value.dim() == e.value.dim():
+            kind = " ".join((y.kind.partition(" ")[0], e.kind.partition(" ")[2]))
+            y = replace(y, value=y.value[: len(e.value)], kind=kind)
+        if _size(y) != _size(e) or not similar(y, e):
+            return []
+        found.append(y)
+    return found
 
 
-def _compare(
-    exact: list[Tensor], own: list[Tensor], got: list[Tensor], wide: list[Tensor], rounding: list[float]
-) -> Verdict:
-    kinds = [_kind(y) for y in own], [_kind(y) for y in got]
-    if kinds[0] != kinds[1]:
-        raise InvalidInput(
-            f"the models return different outputs: {', '.join(kinds[0]) or 'none'} and {', '.join(kinds[1]) or 'none'}"
-        )
-    verdicts = [
-        _compare_one(e, o, g, w, r) if o.is_floating_point() else _compare_discrete(e, o, g, w)
-        for e, o, g, w, r in zip(_real(exact), _real(own), _real(got), _real(wide), rounding, strict=True)
-        if o.numel() > 0
-    ]
-    if not verdicts:
-        return Verdict(True, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    return max(verdicts, key=lambda v: (not v.passed, v.exactness - v.allowed))
-
-
-def _kind(y: Tensor) -> str:
-    return f"{str(y.dtype).removeprefix('torch.')} {tuple(y.shape)}"
-
-
-def _real(outputs: list[Tensor]) -> list[Tensor]:
-    return [torch.view_as_real(y) if y.is_complex() else y for y in outputs]
-
-
-def _compare_discrete(exact: Tensor, own: Tensor, got: Tensor, wide: Tensor) -> Verdict:
-    """Whole numbers and truth values: the share that differs, where the first's own rounding may flip some too."""
-    error, own_error, exactness = (float((y != exact).double().mean()) for y in (got, own, wide))
-    return Verdict(exactness <= 2 * own_error, error, own_error, exactness, 2 * own_error, error, error)
-
-
-def _compare_one(exact: Tensor, own: Tensor, got: Tensor, wide: Tensor, rounding: float) -> Verdict:
-    finite = exact.isfinite()
-    if not torch.equal(own.isfinite(), got.isfinite()):
-        return Verdict(False, inf, 0.0, inf, 0.0, inf, inf)
-    error, own_error, exactness = (_relative(y.double() - exact, exact, finite) for y in (got, own, wide))
-    own_error = max(own_error, rounding)
-    allowed = 2 * own_error + torch.finfo(own.dtype).eps
-    if own.dtype == torch.float64:  # its own arithmetic cannot be told from a wider one's
-        allowed *= SUMMATION
-    interior, ring = _by_place(got.double() - exact, exact, finite)
-    return Verdict(exactness <= allowed, error, own_error, exactness, allowed, interior, ring)
-
-
-def _norm(x: Tensor, where: Tensor) -> float:
-    return float(torch.where(where, x, 0.0).norm())
-
-
-def _relative(x: Tensor, to: Tensor, where: Tensor) -> float:
-    """‖x‖ / ‖to‖, and ‖x‖ itself where there is nothing to relate it to."""
-    return _norm(x, where) / (_norm(to, where) or 1.0)
-
-
-def _by_place(difference: Tensor, exact: Tensor, finite: Tensor) -> tuple[float, float]:
-    """Relative error on the interior and on the border ring (an eighth of the size, at least 1) of (N, C, *space)."""
-    if exact.dim() < 3:
-        whole = _relative(difference, exact, finite)
-        return whole, whole
-    inside = torch.ones_like(finite)
-    for axis in range(2, exact.dim()):
-        n = exact.shape[axis]
-        width = max(1, min(16, n // 8))
-        position = torch.arange(n, device=exact.device)
-        keep = (position >= width) & (position < n - width)
-        inside &= keep.reshape(-1, *(1,) * (exact.dim() - 1 - axis))
-
-    return _relative(difference, exact, finite & inside), _relative(difference, exact, finite & ~inside)
-
-
-def other_sizes(
-    inputs: Inputs, free: dict[str, list[tuple[int, int]]], lowest: dict[str, int]
-) -> Iterator[tuple[str, Inputs]]:
-    """The example at an odd and at the smallest size of its free dimensions.
-
-    ``free`` maps a symbol to the (input, dimension) pairs it sizes, ``lowest`` to the least value it may take.
-    """
-    if not free:
-        return
-    leaves, spec = pytree.tree_flatten(inputs)
-    for label in ("odd", "smallest"):
-        new = list(leaves)
-        for symbol, places in free.items():
-            n = int(leaves[places[0][0]].shape[places[0][1]])
-            m = max(lowest.get(symbol, 1), 1) if label == "smallest" else n + 1 + n % 2
-            for leaf, dim in places:
-                new[leaf] = _resized(new[leaf], dim, m)
-        shapes = " ".join("x".join(map(str, x.shape)) for x in new if isinstance(x, Tensor))
-        yield f"{label} {shapes}", pytree.tree_unflatten(new, spec)
-
-
-def _resized(x: Tensor, dim: int, n: int) -> Tensor:
-    """Cut or repeated to length n: the values are replaced by noise, their kind (and integers' range) matters."""
-    index = torch.arange(n, device=x.device) % x.shape[dim]
-    return x.index_select(dim, index)
+def _size(y: Output) -> tuple[int, ...] | None:
+    return None if y.value is None else tuple(y.value.shape)
 
 
 def _line(e: BaseException) -> str:

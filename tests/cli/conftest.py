@@ -147,6 +147,30 @@ def number():
 def words():
     return net(), "some words"
 
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.calls = nn.Conv2d(3, 4, 1), 0
+        self.register_buffer("n", torch.zeros(()))
+
+    def forward(self, x):
+        self.n += 1
+        self.calls += 1
+        assert self.calls == 1, "every call is the first"
+        return self.conv(x) * self.n
+
+counting_itself = Counting().eval()
+
+def counting():
+    return counting_itself, torch.randn(1, 3, 7, 6)
+
+class NaN(nn.Module):
+    def forward(self, x):
+        return x * float("nan")
+
+def all_nan():
+    return nn.Sequential(nn.Conv2d(3, 4, 1), NaN()).eval(), torch.randn(1, 3, 7, 6)
+
 number_itself = 3
 model_itself = net()
 """

@@ -166,6 +166,33 @@ def test_failed_verification_writes_nothing(run: Run, folder: Path, monkeypatch:
     assert "what was" not in (folder / "out.pt2").read_bytes()[:8].decode(errors="replace")
 
 
+def test_every_run_is_the_first(run: Run, folder: Path) -> None:
+    counting = "factories:counting"
+    for words in (
+        ["bench", counting, "--seconds", "0.01"],
+        ["verify", counting, counting],
+        ["explain", counting],
+        ["fold", counting, "-o", "out.pt2"],
+        ["bench", counting, "out.pt2", "--seconds", "0.01"],
+    ):
+        result = run(*words)
+        assert result.exit_code == 0, result.stderr
+        model = sys.modules["factories"].counting_itself
+        assert (model.calls, float(model.n)) == (0, 0)
+
+
+def test_nothing_to_compare(run: Run, folder: Path) -> None:
+    compared = run("verify", "factories:all_nan", "factories:all_nan")
+    assert (compared.exit_code, compared.stdout) == (
+        3, "nothing to compare: what it returns is NaN or infinite; at example, random\n",
+    )  # fmt: skip
+    data = json.loads(run("verify", "factories:all_nan", "factories:all_nan", "--json").stdout)
+    assert data["passed"] is False and data["nothing"] == "what it returns is NaN or infinite"
+    folded = run("fold", "factories:all_nan", "-o", "out.pt2")
+    assert folded.exit_code == 0 and "nothing to compare: what it returns is NaN" in folded.stdout
+    assert "same: " not in folded.stdout
+
+
 def test_bench_json(run: Run) -> None:
     result = json.loads(run("bench", GIVEN, "--json", "--seconds", "0").stdout)
     assert result["models"] == [GIVEN]

@@ -100,11 +100,12 @@ class Branching(Parts):
         return -x
 
 
-def test_control_flow_folds_and_cannot_be_verified() -> None:
+@pytest.mark.parametrize("exported", [False, True])
+def test_control_flow_folds_and_is_verified(exported: bool) -> None:
     net, x = double(Branching()), noise(2, *X)
-    with pytest.raises(convfold.InvalidInput, match=r"'cond'.*cannot be run in float64.*verify=False"):
-        convfold.fold(net, x)
-    result = convfold.fold(net, x, config=convfold.FoldConfig(verify=False))
+    for _ in range(2):  # a second time: running it must leave nothing behind that export minds
+        result = convfold.fold(torch.export.export(net, (x,)) if exported else net, x)
+    assert result.report.error is not None and result.report.error.passed
     assert result.report.after.batch_norms == 0
     with torch.no_grad():
         for signal in (x, -x):

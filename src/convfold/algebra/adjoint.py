@@ -133,10 +133,12 @@ def _kernel(
     read = wide.new_zeros(local, *lengths, groups, wide.shape[2], *map(len, found))
     for tap in product(*map(range, step.geometry.taps)):
         places = [_places(w, t, span, at) for w, t, span, at in zip(step.windows, tap, spans, found, strict=True)]
+        at: tuple[Any, ...] = (..., *tap)
+        own = wide[at]  # (g, c_out/g, c_in/g)
         for pairs in product(*(zip(outputs, inputs, strict=True) for outputs, inputs in places)):
             outputs, inputs = ([pair[k] for pair in pairs] for k in (0, 1))
             place: tuple[Any, ...] = (slice(None), *outputs, slice(None), slice(None), *inputs)
-            read[place] = wide[(..., *tap)].transpose(0, 1)
+            read[place] = own.transpose(0, 1)
     return read.flatten(0, len(lengths)).flatten(1, 2), found
 
 

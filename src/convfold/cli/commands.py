@@ -189,7 +189,7 @@ def explain_command(
 @_everywhere
 @click.pass_obj
 def verify_command(session: Session, a: Origin, b: Origin, shapes: tuple[Shape, ...], as_json: bool) -> int:
-    """Does B compute what A does, up to twice A's own rounding error? Exit code 3 if not."""
+    """Does B compute what A does, up to twice A's own rounding error? Exit code 3 if not, or nothing to compare."""
     from convfold.cli import work
 
     return work.verify(session, a, b, shapes, as_json)

@@ -95,13 +95,16 @@ def bench(
         with session.working() as stage:
             models = [_found(o, shapes if i == 0 else (), stage) for i, o in enumerate(origins)]
             from convfold.bench import compare
+            from convfold.state import State
 
             args, kwargs = _inputs_of(*models)
-            calls = [lambda run=m.module: run(*args, **kwargs) for m in models]
+            modules = [m.module for m in models]
+            calls = [lambda run=module: run(*args, **kwargs) for module in modules]
+            state = State(modules, args, kwargs)
             stage("measuring")
             for model, call in zip(models, calls, strict=True):
-                _try(model, call)
-            comparison = compare(calls, seconds=seconds, threads=threads)
+                _try(model, lambda call=call: state.run(call))  # type: ignore[misc]
+            comparison = compare(calls, seconds=seconds, threads=threads, state=state)
         show.comparison([m.word for m in models], comparison, as_json, out)
     return 0
 

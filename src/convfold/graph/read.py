@@ -18,6 +18,7 @@ from convfold.errors import InvalidInput
 from convfold.graph.archive import load
 from convfold.graph.guard import InputCheck
 from convfold.layers.known import refuse_uninitialised
+from convfold.state import untouched
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -110,7 +111,8 @@ def read(model: object, args: Any = None, kwargs: Any = None, dynamic_shapes: An
         kwargs = _in_order(model, kwargs)
         refuse_uninitialised(model)
         refuse_training(model)
-        program = export(model, args, kwargs, dynamic_shapes)
+        with untouched(model):
+            program = export(model, args, kwargs, dynamic_shapes)
     else:
         raise InvalidInput(
             f"cannot fold a {type(model).__name__}; give an nn.Module, an ExportedProgram, or a path to a .pt2 file"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from convfold.errors import ConvfoldError, VerificationFailed
 from convfold.layers.known import reader
 from convfold.layers.links import flattened
 from convfold.precision import run_in
+from convfold.state import State
 
 #: What a module raises on inputs too small or of the wrong shape for it.
 ILLEGAL_SIZE = (RuntimeError, ValueError, LookupError, AssertionError, TypeError, AttributeError, ConvfoldError)
@@ -55,12 +55,16 @@ class Trial:
 
     def run(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
         """What they make of an input, by default in their own type; None where they refuse it, or nothing is left."""
-        with untouched(self.modules), torch.no_grad(), parametrize.cached():
-            try:
-                y = self.modules(x.to(self.like)) if dtype is None else self._run_in(dtype, x)
-            except ILLEGAL_SIZE as e:
-                self.refused = line(e)
-                return None
+
+        def call() -> Any:
+            with torch.no_grad(), parametrize.cached():
+                return self.modules(x.to(self.like)) if dtype is None else self._run_in(dtype, x)
+
+        try:
+            y = State(self.modules).run(call)
+        except ILLEGAL_SIZE as e:
+            self.refused = line(e)
+            return None
         return y if isinstance(y, Tensor) and y.numel() else None
 
     def _run_in(self, dtype: torch.dtype, x: Tensor) -> Any:
@@ -173,33 +177,3 @@ def _largest(x: Tensor) -> float:
 def inside(w: Window) -> int:
     """So many inputs that some outputs read no padding, and the two ends do not know of each other."""
     return (w.reach + max(w.lo, 0) + max(w.hi, 0)) // w.upsample + w.stride + 1
-
-
-def _version(t: Tensor) -> int | None:
-    """How often it has been written into; None if nobody counts."""
-    return None if t.is_inference() else t._version
-
-
-@contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """What running a model writes into it is undone: buffers, attributes; random numbers go on as if it had not run."""
-    modules = list(model.modules())
-    attributes = [dict(vars(m)) for m in modules]
-    tables = [{k: dict(v) for k, v in vars(m).items() if isinstance(v, dict)} for m in modules]
-    buffers = [(t, _version(t), t.detach().clone()) for t in model.buffers()]
-    devices = {t.device.index for t in model.parameters() if t.device.type == "cuda"}
-    try:
-        with torch.random.fork_rng(devices=[d for d in devices if d is not None]):
-            yield
-    finally:
-        for m, own, table in zip(modules, attributes, tables, strict=True):
-            for name in vars(m).keys() - own.keys():
-                del vars(m)[name]
-            vars(m).update(own)
-            for name, tensors in table.items():
-                vars(m)[name].clear()
-                vars(m)[name].update(tensors)
-        with torch.no_grad():
-            for t, version, before in buffers:
-                if version is None or t._version != version:
-                    t.copy_(before)

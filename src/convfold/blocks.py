@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from convfold.agreement import ILLEGAL_SIZE, Trial, inside, line, untouched
+from convfold.agreement import ILLEGAL_SIZE, Trial, inside, line
 from convfold.algebra import spelling
 from convfold.chains import Reading
 from convfold.errors import InvalidInput, NotFoldable
@@ -21,6 +21,7 @@ from convfold.graph.read import Source, read
 from convfold.layers.batch_norm import TRAINING
 from convfold.layers.links import Link
 from convfold.layers.spelling import has_numbers
+from convfold.state import State, untouched
 
 #: Sizes to try a block on, of as many axes as it has: even ones, for it may halve them, then larger and odd ones.
 SPACES = ((16, 24, 32), (64, 96, 80), (17, 23, 29), (224, 192, 160))
@@ -114,12 +115,12 @@ class _Inputs:
         batch = next(n for n in range(3, len(avoided) + 4) if n not in avoided)
         shape = (batch, channels, *(n + 8 * (n in avoided) for n in space))
         x = torch.randn(shape, generator=self.generator).to(self.like)
-        with untouched(self.m), torch.no_grad():
-            try:
-                y = self.m(x.clone())
-            except ILLEGAL_SIZE as e:
-                self.refused = line(e)
-                return None
+        try:
+            with torch.no_grad():
+                y = State(self.m).run(lambda: self.m(x.clone()))
+        except ILLEGAL_SIZE as e:
+            self.refused = line(e)
+            return None
         if isinstance(y, Tensor) and y.dim() == x.dim() and y.shape[0] == batch:
             return x
         what = f"shape {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"

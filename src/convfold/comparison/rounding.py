@@ -36,7 +36,7 @@ class RoundingAtRandom(Watch):
         return pytree.tree_map_only(Tensor, self._rounded, y)
 
     def _rounded(self, y: Tensor) -> Tensor:
-        if not (y.is_floating_point() and is_plain(y)):
+        if y.is_meta or not (y.is_floating_point() and is_plain(y)):
             return y
         if y.device not in self.drawn:
             self.drawn[y.device] = torch.Generator(y.device).manual_seed(self.seed)

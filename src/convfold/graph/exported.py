@@ -20,7 +20,8 @@ from convfold.graph.lower import Lowering
 from convfold.graph.mark import marking, of_constant, of_region
 from convfold.graph.measure import measure
 from convfold.graph.normalise import normalise, sweep
-from convfold.graph.read import Source, is_free
+from convfold.graph.free import is_free
+from convfold.graph.read import Source
 from convfold.graph.unlift import unlift
 from convfold.region import Region
 from convfold.report import Totals

@@ -1,0 +1,56 @@
+"""The value that a call which writes into its first argument leaves there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch.fx import Node
+
+from convfold.graph.insert import Insert, value
+from convfold.graph.unsure import Unsure
+from convfold.graph.views import shape
+
+aten = torch.ops.aten
+
+
+def result(insert: Insert, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
+    """``x.add_(y)`` → ``x.add(y)``, in the type of x."""
+    x = args[0]
+    if target is aten.copy_.default:
+        return _copied(insert, x, args[1])
+    new = insert(_twin(target), *args, **kwargs)
+    before, after = value(x), value(new)
+    if shape(before) != shape(after):
+        raise Unsure(f"{target} changes a shape")
+    return new if before.dtype == after.dtype else insert(aten._to_copy.default, new, dtype=before.dtype)
+
+
+def _copied(insert: Insert, x: Node, source: Node) -> Node:
+    if x is source:
+        return x
+    before, after = value(x), value(source)
+    if (shape(before), before.dtype, before.device) == (shape(after), after.dtype, after.device):
+        return insert(aten.clone.default, source)
+    return insert(aten.copy.default, x, source)
+
+
+def _twin(target: Any) -> OpOverload:
+    """The operator of the same name without the underscore, if it takes the same and returns a new value."""
+    if target is aten.detach_.default:
+        return aten.detach.default
+    namespace, _, name = target._schema.name.partition("::")
+    packet = getattr(getattr(torch.ops, namespace), name.rstrip("_"), None) if name.endswith("_") else None
+    found = getattr(packet, target._overloadname, None)
+    if (
+        name.startswith("__")
+        or torch.Tag.inplace_view in target.tags
+        or not isinstance(found, OpOverload)
+        or any(a.alias_info is not None for a in found._schema.arguments)
+        or [(a.name, str(a.type)) for a in found._schema.arguments]
+        != [(a.name, str(a.type)) for a in target._schema.arguments]
+        or [str(r.type) for r in found._schema.returns] != ["Tensor"]
+    ):
+        raise Unsure(f"{target} has no functional twin")
+    return found

@@ -45,6 +45,8 @@ def _copied(module: GraphModule, graph: Graph, env: dict[Node, Any]) -> Any:
             env[node] = several[node.args[1]]
         else:
             env[node] = graph.node_copy(node, known)
+            if node.op == "placeholder":
+                env[node].name = node.name  # the signature knows it by that, even if it is Python's own ("input")
     raise AssertionError("a graph without output")
 
 

@@ -50,7 +50,7 @@ def without_dropout(graph: Graph) -> None:
 
 
 def drops_nothing(node: Node) -> bool:
-    return not node.args[2]
+    return not node.args[2] or node.args[1] == 0  # training, probability
 
 
 def _may_be_view(target: Any) -> bool:

@@ -30,7 +30,7 @@ _IN_PLACE_DROPOUTS = {
     aten.feature_alpha_dropout_.default: aten.feature_alpha_dropout.default,
 }
 #: Composite, and understood or left alone as they are.
-_KEPT = {aten.reshape.default, aten.narrow.default}
+_KEPT = {aten.reshape.default}
 
 
 def respell(node: Node, insert: Insert) -> None:
@@ -154,6 +154,16 @@ def _move(node: Node, insert: Insert) -> None:
     _become(node, aten.permute.default, x, order)
 
 
+def _narrow(node: Node, insert: Insert) -> None:
+    x, dim, start, length = node.args
+    assert isinstance(x, Node) and isinstance(dim, int)
+    n = value(x).shape[dim]
+    if not isinstance(start, int) or not isinstance(length, int) or (start < 0 and is_free(n)):
+        raise Unsure("narrow to where that may change")
+    first = start if start >= 0 else start + int(n)
+    _become(node, aten.slice.Tensor, x, dim, first, first + length)
+
+
 def _chunk(node: Node, insert: Insert) -> None:
     x, chunks, dim = (*node.args, 0)[:3]
     assert isinstance(x, Node) and isinstance(chunks, int) and isinstance(dim, int)
@@ -210,6 +220,7 @@ _SPELLINGS: dict[Any, Callable[[Node, Insert], None]] = {
     **dict.fromkeys(
         (aten.movedim.int, aten.movedim.intlist, aten.moveaxis.int, aten.moveaxis.intlist), _move
     ),
+    aten.narrow.default: _narrow,
     aten.chunk.default: _chunk,
     aten.split.sizes: _parts(_given_axis),
     aten.tensor_split.sections: _parts(_given_axis),

@@ -41,16 +41,20 @@ def _twin(target: Any) -> OpOverload:
     if target is aten.detach_.default:
         return aten.detach.default
     namespace, _, name = target._schema.name.partition("::")
-    packet = getattr(getattr(torch.ops, namespace), name.rstrip("_"), None) if name.endswith("_") else None
-    found = getattr(packet, target._overloadname, None)
-    if (
-        name.startswith("__")
-        or torch.Tag.inplace_view in target.tags
-        or not isinstance(found, OpOverload)
-        or any(a.alias_info is not None for a in found._schema.arguments)
-        or [(a.name, str(a.type)) for a in found._schema.arguments]
-        != [(a.name, str(a.type)) for a in target._schema.arguments]
-        or [str(r.type) for r in found._schema.returns] != ["Tensor"]
-    ):
+    packet = getattr(getattr(torch.ops, namespace), name[:-1], None)
+    if not name.endswith("_") or name.startswith("__") or torch.Tag.inplace_view in target.tags or packet is None:
         raise Unsure(f"{target} has no functional twin")
-    return found
+    for overload in packet.overloads():
+        found: OpOverload = getattr(packet, overload)
+        if _takes(found) == _takes(target) and _returns_anew(found):
+            return found
+    raise Unsure(f"{target} has no functional twin")
+
+
+def _takes(operator: OpOverload) -> list[tuple[str, str]]:
+    return [(a.name, str(a.type)) for a in operator._schema.arguments]
+
+
+def _returns_anew(operator: OpOverload) -> bool:
+    schema = operator._schema
+    return [str(r.type) for r in schema.returns] == ["Tensor"] and all(a.alias_info is None for a in schema.arguments)

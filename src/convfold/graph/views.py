@@ -133,7 +133,6 @@ _WRITTEN: dict[Any, Callable[[Node], Written]] = {
     **dict.fromkeys(
         (
             aten.as_strided.default,
-            aten.narrow.default,
             aten.unfold.default,
             aten.view.dtype,
             aten.view_as_complex.default,

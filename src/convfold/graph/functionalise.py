@@ -39,7 +39,8 @@ def functional(program: ExportedProgram) -> ExportedProgram:
     try:
         return _functional(program)
     except Unsure:
-        return program.run_decompositions({})
+        again: ExportedProgram = program.run_decompositions({})
+        return again
 
 
 def _functional(program: ExportedProgram) -> ExportedProgram:
@@ -88,8 +89,8 @@ def _returning(old: ExportGraphSignature, graph: Graph, written: list[tuple[Node
         specs.append(OutputSpec(_MUTATIONS[spec.kind], TensorArgument(value.name), place))
     output = graph.output_node()
     returned = list(_outputs(output))
-    for spec, value in zip(old.output_specs, returned, strict=True):
-        specs.append(replace(spec, arg=replace(spec.arg, name=value.name)) if isinstance(value, Node) else spec)
+    for said, value in zip(old.output_specs, returned, strict=True):
+        specs.append(replace(said, arg=replace(said.arg, name=value.name)) if isinstance(value, Node) else said)
     output.args = ((*(value for _, value in written), *returned),)
     return ExportGraphSignature(input_specs=list(old.input_specs), output_specs=specs)
 

@@ -50,7 +50,8 @@ def without_dropout(graph: Graph) -> None:
 
 
 def drops_nothing(node: Node) -> bool:
-    return not node.args[2] or node.args[1] == 0  # training, probability
+    _, probability, training = node.args
+    return training is False or (isinstance(probability, int | float) and probability == 0)
 
 
 def _may_be_view(target: Any) -> bool:
@@ -82,13 +83,13 @@ def _copied(node: Node, insert: Insert) -> None:
 def _dropped(node: Node, insert: Insert) -> None:
     if not drops_nothing(node):
         raise Unsure("dropout in training mode, in place")
-    node.target = _IN_PLACE_DROPOUTS[node.target]
+    node.target = _IN_PLACE_DROPOUTS[node.target]  # type: ignore[index]
 
 
 def _contiguous(node: Node, insert: Insert) -> None:
     x = node.args[0]
     assert isinstance(x, Node)
-    layout = node.kwargs.get("memory_format", torch.contiguous_format)
+    layout: Any = node.kwargs.get("memory_format", torch.contiguous_format)
     if value(x).is_contiguous(memory_format=layout):
         _replace(node, x)
     else:
@@ -119,7 +120,9 @@ def _positive(node: Node, insert: Insert) -> None:
 
 
 def _reshape(node: Node, insert: Insert) -> None:
-    _become(node, aten.reshape.default, node.args[0], insert.sizes(node.args[0], value(node).shape))
+    x = node.args[0]
+    assert isinstance(x, Node)
+    _become(node, aten.reshape.default, x, insert.sizes(x, value(node).shape))
 
 
 def _expand(node: Node, insert: Insert) -> None:
@@ -148,7 +151,7 @@ def _reverse(node: Node, insert: Insert) -> None:
 def _move(node: Node, insert: Insert) -> None:
     x, source, target = node.args
     dims = value(node).dim()
-    a, b = ([i % dims for i in (d if isinstance(d, list | tuple) else [d])] for d in (source, target))
+    a, b = ([int(i) % dims for i in (d if isinstance(d, list | tuple) else [d])] for d in (source, target))  # type: ignore[arg-type]
     rest = iter(i for i in range(dims) if i not in a)
     order = [a[b.index(i)] if i in b else next(rest) for i in range(dims)]
     _become(node, aten.permute.default, x, order)

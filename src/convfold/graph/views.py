@@ -46,7 +46,8 @@ def storage(t: Tensor) -> int:
     """What is the same for two values of a trace that share memory."""
     if t.layout is not torch.strided:
         raise Unsure("a sparse tensor")
-    return t.untyped_storage()._cdata
+    found: int = t.untyped_storage()._cdata
+    return found
 
 
 Written = Callable[[Insert, Node, Node], Node]

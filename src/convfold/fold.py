@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from convfold.algebra.operation import Apply, Correct, Operation, Spatial
+from convfold.collector import collector_paused
 from convfold.comparison.trials import at_sizes
 from convfold.config import FoldConfig
 from convfold.diagram import diagram
@@ -153,7 +153,7 @@ class _Work:
     ) -> None:
         self.seconds: dict[str, float] = {}
         self.progress, self.config, self.border = progress, config, config.border
-        with self.timed("read"):
+        with self.timed("read"), collector_paused():
             self.source = model if planner else read(model, args, kwargs, dynamic_shapes)
         self.planner = planner or Planner(_prices(config.objective, self.source), config.border)
         with self.timed("lift"), collector_paused():
@@ -242,18 +242,6 @@ class _Work:
         after = _listed(Counter(_kind(self.lifted, step.operation) for step in plan.region.steps))
         drawn = (diagram(region), diagram(plan.region))
         return Applied(self._where(region.outputs[-1]), before, after, plan.before.macs, plan.after.macs, drawn)
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Without the cyclic garbage collector: one pass over all that an export leaves takes longer than our own work."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _prices(objective: str, source: Source) -> Prices:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
@@ -19,6 +18,7 @@ from convfold.graph.archive import load
 from convfold.graph.free import is_free
 from convfold.graph.functionalise import functional
 from convfold.graph.guard import InputCheck
+from convfold.graph.traced import traced
 from convfold.layers.known import refuse_uninitialised
 from convfold.state import untouched
 
@@ -137,20 +137,18 @@ def export(model: nn.Module, args: Any, kwargs: Any, dynamic_shapes: Any) -> Exp
         )
     shapes = _batch_free(model, args, kwargs) if dynamic_shapes is None else None if static else dynamic_shapes
     larger = _grown((args, kwargs), shapes)
-    with torch.no_grad():
-        if shapes is not None:
-            try:
-                program = torch.export.export(model, *larger, dynamic_shapes=shapes, strict=False)
-            except _EXPORT_ERRORS:
-                pass  # the model wants the sizes it was given: export those, below
-            else:
-                if _grown_are_free(program, (args, kwargs), larger):
-                    return program
+    if shapes is not None:
         try:
-            given = None if dynamic_shapes is None else shapes
-            return torch.export.export(model, args, kwargs, dynamic_shapes=given, strict=False)
-        except _EXPORT_ERRORS as e:
-            raise InvalidInput(f"{type(model).__name__} cannot be exported with these inputs: {_first_line(e)}") from e
+            program = traced(model, *larger, shapes)
+        except _EXPORT_ERRORS:
+            pass  # the model wants the sizes it was given: export those, below
+        else:
+            if _grown_are_free(program, (args, kwargs), larger):
+                return program
+    try:
+        return traced(model, args, kwargs, None if dynamic_shapes is None else shapes)
+    except _EXPORT_ERRORS as e:
+        raise InvalidInput(f"{type(model).__name__} cannot be exported with these inputs: {_first_line(e)}") from e
 
 
 # What torch.export and the model itself raise on shapes that do not fit; anything else is a bug and passes through.

@@ -28,6 +28,13 @@ _BATCH_NORMS = {
     aten.batch_norm, aten._native_batch_norm_legit_no_training, aten._native_batch_norm_legit, aten.native_batch_norm,
     aten._batch_norm_no_update,
 }  # fmt: skip
+#: Composed of others, none of which the counter knows.
+_NEVER_MULTIPLY = {
+    aten.reshape, aten.batch_norm, aten.layer_norm, aten.group_norm, aten.instance_norm, aten.rms_norm, aten.dropout,
+    aten.adaptive_avg_pool1d, aten.adaptive_avg_pool2d, aten.adaptive_avg_pool3d, aten.pad, aten.softmax,
+    aten.upsample_nearest1d, aten.upsample_nearest2d, aten.upsample_nearest3d, aten.upsample_linear1d,
+    aten.upsample_bilinear2d, aten.upsample_bicubic2d, aten.upsample_trilinear3d,
+}  # fmt: skip
 #: A size, perhaps symbolic, at the example.
 Number = Callable[[Any], int]
 
@@ -126,7 +133,7 @@ class _Counting:
 
 def _may_multiply(target: Any) -> bool:
     """Does the counter know the call, or may it be composed of such?"""
-    if not isinstance(target, OpOverload):
+    if not isinstance(target, OpOverload) or target.overloadpacket in _NEVER_MULTIPLY:
         return False
     return target.overloadpacket in flop_registry or torch._C._dispatch_has_kernel_for_dispatch_key(
         target.name(), torch._C.DispatchKey.CompositeImplicitAutograd

@@ -30,6 +30,7 @@ def save(program: ExportedProgram, path: Path) -> None:
             cannot hold the program. What was there before is there still.
     """
     refuse_output(path)
+    _refuse_constants(program, path)
     with replacing(path) as temporary:
         if path.suffix == ".pt2":
             _pt2(program, path, temporary)
@@ -54,6 +55,18 @@ def refuse_output(path: Path) -> None:
     if mode is not None and not (mode & 0o222 and os.access(path, os.W_OK)):
         raise InvalidInput(f"{path}: is write-protected; make it writable, or give another name")
     _scratch(path).cleanup()
+
+
+def _refuse_constants(program: ExportedProgram, path: Path) -> None:
+    """Returned beside tensors: torch writes text into a .pt2 file and does not read it; ONNX knows tensors only."""
+    kind, refused = ("a .pt2", str) if path.suffix == ".pt2" else ("an ONNX", object)
+    for spec in program.graph_signature.output_specs:
+        x = getattr(spec.arg, "value", None)
+        if x is not None and isinstance(x, refused):
+            raise InvalidInput(
+                f"{path}: the model returns {x!r} beside its tensors, which {kind} file cannot hold; leave it out of "
+                "what is returned"
+            )
 
 
 @contextmanager

@@ -146,6 +146,11 @@ def _pt2(program: ExportedProgram, path: Path, temporary: Path) -> None:
 def _onnx(program: ExportedProgram, path: Path, temporary: Path) -> None:
     import torch
 
+    bare = next((name for name, t in program.state_dict.items() if t.is_meta), None)
+    if bare is not None:
+        raise InvalidInput(
+            f"{path}: weight {bare!r} is on the meta device and has no numbers to write; load them first"
+        )
     try:
         with redirect_stdout(sys.stderr):
             onnx = torch.onnx.export(program, dynamo=True, verbose=False)

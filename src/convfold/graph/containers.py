@@ -5,7 +5,7 @@ They stay registered: the folded module makes them, and files name them. The nam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -64,9 +64,7 @@ def registered(model: nn.Module, inputs: Any) -> Iterator[None]:
         strange.extend(_strange(out, "returns"))
 
     # Before torch looks at what is returned; without a hook the model would have to be run once more.
-    remove: Callable[[], None] = lambda: None  # noqa: E731
-    if not isinstance(model, torch.jit.ScriptModule):
-        remove = model.register_forward_hook(returned).remove
+    handle = model.register_forward_hook(returned)
     try:
         yield
     except InvalidInput as e:
@@ -74,7 +72,7 @@ def registered(model: nn.Module, inputs: Any) -> Iterator[None]:
             raise InvalidInput(f"{type(model).__name__} {strange[0]}") from e
         raise
     finally:
-        remove()
+        handle.remove()
 
 
 def _refuse_changing(kind: type, parts: dict[str, Any], what: str) -> None:

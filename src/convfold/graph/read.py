@@ -19,8 +19,7 @@ from convfold.graph.archive import load
 from convfold.graph.containers import opened, register, registered
 from convfold.graph.guard import InputCheck
 from convfold.graph.quiet import quiet
-from convfold.graph.untraceable import untraceable
-from convfold.layers.known import refuse_uninitialised
+from convfold.graph.untraceable import refuse_unexportable, untraceable
 from convfold.state import untouched
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
@@ -112,10 +111,10 @@ def read(model: object, args: Any = None, kwargs: Any = None, dynamic_shapes: An
             args, kwargs = model.example_inputs
     elif isinstance(model, nn.Module):
         args, kwargs = _arguments(args, kwargs)
+        refuse_unexportable(model, (args, kwargs))
         register((args, kwargs), "input")
         args, kwargs = _apart((args, kwargs))
         kwargs = _in_order(model, kwargs)
-        refuse_uninitialised(model)
         refuse_training(model)
         with untouched(model):
             program = export(model, args, kwargs, dynamic_shapes)

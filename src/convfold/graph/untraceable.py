@@ -8,12 +8,16 @@ import os
 import sys
 from collections.abc import Iterator
 from types import TracebackType
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch.utils import _pytree as pytree
 
 from convfold.errors import InvalidInput
+from convfold.layers.known import refuse_uninitialised
 
 #: What is not the model's own code, beside Python's.
 _NOT_THE_MODEL = ("torch", "convfold", "sympy", "mpmath")
@@ -33,6 +37,26 @@ def untraceable(model: nn.Module, e: BaseException) -> InvalidInput:
         f"{name} cannot be exported: it {what} that is only known when it runs, at {where or 'a place unknown'}; "
         f"{instead}, or fold the modules before and after it one by one"
     )
+
+
+def refuse_unexportable(model: nn.Module, inputs: Any) -> None:
+    """What no export could make sense of, before it is tried.
+
+    Raises:
+        InvalidInput: TorchScript, weights without a shape, or without numbers where the inputs have them.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InvalidInput(
+            "cannot fold TorchScript, which torch.export does not take; give the module it was made from"
+        )
+    refuse_uninitialised(model)
+    given = [x for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor)]
+    bare = next((name for name, p in model.named_parameters() if p.is_meta), None)
+    if bare is not None and given and not any(x.is_meta for x in given):
+        raise InvalidInput(
+            f"weight {bare!r} is on the meta device and has no numbers, and the inputs are on {given[0].device}: load "
+            "the weights first, or give inputs on the meta device"
+        )
 
 
 _ONLY_AT_RUN_TIME = (GuardOnDataDependentSymNode, DataDependentOutputException)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,12 +63,27 @@ class Positional:
         self.image = x
 
 
+@dataclasses.dataclass
+class Scaled:
+    image: Tensor
+    by: dataclasses.InitVar[float] = 2.0
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Slots:
+    image: Tensor
+    twice: Tensor = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.twice = self.image * 2
+
+
 class Plain:
     def __init__(self, image: Tensor) -> None:
         self.image = image
 
 
-KINDS = (Inner, Given, Features, Named, Doubling, Positional)
+KINDS = (Inner, Given, Features, Named, Doubling, Positional, Scaled, Slots)
 
 
 @pytest.fixture(autouse=True)
@@ -178,6 +195,7 @@ def test_text_is_in_no_file(tmp_path: Path) -> None:
     ("kind", "said"),
     [
         (Doubling, "Doubling: made again from its fields it has others"),
+        (Scaled, "Scaled: it is made of more than its fields: by"),
         (Positional, r"Positional: it cannot be made again from its fields: .*unexpected keyword"),
     ],
 )
@@ -198,6 +216,25 @@ def test_an_object_that_is_no_container() -> None:
         convfold.fold(double(Net(lambda y, x: [y, Plain(y)])), x)
     with pytest.raises(convfold.InvalidInput, match=r"^Net takes Plain objects, .*register_dataclass"):
         convfold.fold(double(Net(lambda y, x: y, lambda x: x.image)), (Plain(x),))
+
+
+def test_what_is_computed_from_the_fields_is_computed_again() -> None:
+    net, x = double(Net(lambda y, x: Slots(image=y))), noise(2, 3, 7, 6)
+    result = convfold.fold(net, x)
+    with torch.no_grad():
+        assert_close(result.module(x).twice, net(x).twice)
+    for module in (pickle.loads(pickle.dumps(result.module)), copy.deepcopy(result.module)):
+        with torch.no_grad():
+            same(module(x), net(x))
+
+
+def test_a_class_made_anew_under_the_same_name(tmp_path: Path) -> None:
+    """As in a notebook whose cell runs again: the file is read as the newer one."""
+    for _ in range(2):
+        kind = dataclasses.make_dataclass("Again", [("image", Tensor)])
+        net, x = double(Net(lambda y, x, kind=kind: kind(y))), noise(2, 3, 7, 6)  # type: ignore[misc]
+        convfold.fold(net, x).save(tmp_path / "net.pt2")
+        assert type(convfold.fold(tmp_path / "net.pt2").module(x)) is kind
 
 
 def test_what_the_user_registered_is_taken() -> None:

@@ -154,3 +154,24 @@ def test_whatever_else_fails_is_named_with_its_line() -> None:
 def test_without_code_of_the_models_own() -> None:
     said = refusal(nn.Sequential(nn.Conv2d(4, 4, 1)), torch.randn(2, 3, 5, 4))
     assert said.endswith("to have 4 channels, but got 3 channels instead")
+
+
+def test_torchscript() -> None:
+    net, x = nn.Sequential(nn.Conv2d(3, 4, 1)).eval(), torch.randn(2, 3, 5, 4)
+    for module in (torch.jit.script(net), torch.jit.trace(net, x)):
+        assert refusal(module, x) == (
+            "cannot fold TorchScript, which torch.export does not take; give the module it was made from"
+        )
+
+
+def test_weights_without_numbers(tmp_path: Path) -> None:
+    net, x = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).to("meta"), torch.randn(2, 3, 5, 4)
+    assert refusal(net, x) == (
+        "weight '0.weight' is on the meta device and has no numbers, and the inputs are on cpu: load the weights "
+        "first, or give inputs on the meta device"
+    )
+    result = convfold.fold(net, x.to("meta"), config=convfold.FoldConfig(verify=False))
+    result.save(tmp_path / "net.pt2")
+    with pytest.raises(convfold.InvalidInput, match=r"net\.onnx: weight .* is on the meta device and has no numbers"):
+        result.save(tmp_path / "net.onnx")
+    assert [x.name for x in tmp_path.iterdir()] == ["net.pt2"]

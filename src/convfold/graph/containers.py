@@ -5,6 +5,7 @@ They stay registered: the folded module makes them, and files name them. The nam
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -16,8 +17,9 @@ from torch.utils import _pytree as pytree
 
 from convfold.errors import InvalidInput
 
-#: What torch.export takes as it is, in and out.
-_LEAVES = (Tensor, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.layout, torch.SymInt)
+#: What torch.export gives as it is, and takes.
+_GIVEN = (Tensor, int, float, complex, str, bytes, type(None), torch.SymInt, torch.SymFloat, torch.SymBool)
+_TAKEN = (*_GIVEN, torch.dtype, torch.device, torch.layout, torch.ScriptObject)
 
 
 def register(tree: Any, what: str) -> None:
@@ -34,6 +36,7 @@ def register(tree: Any, what: str) -> None:
         if kind not in pytree.SUPPORTED_NODES:
             _refuse_changing(kind, parts, what)
             torch.export.register_dataclass(kind, serialized_type_name=f"{kind.__module__}.{kind.__qualname__}")
+            pytree.treespec_loads.cache_clear()  # of a class of that name that this one takes the place of
         register(parts, what)
 
 
@@ -57,11 +60,11 @@ def registered(model: nn.Module, inputs: Any) -> Iterator[None]:
         InvalidInput: one of them is an object that is no container to torch, and export failed.
     """
     register(inputs, "input")
-    strange = _strange(inputs, "takes")
+    strange = _strange(inputs, "takes", _TAKEN)
 
     def returned(module: nn.Module, args: Any, out: Any) -> None:
         register(out, "output")
-        strange.extend(_strange(out, "returns"))
+        strange.extend(_strange(out, "returns", _GIVEN))
 
     # Before torch looks at what is returned; without a hook the model would have to be run once more.
     handle = model.register_forward_hook(returned)
@@ -81,6 +84,8 @@ def _refuse_changing(kind: type, parts: dict[str, Any], what: str) -> None:
         again: Any = kind(**parts)
         same = all(_same(getattr(again, name), x) for name, x in parts.items())
         why = "" if same else "made again from its fields it has others"
+        more = sorted(inspect.signature(kind).parameters.keys() - parts.keys())  # an InitVar, which it does not keep
+        why = why or (f"it is made of more than its fields: {', '.join(more)}" if more else "")
     except (TypeError, ValueError, AttributeError, RuntimeError) as e:  # what its own __init__ may raise
         why = f"it cannot be made again from its fields: {e}"
     if why:
@@ -94,11 +99,11 @@ def _same(a: object, b: object) -> bool:
     return a is b or (not isinstance(a, Tensor) and type(a) is type(b) and bool(a == b))
 
 
-def _strange(tree: Any, verb: str) -> list[str]:
+def _strange(tree: Any, verb: str, known: tuple[type, ...]) -> list[str]:
     """What torch.export takes for no container and no value of its own, and how to make it one."""
     return [
         f"{verb} {type(x).__name__} objects, which torch.export does not open: make the class a dataclass and register "
         "it with torch.export.register_dataclass, or pass its tensors in a tuple or dictionary"
         for x in pytree.tree_leaves(tree)
-        if not isinstance(x, _LEAVES)
+        if not isinstance(x, known)
     ]

@@ -26,7 +26,7 @@ demo: $(VENV)/.demo
 
 # One script per claim; each prints a table and writes JSON.
 bench: $(VENV)/.dev
-	@status=0; for script in models savings mutations border border_table result_speed fold_time plan_time; do $(BIN)/python -m benchmarks.$$script || status=1; done; exit $$status
+	@status=0; for script in models savings plans mutations border border_table result_speed fold_time plan_time; do $(BIN)/python -m benchmarks.$$script || status=1; done; exit $$status
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -28,7 +28,7 @@ from convfold.algebra.operation import Apply, Correct
 from convfold.algebra.series import chain
 from convfold.errors import NotFoldable
 from convfold.plan import Prices, plan
-from convfold.plan.realisation import usual
+from convfold.plan.realisation import cheapest
 from convfold.plan.recipe import Given
 from convfold.plan.refusals import refusals
 from convfold.region import Node, Region, Signal
@@ -122,7 +122,7 @@ def examine(first: Kind, second: Kind, dims: int, seed: int) -> Row | None:
         return None
     nodes = [Node("x", None, (), Signal((1, a, *sizes[0])))]
     for i, (value, size) in enumerate(zip(values, sizes[1:], strict=True)):
-        how = usual(value.geometry, nodes[-1].signal, 1)
+        how, _ = cheapest(value.geometry, nodes[-1].signal, 1, Prices("macs"))
         step = Apply(Given(value.geometry, value, f"v{i}"), 1, how)
         nodes.append(Node(f"v{i}", step, (nodes[-1].name,), Signal((1, value.c_out, *size)), f"v{i}"))
     region = Region(tuple(nodes), (nodes[-1].name,))

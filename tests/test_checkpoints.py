@@ -166,9 +166,8 @@ class TestLoading:
 
     def test_where_nothing_was_computed_but_a_weight_used_up(self) -> None:
         """A scale by 1 is no scale; another checkpoint's may be one."""
-        model = Net(
-            lambda m, x: m.a(x * m.scale).relu(), a=nn.Linear(4, 3), scale=nn.Parameter(torch.tensor(1.0))
-        ).double()
+        scale = nn.Parameter(torch.tensor(1.0), requires_grad=False)
+        model = Net(lambda m, x: m.a(x * m.scale).relu(), a=nn.Linear(4, 3), scale=scale).double()
         module = fold(model.eval(), noise(2, 4)).module
         assert set(module.state_dict()) == {"a.weight", "a.bias"}
         with pytest.raises(convfold.InvalidInput, match="has 'scale', used up"):

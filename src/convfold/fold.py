@@ -169,10 +169,11 @@ class _Work:
 
     def write(self) -> GraphModule:
         """The planned regions in place, the graph measured before and after, the reasons asked for in between."""
-        self.before, self.refused = self.graph.measure(), self._refused()
+        with self.timed("explain"), collector_paused():
+            self.before, self.refused = self.graph.measure(), self._refused()
         with self.timed("lower"), collector_paused():
             module = self.graph.write(self.lifted, self._changes())
-        self.after = self.graph.measure()
+            self.after = self.graph.measure()
         return module
 
     def finish(self, model: Any) -> tuple[GraphModule, Verdict | None]:

@@ -218,7 +218,7 @@ def test_views_and_permutes() -> None:
                 "pooled as a map",
                 lambda y: F.avg_pool2d(y.movedim(-1, 1), 2).movedim(1, -1),
                 space=(4, 6),
-                calls={"conv2d": 1, "avg_pool2d": 1, "permute": 2},
+                calls={"linear": 1, "avg_pool2d": 1, "permute": 2},
             ),
             *tokens(
                 "resized as a map",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import pickle
 
 import pytest
@@ -13,10 +14,15 @@ from torch.utils import _pytree as pytree
 import convfold
 import zoo
 from benchmarks.leftover import leftover
+from benchmarks.record import FOLDER
 
 MODELS = [name for name in zoo.names() if name.startswith("tiny-")] + ["dbb", "ecb", "expanded-linear", "ten-branch"]
 #: Batch norms that may stay: they read the inputs or a concat with a reader before it, and a ReLU reads them.
 STAY = {"tiny-densenet-transition": 2, "tiny-densenet": 5}
+
+
+#: Recorded by `benchmarks.plans`, which holds every network of the zoo against them: a plan that changes is seen.
+PLANS = json.loads((FOLDER / "plans.json").read_text())
 
 
 def leaves(outputs: object) -> list[torch.Tensor]:
@@ -32,6 +38,8 @@ def test_folds_to_the_same_function(name: str) -> None:
     error = report.error
     assert error is not None and error.passed
     assert error.error <= 2 * error.own_error + torch.finfo(torch.float32).eps, str(error)
+    figures = {key: [getattr(side, key) for side in (report.before, report.after)] for key in ("macs", "ops")}
+    assert figures == {key: PLANS[name]["time"][key] for key in figures}
     assert report.after.macs <= report.before.macs
     assert report.after.ops <= report.before.ops or report.after.macs < report.before.macs
     assert report.after.batch_norms <= STAY.get(name, 0)

@@ -73,6 +73,10 @@ MODELS: Mapping[str, tuple[Callable[[], nn.Module], Sequence[tuple[int, ...]]]] 
     "tiny-densenet": (lambda: densenet((2, 1), growth=4, classes=10), [(1, 3, 33, 38)]),
     "tiny-edsr": (lambda: EDSR(blocks=1, channels=8), [(1, 3, 13, 10)]),
     "tiny-fastvit": (lambda: fastvit((1, 1), (8, 32), ratio=2, classes=10), [(1, 3, 32, 40)]),
+    "tiny-fastvit-attention": (
+        lambda: fastvit((1, 1), (8, 32), ratio=2, attention=True, classes=10),
+        [(1, 3, 32, 40)],
+    ),
     "tiny-ghostnetv3": (
         # an odd width inside a gated block: a channel of its second half is left out
         lambda: ghostnetv3(

@@ -98,20 +98,19 @@ def _back(
     ends: Sequence[bool],
     wanted: Spans,
 ) -> tuple[Tensor, tuple[range, ...]]:
-    """From a step's outputs to its inputs: one product with the kernel, every tap's part put where it was read."""
+    """From a step's outputs to its inputs: a product with each tap of the kernel, put where it was read."""
     windows, groups = step.windows, step.groups
     found = _reads(step, spans, before, ends, wanted)
-    taps, lengths = step.geometry.taps, [len(s) for s in spans]
+    lengths = [len(s) for s in spans]
     rows = signal.reshape(len(signal), groups, -1, prod(lengths)).permute(1, 0, 3, 2).flatten(1, 2)
-    products = rows @ step.kernel.reshape(groups, rows.shape[2], -1)  # (g, B·∏lengths, c_in/g·∏taps)
-    products = products.reshape(groups, len(signal), *lengths, -1, prod(taps))
-    axes = range(2, 2 + len(lengths))
-    products = products.permute(products.dim() - 1, 1, 0, products.dim() - 2, *axes)  # (∏taps, B, g, c_in/g, *lengths)
-    read = products.new_zeros(*products.shape[1:4], *map(len, found))
-    for tap, part in zip(product(*map(range, taps)), products, strict=True):
+    kernel = step.kernel.reshape(groups, rows.shape[2], -1, *step.geometry.taps)
+    read = signal.new_zeros(len(signal), groups, kernel.shape[2], *map(len, found))
+    for tap in product(*map(range, step.geometry.taps)):
         places = [_places(w, t, span, at) for w, t, span, at in zip(windows, tap, spans, found, strict=True)]
         if all(len(outputs) for outputs, _ in places):
             outputs, inputs = zip(*places, strict=True)
+            part = rows @ kernel[(..., *tap)]  # (g, B·∏lengths, c_in/g)
+            part = part.reshape(groups, len(signal), *lengths, -1).transpose(0, 1).movedim(-1, 2)
             index: tuple[Any, ...] = (..., *map(_slice, inputs))
             read[index] += part[(..., *map(_slice, outputs))]
     return read.flatten(1, 2), found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -116,29 +116,27 @@ def _product(outer: Convolution, inner: Convolution, groups: int, a: tuple[int, 
 
 
 def _scatter(x: Tensor, w: Tensor, stride: tuple[int, ...], dilation: tuple[int, ...], groups: int) -> Tensor:
-    """What a transposed convolution does, (n, m, *T_x), (m, p/groups, *T_w) → (n, p, *T): one product, then its sums.
+    """What a transposed convolution does, (n, m, *T_x), (m, p/groups, *T_w) → (n, p, *T).
 
-    torch's own works signal by signal; here there are as many as channels, each a few taps long.
+    Tap by tap of the one with fewer, a product each: torch's own works signal by signal, and here there are as many as
+    channels, each a few taps long.
     """
-    n, taps_x, taps_w = len(x), x.shape[2:], w.shape[2:]
-    rows = x.reshape(n, groups, -1, prod(taps_x)).permute(1, 0, 3, 2).flatten(1, 2)  # (g, n·∏T_x, m/g)
-    products = rows @ w.reshape(groups, x.shape[1] // groups, -1)  # (g, n·∏T_x, p/g·∏T_w)
-    products = products.reshape(groups, n, prod(taps_x), -1, prod(taps_w)).permute(2, 4, 1, 0, 3).flatten(3)
-    if prod(taps_x) == 1 and prod(taps_w) == 1:
-        return products.reshape(n, -1, *(1,) * len(taps_w))
-    steps = [(stride, taps_x), (dilation, taps_w)]
-    if prod(taps_x) > prod(taps_w):  # tap by tap of the one with fewer
-        steps, products = steps[::-1], products.transpose(0, 1)
-    (s, outer), (d, inner) = steps
-    y = products.new_zeros(
-        n, products.shape[3], *(a * (t - 1) + b * (v - 1) + 1 for a, t, b, v in zip(s, outer, d, inner, strict=True))
-    )
-    for at, part in zip(product(*map(range, outer)), products, strict=True):
-        places: tuple[Any, ...] = tuple(
-            slice(a * i, a * i + b * (v - 1) + 1, b) for a, i, b, v in zip(s, at, d, inner, strict=True)
+    taps_x, taps_w = x.shape[2:], w.shape[2:]
+    x = x.unflatten(1, (groups, -1))  # (n, g, m/g, *T_x)
+    w = w.unflatten(0, (groups, -1))  # (g, m/g, p/g, *T_w)
+    lengths = [a * (t - 1) + b * (v - 1) + 1 for a, t, b, v in zip(stride, taps_x, dilation, taps_w, strict=True)]
+    y = x.new_zeros(len(x), groups, w.shape[2], *lengths)
+    fewer_x = prod(taps_x) <= prod(taps_w)
+    (s, outer), (d, inner) = [(stride, taps_x), (dilation, taps_w)][:: 1 if fewer_x else -1]
+    for at in product(*map(range, outer)):
+        places = tuple(slice(a * i, a * i + b * (v - 1) + 1, b) for a, i, b, v in zip(s, at, d, inner, strict=True))
+        part = (
+            torch.einsum("ngm,gm...->ng...", x[(..., *at)], w)
+            if fewer_x
+            else torch.einsum("ngm...,gmp->ngp...", x, w[(..., *at)])
         )
-        y[(..., *places)] += part.permute(1, 2, 0).reshape(n, -1, *inner)
-    return y
+        y[(..., *places)] += part
+    return y.flatten(1, 2)
 
 
 def alike(a: Convolution, b: Convolution) -> tuple[Convolution, Convolution]:

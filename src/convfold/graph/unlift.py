@@ -25,10 +25,11 @@ _WRITTEN = {OutputKind.BUFFER_MUTATION, OutputKind.PARAMETER_MUTATION, OutputKin
 
 @dataclass
 class Calls:
-    """A graph, and the weights it reads by path. The weights are the user's own until `module` copies what is left."""
+    """A graph, and the weights it reads by path. Of those that are the user's own `module` copies what is left."""
 
     graph: Graph
     weights: dict[str, Any]
+    users: set[int] = field(default_factory=set)  # the storages of the user's own
     temporary: set[str] = field(default_factory=set)  # buffers that are not saved
 
     def read(self) -> set[str]:
@@ -36,20 +37,26 @@ class Calls:
         return {str(node.target) for node in self.graph.nodes if node.op == "get_attr" and node.users}
 
     def module(self) -> Folded:
-        """A graph module on copies of the weights still read; one tensor under two names stays one."""
+        """A graph module on weights of its own, as far as they are read; one tensor under two names stays one."""
         copies: dict[int, Any] = {}
         held = {}
         for node in self.graph.nodes:
             if node.op == "get_attr":
                 value = self.weights[str(node.target)]
                 if id(value) not in copies:
-                    copies[id(value)] = _copied(value)
+                    copies[id(value)] = value if self._fresh(value) else _copied(value)
                 held[str(node.target)] = copies[id(value)]
         module = Folded(held, self.graph, "Folded")
         for path in self.temporary & held.keys():
             owner, _, name = path.rpartition(".")
             module.get_submodule(owner)._non_persistent_buffers_set.add(name)
         return module.eval()
+
+    def _fresh(self, value: Any) -> bool:
+        """A tensor that was made here, with no memory but its own."""
+        if not isinstance(value, Tensor) or value.layout is not torch.strided or _memory(value) in self.users:
+            return False
+        return value.untyped_storage().nbytes() == value.numel() * value.element_size()
 
 
 def unlift(program: ExportedProgram) -> Calls:
@@ -68,6 +75,8 @@ def unlift(program: ExportedProgram) -> Calls:
         if node.op == "placeholder":
             target = str(inputs[node.name].target)
             weights[target] = (program.state_dict if target in program.state_dict else program.constants)[target]
+            if isinstance(weights[target], Tensor) and weights[target].layout is torch.strided:
+                calls.users.add(_memory(weights[target]))
             if inputs[node.name].persistent is False:
                 calls.temporary.add(target)
             env[node] = graph.get_attr(target)
@@ -106,6 +115,10 @@ def _calling_convention(program: ExportedProgram) -> _PyTreeCodeGen:
         positional, named = spec.children()
         names = [f"arg_{i}" for i in range(positional.num_children)] + list(named.context)
     return _PyTreeCodeGen(_PyTreeInfo(names, spec, program.call_spec.out_spec))
+
+
+def _memory(t: Tensor) -> int:
+    return int(t.untyped_storage()._cdata)
 
 
 def _copied(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from convfold.algebra.operation import Apply
@@ -56,6 +57,10 @@ def pays(before: Cost, after: Cost) -> bool:
 AGAIN = 3
 
 
+#: How many times dearer multiply-adds are taken for where a plan would spend more of them than there were.
+WORTH = (1, 4, 16)
+
+
 class Planner:
     """Plans regions, each shape once: networks repeat their blocks."""
 
@@ -85,17 +90,19 @@ class Planner:
             done = self._planned(region, prices)
             return Plan(region, done, before, cost_of(done, self.prices))
 
-        prices = self.prices
-        found = planned(prices)
-        while found.after.macs > before.macs:  # then multiply-adds are worth more than they were taken for
-            prices = replace(prices, machine=replace(prices.machine, peak=prices.machine.peak / 4))
-            found = planned(prices)
-        if prices.objective == "macs":
-            return found.if_it_pays()
-        fewest = planned(replace(prices, objective="macs"))
+        if self.prices.objective == "macs":
+            return planned(self.prices).if_it_pays()
+        fewest = planned(replace(self.prices, objective="macs"))
+        allowed = (plan for plan in map(planned, self._dearer()) if plan.after.macs <= before.macs)
+        found = next(allowed, fewest)
         if fewest.after.macs < found.after.macs and fewest.after.ops <= found.after.ops:
             found = fewest
         return found.if_it_pays()
+
+    def _dearer(self) -> Iterator[Prices]:
+        """Where a plan multiplies more than there was, multiply-adds were worth more than they were taken for."""
+        machine = self.prices.machine
+        return (replace(self.prices, machine=replace(machine, peak=machine.peak / worth)) for worth in WORTH)
 
     def _planned(self, region: Region, prices: Prices, descended_only: bool = False) -> Region:
         search = Search(region, prices, border=self.border)

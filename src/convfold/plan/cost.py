@@ -66,17 +66,17 @@ class Prices:
     objective: str = "time"
     machine: Machine = field(default=DEFAULT)
 
-    def step(self, macs: int, moved: int, ops: int = 1) -> Cost:
-        """One call, or several that go over the data together."""
+    def step(self, macs: int, moved: int, ops: int = 1, idle: int = 1) -> Cost:
+        """One call, or several that go over the data together; its multiply-adds take ``idle`` times as long."""
         if self.objective == "macs":
             return Cost(macs, moved, ops, (macs, moved + OPERATION * ops))
         m = self.machine
         mac, byte, call = round(1e18 / m.peak), round(1e18 / m.bandwidth), round(1e18 * m.overhead)
-        return Cost(macs, moved, ops, (0, macs * mac + moved * byte + ops * call))
+        return Cost(macs, moved, ops, (0, macs * idle * mac + moved * byte + ops * call))
 
     def realised(self, how: Realisation, g: Geometry, x: Signal, axis: int) -> Cost:
         """An operator of this geometry on a signal, by the calls of ``how``."""
-        return sum((self.step(c.macs, c.moved * x.itemsize) for c in how.calls(g, x.shape, axis)), Cost())
+        return sum((self.step(c.macs, c.moved * x.itemsize, idle=c.idle) for c in how.calls(g, x.shape, axis)), Cost())
 
     def of(self, step: Operation, xs: Sequence[Signal], y: Signal) -> Cost:
         """One step of a region, from the signals it reads to the one it gives."""

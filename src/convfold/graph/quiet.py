@@ -23,6 +23,9 @@ ABOUT_THEMSELVES = ("torch", "onnx", "onnxscript", "onnx_ir")
 #: What a message passes through on its way.
 ON_THE_WAY = ("logging", "traceback", "contextlib")
 
+#: How warnings of torch's begin that are put down to `copy` and `contextlib`.
+_BY_WAY_OF_OTHERS = (r"`isinstance\(treespec, LeafSpec\)`", "The tensor attributes? .* assigned during export")
+
 _asked_for: ContextVar[bool] = ContextVar("asked_for", default=False)
 
 
@@ -44,7 +47,8 @@ def quiet() -> Iterator[None]:
         return
     with warnings.catch_warnings(), _without_logs(), _without_prints():
         warnings.filterwarnings("ignore", module=rf"({'|'.join(ABOUT_THEMSELVES)})(\.|$)")
-        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`")  # torch's, by way of `copy`
+        for text in _BY_WAY_OF_OTHERS:
+            warnings.filterwarnings("ignore", text)
         yield
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, Node
 
-from convfold.graph.read import is_free
+from convfold.graph.free import is_free
 
 aten = torch.ops.aten
 

@@ -14,13 +14,14 @@ from convfold.errors import InvalidInput
 from convfold.graph.constants import Constants
 from convfold.graph.empty import drop_empty_parts
 from convfold.graph.following import follow
+from convfold.graph.free import is_free
 from convfold.graph.guard import check_states
 from convfold.graph.lift import Lifted, Sizes, lift, path_of
 from convfold.graph.lower import Lowering
 from convfold.graph.mark import marking, of_constant, of_region
 from convfold.graph.measure import measure
 from convfold.graph.normalise import normalise, sweep
-from convfold.graph.read import Source, is_free
+from convfold.graph.read import Source
 from convfold.graph.unlift import unlift
 from convfold.region import Region
 from convfold.report import Totals

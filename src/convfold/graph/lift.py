@@ -18,7 +18,7 @@ from convfold.algebra.operation import Apply, Concat, Layout, Operation, Slice, 
 from convfold.algebra.realisation import OwnCall, Scale, Transpose
 from convfold.errors import InvalidInput, NotFoldable
 from convfold.graph.constants import Constants
-from convfold.graph.read import is_free
+from convfold.graph.free import is_free
 from convfold.layers import ATEN, AnyAxis, Call, Map, Reading, Step, Value
 from convfold.plan.recipe import Given, uniform
 from convfold.region import Node, Region, Signal

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from torch.utils import _pytree as pytree
 from convfold.errors import InvalidInput
 from convfold.graph.archive import load
 from convfold.graph.containers import opened, register, registered
+from convfold.graph.free import is_free
+from convfold.graph.functionalise import functional
 from convfold.graph.guard import InputCheck
 from convfold.graph.quiet import quiet
 from convfold.graph.untraceable import refuse_unexportable, untraceable
@@ -123,7 +125,7 @@ def read(model: object, args: Any = None, kwargs: Any = None, dynamic_shapes: An
             f"cannot fold a {type(model).__name__}; give an nn.Module, an ExportedProgram, or a path to a .pt2 file"
         )
     args, kwargs = _arguments(args, kwargs)
-    program = program.run_decompositions({})
+    program = functional(program)
     return Source(program, args, kwargs, free_dimensions(program))
 
 
@@ -204,11 +206,6 @@ def _grown_are_free(program: ExportedProgram, inputs: Inputs, larger: Inputs) ->
         for val, x, y in triples if isinstance(x, Tensor)
         for n, before, after in zip(val.shape, x.shape, y.shape, strict=True) if before != after
     )  # fmt: skip
-
-
-def is_free(n: Any) -> TypeGuard[torch.SymInt]:
-    """A size that may change: a symbol that tracing has not pinned to one number."""
-    return isinstance(n, torch.SymInt) and not n.node.expr.is_number
 
 
 def free_dimensions(program: ExportedProgram) -> tuple[str, ...]:

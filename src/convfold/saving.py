@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from convfold.errors import InvalidInput
+from convfold.graph.quiet import quiet
 
 if TYPE_CHECKING:  # whether a file can be written is asked before torch is loaded
     from torch.export import ExportedProgram
 
 
+@quiet()
 def save(program: ExportedProgram, path: Path) -> None:
     """Write a .pt2 or .onnx file.
 
@@ -28,6 +30,7 @@ def save(program: ExportedProgram, path: Path) -> None:
             cannot hold the program. What was there before is there still.
     """
     refuse_output(path)
+    _refuse_constants(program, path)
     with replacing(path) as temporary:
         if path.suffix == ".pt2":
             _pt2(program, path, temporary)
@@ -52,6 +55,18 @@ def refuse_output(path: Path) -> None:
     if mode is not None and not (mode & 0o222 and os.access(path, os.W_OK)):
         raise InvalidInput(f"{path}: is write-protected; make it writable, or give another name")
     _scratch(path).cleanup()
+
+
+def _refuse_constants(program: ExportedProgram, path: Path) -> None:
+    """Returned beside tensors: torch writes text into a .pt2 file and does not read it; ONNX knows tensors only."""
+    kind, refused = ("a .pt2", str) if path.suffix == ".pt2" else ("an ONNX", object)
+    for spec in program.graph_signature.output_specs:
+        x = getattr(spec.arg, "value", None)
+        if x is not None and isinstance(x, refused):
+            raise InvalidInput(
+                f"{path}: the model returns {x!r} beside its tensors, which {kind} file cannot hold; leave it out of "
+                "what is returned"
+            )
 
 
 @contextmanager
@@ -131,6 +146,11 @@ def _pt2(program: ExportedProgram, path: Path, temporary: Path) -> None:
 def _onnx(program: ExportedProgram, path: Path, temporary: Path) -> None:
     import torch
 
+    bare = next((name for name, t in program.state_dict.items() if t.is_meta), None)
+    if bare is not None:
+        raise InvalidInput(
+            f"{path}: weight {bare!r} is on the meta device and has no numbers to write; load them first"
+        )
     try:
         with redirect_stdout(sys.stderr):
             onnx = torch.onnx.export(program, dynamo=True, verbose=False)

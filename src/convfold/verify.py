@@ -100,6 +100,10 @@ class _NoFloat64(Exception):
     """A model runs in its own type and not in float64: an operator lacks it, or the program insists on its own."""
 
 
+class _Empty(Exception):
+    """The second does not run where a map has no elements left: a convolution takes none such, a crop gives one."""
+
+
 class _Comparison:
     """Two models at one trial after another, and what that has shown."""
 
@@ -109,6 +113,7 @@ class _Comparison:
         self.findings: list[Finding] = []
         self.tried: list[str] = []
         self.refused = ""  # why the first model did not run
+        self.empty = ""  # why the second did not, where there was nothing to compute
         self.no_float64 = ""  # why one does not run in float64
         self.rounding: dict[str, float] = {}  # of the first in its own type, by output
 
@@ -125,7 +130,12 @@ class _Comparison:
             self.refused = self.refused or _line(e)
             return
         self.tried.append(trial.name)
-        got = self._second(trial.inputs, own)
+        try:
+            got = self._second(trial.inputs, own)
+        except _Empty as e:
+            self.empty = self.empty or str(e)
+            self.tried.pop()
+            return
         known = bool(self.rounding) and not trial.exact
         if trial.part is not None:
             self._judge(trial.part, exact, part, self._second(trial.part, part))
@@ -135,14 +145,15 @@ class _Comparison:
 
     def verdict(self) -> Verdict:
         if not self.tried:
-            raise InvalidInput(f"the model does not run on its example inputs: {self.refused}")
+            raise InvalidInput(self.empty or f"the model does not run on its example inputs: {self.refused}")
         return concluded(self.findings, tuple(self.tried), self.no_float64)
 
     def _second(self, inputs: Inputs, own: list[Output]) -> list[Output]:
         try:
             got = paired(own, self.second(inputs))
         except ILLEGAL_SIZE as e:
-            raise InvalidInput(f"the second model does not run at {self.tried[-1]}: {_line(e)}") from e
+            why = f"the second model does not run at {self.tried[-1]}: {_line(e)}"
+            raise _Empty(why) if any(map(_is_of_nothing, own)) else InvalidInput(why) from e
         kinds = [[y.kind for y in each] for each in (own, got)]
         if kinds[0] != kinds[1]:
             said = [", ".join(each) or "none" for each in kinds]
@@ -209,6 +220,11 @@ def _items(own: list[Output], exact: list[Output] | None) -> list[Output]:
             return []
         found.append(y)
     return found
+
+
+def _is_of_nothing(y: Output) -> bool:
+    """Without elements, or the mean of such."""
+    return y.value is not None and bool(y.value.numel() == 0 or y.value.isnan().all())
 
 
 def _size(y: Output) -> tuple[int, ...] | None:

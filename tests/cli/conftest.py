@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from convfold.cli import main
 
 FACTORIES = """
-import os, signal, time
+import dataclasses, os, signal, sys, time
 import torch
 from torch import nn
 
@@ -82,6 +82,41 @@ class Branching(nn.Conv2d):
 
 def branching():
     return Branching(3, 2, (3, 1)).eval(), torch.randn(1, 3, 7, 6)
+
+class OfTwo(nn.Conv2d):
+    def forward(self, x):
+        y = super().forward(x)
+        return y if x.shape[0] == 2 or y.mean() > 0.5 else -y
+
+def of_two():
+    return nn.Sequential(OfTwo(3, 4, 1), nn.Conv2d(4, 2, 1)).eval(), torch.randn(2, 3, 7, 6)
+
+@dataclasses.dataclass
+class Features:
+    image: torch.Tensor
+    mask: torch.Tensor | None = None
+
+class Featuring(nn.Sequential):
+    def forward(self, given):
+        return Features(super().forward(given.image))
+
+def featuring():
+    torch.manual_seed(0)
+    return Featuring(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)).eval(), (Features(torch.randn(2, 3, 7, 6)),)
+
+class Object:
+    def __init__(self, image):
+        self.image = image
+
+class Opaque(nn.Conv2d):
+    def forward(self, x):
+        return Object(super().forward(x))
+
+def opaque():
+    return Opaque(3, 4, 1).eval(), torch.randn(2, 3, 7, 6)
+
+def bare():
+    return net().to("meta"), torch.randn(2, 3, 7, 6)
 
 class Choosing(nn.Conv2d):
     def forward(self, x):

@@ -135,6 +135,10 @@ TABLE = [
     ("threads beyond reason", ["bench", G, "--threads", "9" * 23], 2, "--threads"),
     ("threads of letters", ["bench", G, "--threads", "many"], 2, "--threads"),
     ("models of other shapes", ["verify", G, "factories:nothing"], 1, "the models return different outputs"),
+    ("a value decides", ["fold", "factories:branching", *OUT], 1, "it branches on a value that is only known when it"),
+    ("an object is returned", ["fold", "factories:opaque", *OUT], 1, "returns Object objects, which torch.export does"),
+    ("weights without numbers", ["fold", "factories:bare", *OUT], 1, "weight '0.0.weight' is on the meta device"),
+    ("a link to itself", ["fold", "loop.pt2", *OUT], 1, "loop.pt2: cannot be read: Too many levels of symbolic links"),
     ("no threads", ["bench", G, "--threads", "0"], 2, "--threads"),
 ]
 if Path("/proc").is_dir():
@@ -165,6 +169,7 @@ def _strew(folder: Path) -> None:
     with zipfile.ZipFile(folder / "text.pt2", "w") as z:
         z.writestr("words.txt", "not a model")
     os.mkfifo(folder / "pipe.pt2")
+    (folder / "loop.pt2").symlink_to("loop.pt2")
     torch.save({"weight": torch.ones(3)}, folder / "state.pt2")
     program = torch.export.export(torch.nn.Linear(3, 3), (torch.ones(2, 3),))
     torch.export.save(program, folder / "short.pt2")
@@ -177,5 +182,5 @@ def _strew(folder: Path) -> None:
 
 
 def _listing(folder: Path) -> list[tuple[str, int]]:
-    return sorted((os.path.join(at, name), os.path.getsize(os.path.join(at, name)))
+    return sorted((os.path.join(at, name), os.lstat(os.path.join(at, name)).st_size)
                   for at, folders, files in os.walk(folder) for name in folders + files)  # fmt: skip

@@ -18,9 +18,11 @@ import pytest
 import torch
 
 import convfold
+from convfold.config import OBJECTIVES
 from convfold.verify import Verdict
 
 from .conftest import Run, messages
+from .test_output import start
 
 GIVEN, NET = "factories:given", "factories:net"
 
@@ -256,6 +258,35 @@ def test_written_where_it_was_said(run: Run, folder: Path) -> None:
     (folder / "moving.py").write_text("import os\nfrom factories import given\nos.chdir('elsewhere')\n")
     assert run("fold", "moving:given", "-o", "out.pt2").exit_code == 0
     assert (folder / "out.pt2").exists()
+
+
+@pytest.mark.parametrize("objective", ["time", "macs", "measured"])
+def test_objectives(objective: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the library's is one of the command's."""
+    assert objective in OBJECTIVES and len(OBJECTIVES) == 3
+    asked = []
+    explain = convfold.explain
+
+    def listening(*args: Any, **kwargs: Any) -> Any:
+        asked.append(kwargs["config"].objective)
+        return explain(*args, **kwargs)
+
+    monkeypatch.setattr(convfold, "explain", listening)
+    result = run("explain", GIVEN, "--objective", objective)
+    assert (result.exit_code, asked) == (0, [objective]), result.stderr
+    assert f"--objective [{'|'.join(OBJECTIVES)}]" in run("fold", "--help").stdout
+
+
+def test_dataclasses(run: Run, folder: Path) -> None:
+    """A factory's, in and out: folded, verified, written; and read where they are known."""
+    for name in ("out.pt2", "out.onnx"):
+        result = run("fold", "factories:featuring", "-o", name)
+        assert result.exit_code == 0, result.stderr
+        assert "same: " in result.stdout
+    assert run("verify", "factories:featuring", "out.pt2").exit_code == 0
+    unknown = start(folder, "verify", "factories:featuring", "out.pt2", capture_output=True)  # a process of its own
+    (line,) = messages(unknown.stderr)
+    assert unknown.returncode == 1 and "factories.Features" in line and "torch.export.register_dataclass" in line
 
 
 def test_golden_explain(run: Run, golden: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -88,7 +89,20 @@ def test_a_model_that_cannot_be_exported(folder: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     *progress, last = done.stderr.splitlines()
     assert progress == ["convfold: loading factories:branching …", "convfold: exporting the model …"]
-    assert last.startswith("convfold: error: ")
+    lines = (folder / "factories.py").read_text().splitlines()
+    line = next(i for i, text in enumerate(lines, 1) if "y.mean() > 0.5 else" in text)
+    assert last == (
+        "convfold: error: Branching cannot be exported: it branches on a value that is only known when it runs, at "
+        f"factories.py:{line}: `{lines[line - 1].strip()}`; use torch.where or torch.cond there, or fold the modules "
+        "before and after it one by one"
+    )
+
+
+def test_a_batch_that_cannot_be_free(folder: Path) -> None:
+    """torch fails on it, loudly; with the size given it does not, and nothing is to be said."""
+    done = start(folder, "fold", "factories:of_two", "-o", "out.onnx", capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert [x for x in done.stderr.splitlines() if not re.fullmatch("convfold: .* …", x)] == ["wrote out.onnx"]
 
 
 def test_with_debug_the_graph_is_there(run: Run) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
 import convfold
-from tests.folding import Net, assert_calls, calls, fold_checked
+from tests.folding import Net, assert_calls, assert_same, calls, fold_checked
 
 
 def pointwise(function: Callable[[Any, Tensor], Any], **more: Tensor) -> Net:
@@ -112,3 +113,40 @@ class TestLayers:
         source = convfold.graph.read.read(net, torch.randn(2, 3, 5, 4))
         lifted = convfold.graph.exported.Graph(source).lift()
         assert {(r.code, r.detail) for r in lifted.opaque.values()} == {("not-affine", "a signal without elements")}
+
+
+class TestMaps:
+    """Height and width free: at the least size export allows, some map has no rows left."""
+
+    @pytest.mark.parametrize(
+        "function",
+        [
+            lambda m, x: nn.functional.pad(m.second(m.first(x)), (-2, -2, -2, -2)),
+            lambda m, x: nn.functional.pad(m.second(m.first(x)), (-2, -2, -2, -2)).mean((2, 3)),
+            lambda m, x: (nn.functional.pad(m.second(m.first(x)), (-2, -2, -2, -2)), x * 2),
+            lambda m, x: m.second(m.first(x))[:, :, 3:-3, 3:-3],
+            lambda m, x: m.second(m.first(x)[:, :, 1::2, 1::2]),
+            lambda m, x: m.second(m.first(x).narrow(2, 0, x.shape[2] // 4)),
+            lambda m, x: nn.functional.max_pool2d(m.second(m.first(x)), 3),
+            lambda m, x: nn.functional.interpolate(m.second(m.first(x)), scale_factor=0.25),
+            lambda m, x: m.second(m.first(nn.functional.avg_pool2d(x, 5, 3))),
+            lambda m, x: m.second(m.first(nn.functional.unfold(x, 4).unflatten(1, (3, 16)))),
+        ],
+    )
+    def test_folded_and_verified(self, function: Callable[[Any, Tensor], Any]) -> None:
+        free = (({0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO},),)
+        net = pointwise(function)
+        result = fold_checked(net, (2, 3, 16, 18), dynamic_shapes=free)
+        assert len(result.report.free) == 3
+        assert result.report.error is not None and result.report.error.passed
+        for height, width in ((16, 18), (25, 31), (12, 40)):
+            assert_same(result.module, net, [(2, 3, height, width)])
+
+    def test_where_nothing_is_left_at_the_example(self) -> None:
+        """A layer that does not run is no fold."""
+        net = pointwise(lambda m, x: nn.functional.pad(m.first(x), (-2, -2, -2, -2))).eval()
+        other = pointwise(lambda m, x: m.first(nn.functional.pad(x, (-2, -2, -2, -2)))).eval()
+        other.load_state_dict(net.state_dict())
+        assert convfold.verify(net, other, torch.randn(2, 3, 7, 6)).passed
+        with pytest.raises(convfold.InvalidInput, match=r"^the second model does not run at example: "):
+            convfold.verify(net, other, torch.randn(2, 3, 4, 4))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import torch
 import torch.ao.quantization.fx._decomposed  # registers the operations PT2E quantisation leaves in a program
@@ -11,15 +14,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import convfold
+from convfold.graph.exported import Graph
+from convfold.graph.read import read
 from tests.folding import Net, call_name, calls, codes, noise, randomised
 from tests.laws.oracle import assert_close
 
-UNPROVED = convfold.FoldConfig(objective="macs", verify=False)  # float64 does not reach these calls: compared here
+MACS = convfold.FoldConfig(objective="macs")
 quantised = torch.ops.quantized_decomposed
 
 
-def folded(net: nn.Module, x: Tensor, tolerance: float = 1e-12) -> convfold.Result:
-    result = convfold.fold(net.eval(), x, config=UNPROVED)
+def proved(net: nn.Module, x: Tensor, *, no_float64: str = "") -> convfold.Result:
+    """Folded and verified, against float64 unless that cannot run: then it says so. One wrong weight is caught."""
+    result = convfold.fold(net.eval(), x, config=MACS)
+    verdict = result.report.error
+    assert verdict is not None and verdict.passed and not verdict.nothing
+    assert verdict.reference == ("its own type" if no_float64 else "float64")
+    assert f"float64 cannot run: {no_float64}" in str(verdict) if no_float64 else "cannot run" not in str(verdict)
+    weight = next(p for name, p in result.module.named_parameters() if p.dim() > 1 and re.search("folded_weight", name))
+    with torch.no_grad():
+        weight.mul_(1.02)
+        assert not convfold.verify(net, result.module, x).passed
+        weight.div_(1.02)
+    return result
+
+
+def folded(net: nn.Module, x: Tensor, tolerance: float = 1e-12, no_float64: str = "") -> convfold.Result:
+    result = proved(net, x, no_float64=no_float64)
     with torch.no_grad():
         assert_close(result.module(x.clone()), net(x.clone()), tolerance=tolerance)
     return result
@@ -27,7 +47,7 @@ def folded(net: nn.Module, x: Tensor, tolerance: float = 1e-12) -> convfold.Resu
 
 def reasons(net: nn.Module, x: Tensor) -> set[str]:
     """Why calls were left."""
-    lifted = convfold.graph.exported.Graph(convfold.graph.read.read(net.eval(), x)).lift()
+    lifted = Graph(read(net.eval(), x)).lift()
     return {r.detail for r in lifted.opaque.values() if r.code == "not-affine"}
 
 
@@ -61,6 +81,15 @@ class TestComplex:
         )  # fmt: skip
         found = calls(folded(randomised(net.double()), noise(2, 3, 9, 8)))
         assert found["conv2d"] == 3 and found["batch_norm"] == 0 and found["einsum"] == 2
+
+    def test_in_the_types_of_every_day(self) -> None:
+        """float32 and complex64: compared in float64 and complex128."""
+        net = Net(
+            lambda m, x: torch.fft.irfft(m.linear(torch.fft.rfft(m.pair(x), dim=1)), n=6, dim=1),
+            pair=nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 5)),
+            linear=nn.Linear(5, 3, dtype=torch.cfloat),
+        )
+        assert calls(folded(net, torch.randn(2, 6, 5), 1e-5))["linear"] == 2
 
     @pytest.mark.parametrize(
         "through",
@@ -126,7 +155,7 @@ class TestQuantised:
         with torch.no_grad():
             net.scales.abs_().add_(0.01)
         x = torch.randn(2, 3, 7, 6)
-        result = convfold.fold(net.eval(), x, config=UNPROVED)
+        result = proved(net, x, no_float64="Expecting input to have dtype torch.float32")
         found = calls(result)
         assert found["conv2d"] == 3 and found["batch_norm"] == 0 and found["dequantize_per_channel"] == 1
         assert result.module.get_buffer("bits").dtype == torch.int8
@@ -172,18 +201,60 @@ class TestQuantised:
             zeros=torch.zeros(5, dtype=torch.int32),
         )
         x = torch.randn(2, 3, 5)
-        assert calls(folded(net, x, 1e-5))["linear"] == 3
+        assert calls(folded(net, x, 1e-5, no_float64="Scale must be Float"))["linear"] == 3
         assert any("does not run in float64" in reason for reason in reasons(net, x))
 
 
-def test_rows_selected_by_a_mask() -> None:
-    """Their number is data: what reads them is left, and lifting the rest does not ask for it."""
-    net = Net(
-        lambda m, x: m.last((y := m.pair(x))[y[:, 0] > 0] * 2),
-        pair=nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 5)),
-        last=nn.Linear(5, 2),
-    ).eval()
-    graph = convfold.graph.exported.Graph(convfold.graph.read.read(net, torch.randn(4, 5)))
-    lifted = graph.lift()
-    assert [sum(n.operation is not None for n in r.nodes) for r in lifted.regions] == [2]
-    assert {r.detail for r in lifted.opaque.values()} >= {"a size is known at run time only"}
+class TestSizesThatAreData:
+    def test_rows_selected_by_a_mask(self) -> None:
+        """Their number is data: what reads them is left, and lifting the rest does not ask for it."""
+        net = Net(
+            lambda m, x: m.last((y := m.pair(x))[y[:, 0] > 0] * 2),
+            pair=nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 5)),
+            last=nn.Linear(5, 2),
+        ).eval()
+        graph = Graph(read(net, torch.randn(4, 5)))
+        lifted = graph.lift()
+        assert [sum(n.operation is not None for n in r.nodes) for r in lifted.regions] == [2]
+        assert {r.detail for r in lifted.opaque.values()} >= {"a size is known at run time only"}
+
+    @pytest.mark.parametrize(
+        "select",
+        [
+            lambda m, y: m.last(y[y[:, 0] > 0] * 2),
+            lambda m, y: (y > 0).nonzero(),
+            lambda m, y: (y * 4).round().unique(),
+            lambda m, y: y.new_ones(3 + (y > 0).sum().item()),
+            lambda m, y: m.last(y[torch.where(y[:, 0] > 0)[0]]),
+        ],
+    )
+    def test_all_the_way(self, select: Any, tmp_path: Path) -> None:
+        """Folded, verified, saved, read, folded again, written as ONNX."""
+        net = Net(
+            lambda m, x: (select(m, y := m.pair(x)), y),
+            pair=nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 5)),
+            last=nn.Linear(5, 2),
+        )
+        net = randomised(net.double())
+        result = convfold.fold(net.eval(), noise(6, 5), config=MACS)
+        assert calls(result)["linear"] == result.report.before.layers - 1
+        result.save(tmp_path / "net.pt2")
+        again = convfold.fold(tmp_path / "net.pt2")
+        result.save(tmp_path / "net.onnx")
+        assert len(onnx.load(tmp_path / "net.onnx").graph.output) == 2
+        for verdict in (result.report.error, again.report.error):
+            assert verdict is not None and verdict.passed and not verdict.nothing
+        for n in (1, 4, 9):
+            x = noise(n, 5, seed=n)
+            with torch.no_grad():
+                for module in (result.module, again.module):
+                    for y, z in zip(net(x), module(x), strict=True):
+                        assert_close(z.double(), y.double())
+
+    def test_one_that_onnx_has_not(self, tmp_path: Path) -> None:
+        net = Net(lambda m, x: m.pair(x).masked_select(x > 0), pair=nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 5)))
+        result = convfold.fold(net.double().eval(), noise(6, 5), config=MACS)
+        assert calls(result)["linear"] == 1
+        with pytest.raises(convfold.InvalidInput, match=r"none for the operator aten\.masked_select"):
+            result.save(tmp_path / "net.onnx")
+        assert list(tmp_path.iterdir()) == []

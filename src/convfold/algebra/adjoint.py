@@ -109,10 +109,9 @@ def _back(
         places = [_places(w, t, span, at) for w, t, span, at in zip(windows, tap, spans, found, strict=True)]
         if all(len(outputs) for outputs, _ in places):
             outputs, inputs = zip(*places, strict=True)
-            part = rows @ kernel[(..., *tap)]  # (g, B·∏lengths, c_in/g)
+            part = rows @ kernel[series.every(tap)]  # (g, B·∏lengths, c_in/g)
             part = part.reshape(groups, len(signal), *lengths, -1).transpose(0, 1).movedim(-1, 2)
-            index: tuple[Any, ...] = (..., *map(_slice, inputs))
-            read[index] += part[(..., *map(_slice, outputs))]
+            read[series.every(map(_slice, inputs))] += part[series.every(map(_slice, outputs))]
     return read.flatten(1, 2), found
 
 

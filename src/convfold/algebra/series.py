@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -128,15 +128,19 @@ def _scatter(x: Tensor, w: Tensor, stride: tuple[int, ...], dilation: tuple[int,
     y = x.new_zeros(len(x), groups, w.shape[2], *lengths)
     fewer_x = prod(taps_x) <= prod(taps_w)
     (s, outer), (d, inner) = [(stride, taps_x), (dilation, taps_w)][:: 1 if fewer_x else -1]
-    for at in product(*map(range, outer)):
-        places = tuple(slice(a * i, a * i + b * (v - 1) + 1, b) for a, i, b, v in zip(s, at, d, inner, strict=True))
-        part = (
-            torch.einsum("ngm,gm...->ng...", x[(..., *at)], w)
-            if fewer_x
-            else torch.einsum("ngm...,gmp->ngp...", x, w[(..., *at)])
-        )
-        y[(..., *places)] += part
+    for tap in product(*map(range, outer)):
+        places = (slice(a * i, a * i + b * (v - 1) + 1, b) for a, i, b, v in zip(s, tap, d, inner, strict=True))
+        one, to = every(tap), every(places)
+        if fewer_x:
+            y[to] += torch.einsum("ngm,gm...->ng...", x[one], w)
+        else:
+            y[to] += torch.einsum("ngm...,gmp->ngp...", x, w[one])
     return y.flatten(1, 2)
+
+
+def every(last: Iterable[Any]) -> tuple[Any, ...]:
+    """An index of the last axes, for all of the others."""
+    return (..., *last)
 
 
 def alike(a: Convolution, b: Convolution) -> tuple[Convolution, Convolution]:

@@ -13,7 +13,7 @@ import convfold
 from convfold.arguments import BadUsage, Free, Origin, Shape, refuse_repeated
 from convfold.cli.failures import Commands
 from convfold.cli.session import Session
-from convfold.config import FoldConfig
+from convfold.config import OBJECTIVES, FoldConfig
 from convfold.errors import BORDERS, InvalidInput
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -97,7 +97,13 @@ _how = _options(
         help="Sizes that may change later: batch (the default), all, none, or e.g. x:0,2,3. Costs are taken at the "
         "example's sizes.",
     ),
-    click.option("--objective", type=click.Choice(["time", "macs"]), default="time", help="What to minimise."),
+    click.option(
+        "--objective",
+        type=click.Choice(OBJECTIVES),
+        default="time",
+        help="What to minimise: time at fixed prices (the same plan everywhere), multiply-adds first, or time at "
+        "prices measured on this machine now.",
+    ),
     click.option(
         "--border",
         type=click.Choice(BORDERS),

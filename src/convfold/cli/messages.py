@@ -5,17 +5,11 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import Any, TextIO
+from contextlib import contextmanager, nullcontext, suppress
 
 import click
 
-#: Libraries that print, log and warn about their own internals: graphs that failed, steps that went well.
-ABOUT_THEMSELVES = ("torch", "onnx", "onnxscript", "onnx_ir")
-
-#: What a message passes through on its way.
-ON_THE_WAY = ("logging", "traceback", "contextlib")
+from convfold.graph.quiet import ABOUT_THEMSELVES, Messages, aloud
 
 #: Letters of a line.
 LONGEST = 1000
@@ -43,39 +37,9 @@ def without_torch(debug: bool) -> Iterator[None]:
     """
     before = sys.stdout, sys.stderr
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), aloud() if debug else nullcontext():
             warnings.simplefilter("default" if debug else "ignore")
             sys.stdout = sys.stderr = Messages(sys.stderr, () if debug else ABOUT_THEMSELVES)
             yield
     finally:
         sys.stdout, sys.stderr = before
-
-
-class Messages:
-    """A text stream that takes nothing from some packages; a reader who is gone ends no work."""
-
-    def __init__(self, stream: TextIO, silent: tuple[str, ...]) -> None:
-        self._stream, self._silent = stream, silent
-
-    def write(self, text: str) -> int:
-        if _speaker(sys._getframe(1)) not in self._silent:
-            with suppress(OSError):
-                self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with suppress(OSError):
-            self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-def _speaker(frame: FrameType | None) -> str:
-    """The package whose code this message began in."""
-    while frame is not None:
-        package = str(frame.f_globals.get("__name__")).partition(".")[0]
-        if package not in ON_THE_WAY:
-            return package
-        frame = frame.f_back
-    return ""

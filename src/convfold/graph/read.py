@@ -15,11 +15,13 @@ from torch.utils import _pytree as pytree
 
 from convfold.errors import InvalidInput
 from convfold.graph.archive import load
+from convfold.graph.containers import opened, register, registered
 from convfold.graph.free import is_free
 from convfold.graph.functionalise import functional
 from convfold.graph.guard import InputCheck
+from convfold.graph.quiet import quiet
 from convfold.graph.traced import traced
-from convfold.layers.known import refuse_uninitialised
+from convfold.graph.untraceable import refuse_unexportable, untraceable
 from convfold.state import untouched
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
@@ -60,7 +62,7 @@ class Source:
             shape = next(shapes)
             return {i: Dim.AUTO for i, n in enumerate(shape) if n is None} if shape else None
 
-        args, kwargs = pytree.tree_map(spec, (self.args, self.kwargs))
+        args, kwargs = pytree.tree_map(spec, opened((self.args, self.kwargs)))
         return (*args, *kwargs.values()) if any(n is None for s in self.shapes().values() for n in s or ()) else None
 
     def traceable(self) -> Inputs:
@@ -96,6 +98,7 @@ class Source:
         return places, lowest
 
 
+@quiet()
 def read(model: object, args: Any = None, kwargs: Any = None, dynamic_shapes: Any = None) -> Source:
     """Export (a module), load (a path) or take (a program) the model.
 
@@ -109,9 +112,11 @@ def read(model: object, args: Any = None, kwargs: Any = None, dynamic_shapes: An
         if args is None and model.example_inputs is not None:
             args, kwargs = model.example_inputs
     elif isinstance(model, nn.Module):
-        args, kwargs = _apart(_arguments(args, kwargs))
+        args, kwargs = _arguments(args, kwargs)
+        refuse_unexportable(model, (args, kwargs))
+        register((args, kwargs), "input")
+        args, kwargs = _apart((args, kwargs))
         kwargs = _in_order(model, kwargs)
-        refuse_uninitialised(model)
         refuse_training(model)
         with untouched(model):
             program = export(model, args, kwargs, dynamic_shapes)
@@ -124,6 +129,7 @@ def read(model: object, args: Any = None, kwargs: Any = None, dynamic_shapes: An
     return Source(program, args, kwargs, free_dimensions(program))
 
 
+@quiet()
 def export(model: nn.Module, args: Any, kwargs: Any, dynamic_shapes: Any) -> ExportedProgram:
     """``torch.export`` with the batch left free where the model allows it.
 
@@ -137,18 +143,19 @@ def export(model: nn.Module, args: Any, kwargs: Any, dynamic_shapes: Any) -> Exp
         )
     shapes = _batch_free(model, args, kwargs) if dynamic_shapes is None else None if static else dynamic_shapes
     larger = _grown((args, kwargs), shapes)
-    if shapes is not None:
+    with registered(model, (args, kwargs)):
+        if shapes is not None:
+            try:
+                program = traced(model, *larger, shapes)
+            except _EXPORT_ERRORS:
+                pass  # the model wants the sizes it was given: export those, below
+            else:
+                if _grown_are_free(program, (args, kwargs), larger):
+                    return program
         try:
-            program = traced(model, *larger, shapes)
-        except _EXPORT_ERRORS:
-            pass  # the model wants the sizes it was given: export those, below
-        else:
-            if _grown_are_free(program, (args, kwargs), larger):
-                return program
-    try:
-        return traced(model, args, kwargs, None if dynamic_shapes is None else shapes)
-    except _EXPORT_ERRORS as e:
-        raise InvalidInput(f"{type(model).__name__} cannot be exported with these inputs: {_first_line(e)}") from e
+            return traced(model, args, kwargs, None if dynamic_shapes is None else shapes)
+        except _EXPORT_ERRORS as e:
+            raise untraceable(model, e) from e
 
 
 # What torch.export and the model itself raise on shapes that do not fit; anything else is a bug and passes through.
@@ -174,7 +181,7 @@ def _batch_free(model: nn.Module, args: Any, kwargs: Any) -> Any:
         given = tuple(inspect.signature(model.forward).bind(*args, **kwargs).arguments.values())
     except TypeError:  # the call does not fit: export says how
         given = (*args, *kwargs.values())
-    return pytree.tree_map(spec, given)
+    return pytree.tree_map(spec, opened(given))
 
 
 def _grown(inputs: Inputs, shapes: Any) -> Inputs:
@@ -253,8 +260,3 @@ def _in_order(model: nn.Module, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Keyword inputs in the order of `forward`'s parameters, which is the order export keeps them in."""
     names = list(inspect.signature(model.forward).parameters)
     return dict(sorted(kwargs.items(), key=lambda item: names.index(item[0]) if item[0] in names else len(names)))
-
-
-def _first_line(e: BaseException) -> str:
-    text = str(e).strip()
-    return text.splitlines()[0][:300] if text else type(e).__name__

@@ -262,10 +262,19 @@ def reshaped_copies(m: Model, x: Tensor) -> Any:
     return y, copied, shared, y.T.contiguous()
 
 
+def selected(m: Model, x: Tensor) -> Any:
+    """How many there are only a run tells."""
+    y = x[x > 0.5]
+    y.mul_(2)
+    z = y.unsqueeze(1).contiguous()
+    z[:, 0] += 1
+    return z.flatten(), y.reshape(-1)
+
+
 ONE = [
     on_views, on_transposes, on_parts, on_activations, counted, swapped, transposed_into_another,
     cached, indexed, cast, returning_aliases, accumulating, of_itself, constants_changed,
-    reshaped_copies,
+    reshaped_copies, selected,
 ]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from torch.export.graph_signature import (
     TensorArgument,
 )
 from torch.fx import Graph, GraphModule, Node
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from convfold.graph.inline import flat
 from convfold.graph.insert import Insert
@@ -38,7 +39,7 @@ def functional(program: ExportedProgram) -> ExportedProgram:
     """The same program where every call computes new values; what it wrote into is an output, as the signature says."""
     try:
         return _functional(program)
-    except Unsure:
+    except (Unsure, GuardOnDataDependentSymNode):  # the latter: a size that only a run tells
         again: ExportedProgram = program.run_decompositions({})
         return again
 

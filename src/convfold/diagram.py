@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
-from rich.console import Console
-from rich.markup import escape
-from rich.tree import Tree
-
 from convfold.algebra.geometry import Geometry
 from convfold.algebra.operation import Apply, Concat, Correct, Layout, Operation, Resample, Slice, Spatial, Spread, Sum
 from convfold.plan.border import WAYS
@@ -23,35 +17,28 @@ LINES = 40
 def diagram(region: Region) -> str:
     """Outputs first, what they are computed from below them; a value read twice is drawn once."""
     drawn: set[str] = set()
-    roots = []
-    for name in region.outputs:
-        tree = Tree("")
-        _grow(tree, name, region, drawn)
-        roots += tree.children
-    lines = [line for root in roots for line in _lines(root)]
+    lines = [line for name in region.outputs for line in _tree(name, region, drawn)]
     cut = [f"… {len(lines) - LINES} more"] if len(lines) > LINES else []
     return "\n".join(lines[:LINES] + cut)
 
 
-def _grow(parent: Tree, name: str, region: Region, drawn: set[str]) -> None:
+def _tree(name: str, region: Region, drawn: set[str]) -> list[str]:
     node = region.by_name[name]
     while isinstance(node.operation, Layout):  # moves nothing, multiplies nothing
         node = region.by_name[node.inputs[0]]
     if node.operation is None:
-        parent.add(escape(f"{node.name} {_size(node)}"))
-        return
-    again = node.name in drawn
+        return [f"{node.name} {_size(node)}"]
+    head = f"{_label(node, region)} → {_size(node)}"
+    if node.name in drawn:
+        return [f"{head}  (as above)"]
     drawn.add(node.name)
-    branch = parent.add(escape(f"{_label(node, region)} → {_size(node)}{'  (as above)' if again else ''}"))
-    if not again:
-        for i in node.inputs:
-            _grow(branch, i, region, drawn)
-
-
-def _lines(tree: Tree) -> list[str]:
-    stream = io.StringIO()
-    Console(file=stream, width=100, no_color=True, force_terminal=False, highlight=False).print(tree)
-    return stream.getvalue().rstrip().splitlines()
+    branches = [_tree(i, region, drawn) for i in node.inputs]
+    lines = [head]
+    for first, *rest in branches[:-1]:
+        lines += [f"├── {first}", *(f"│   {line}" for line in rest)]
+    for first, *rest in branches[-1:]:
+        lines += [f"└── {first}", *(f"    {line}" for line in rest)]
+    return lines
 
 
 def _size(node: Node) -> str:

@@ -53,6 +53,7 @@ class Result:
     config: FoldConfig = field(repr=False)
     planner: Planner = field(repr=False)
 
+    @collector_paused()
     def load_original(self, state_dict: Mapping[str, Any], *, progress: Progress = lambda stage: None) -> Result:
         """Load a checkpoint of the original model: its weights are folded anew, as planned before.
 
@@ -90,6 +91,7 @@ class Result:
 
 
 @seeded(0)
+@collector_paused()
 def fold(
     model: nn.Module | ExportedProgram | str | Path,
     args: Any = None,
@@ -123,6 +125,7 @@ def fold(
 
 
 @seeded(0)
+@collector_paused()
 def explain(
     model: nn.Module | ExportedProgram | str | Path,
     args: Any = None,
@@ -153,25 +156,25 @@ class _Work:
     ) -> None:
         self.seconds: dict[str, float] = {}
         self.progress, self.config, self.border = progress, config, config.border
-        with self.timed("read"), collector_paused():
+        with self.timed("read"):
             self.source = model if planner else read(model, args, kwargs, dynamic_shapes)
         self.planner = planner or Planner(_prices(config.objective, self.source), config.border)
-        with self.timed("lift"), collector_paused():
+        with self.timed("lift"):
             self.graph = Graph(self.source, config.excludes)
             if not planner:
                 modules = [path for path, _ in model.named_modules()] if isinstance(model, nn.Module) else []
                 config.check([*modules, *map(path_of, self.graph.calls.graph.nodes)])
             self.lifted = self.graph.lift()
-        with self.timed("plan"), collector_paused():
+        with self.timed("plan"):
             self.plans: list[Plan] = [self.planner(region) for region in self.lifted.regions]
         self.applied: list[Applied] = []
         self.mended: list[Mended] = []
 
     def write(self) -> GraphModule:
         """The planned regions in place, the graph measured before and after, the reasons asked for in between."""
-        with self.timed("explain"), collector_paused():
+        with self.timed("explain"):
             self.before, self.refused = self.graph.measure(), self._refused()
-        with self.timed("lower"), collector_paused():
+        with self.timed("lower"):
             module = self.graph.write(self.lifted, self._changes())
             self.after = self.graph.measure()
         return module
@@ -182,7 +185,7 @@ class _Work:
         self.source.guard(module)
         if not self.config.verify:
             return module, None
-        with self.timed("verify"), collector_paused():
+        with self.timed("verify"):
             return module, _verified(model, module, self.source, enforced=self.border != "hoist")
 
     def _changes(self) -> Iterator[tuple[Region, Region]]:

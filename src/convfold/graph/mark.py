@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from functools import cache
 from hashlib import sha256
 from types import FunctionType
 from typing import Any
@@ -71,12 +72,10 @@ def _digest(value: Any) -> str:
 
 def _parts(x: Any) -> Iterator[Any]:
     """What it is made of that has fields of its own."""
-    if not _is_value(x):
-        return
-    todo = [getattr(x, f.name) for f in fields(x)]
+    todo = [getattr(x, name) for name in _fields(type(x))]
     while todo:
         v = todo.pop()
-        if _is_value(v):
+        if _fields(type(v)):
             yield v
         elif isinstance(v, Mapping):
             todo.extend(v.values())
@@ -85,13 +84,14 @@ def _parts(x: Any) -> Iterator[Any]:
 
 
 def _text(x: Any, known: Digests) -> str:
-    if not _is_value(x):
+    names = _fields(type(x))
+    if not names:
         return _plain(x, known)
-    return f"{type(x).__name__}({', '.join(_plain(getattr(x, f.name), known) for f in fields(x))})"
+    return f"{type(x).__name__}({', '.join(_plain(getattr(x, name), known) for name in names)})"
 
 
 def _plain(v: Any, known: Digests) -> str:
-    if _is_value(v):
+    if _fields(type(v)):
         return known[id(v)]
     if isinstance(v, Tensor):
         return str(tuple(v.shape))
@@ -106,5 +106,7 @@ def _plain(v: Any, known: Digests) -> str:
     return v.__qualname__ if isinstance(v, FunctionType) else str(v)
 
 
-def _is_value(x: Any) -> bool:
-    return is_dataclass(x) and not isinstance(x, type)
+@cache
+def _fields(kind: type) -> tuple[str, ...]:
+    """Of values of this kind; none of what is seen as a whole."""
+    return tuple(f.name for f in fields(kind)) if is_dataclass(kind) else ()

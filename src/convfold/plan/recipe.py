@@ -245,6 +245,8 @@ def composed(a: Recipe) -> Recipe:
     if isinstance(a, Given | Composed):
         return a
     value = recovered(a.value)
+    for part in (a, *a.given):  # the model's weights in float64 are twice as large as they were, and soon made again
+        part.__dict__.pop("value", None)
     seen = Composed(value.geometry, a)
     seen.__dict__["value"] = value
     return seen

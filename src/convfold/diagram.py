@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from convfold.algebra.geometry import Geometry
 from convfold.algebra.operation import Apply, Concat, Correct, Layout, Operation, Resample, Slice, Spatial, Spread, Sum
+from convfold.algebra.realisation import OwnCall
 from convfold.plan.border import WAYS
 from convfold.plan.cost import Prices
 from convfold.plan.recipe import Given
@@ -55,7 +56,7 @@ def _label(node: Node, region: Region) -> str:
 def kind(step: Operation | None) -> str:
     """What a step is called: ``3×3 convolution 64→128 /2``, ``linear 32→256``, ``bilinear resize``."""
     match step:
-        case Apply(operator=Given(call=str(name))):
+        case Apply(operator=Given(call=str(name)), how=OwnCall()):
             return name.rstrip("_0123456789").replace("_", " ")
         case Apply(operator=operator):
             return _operator(operator.geometry)

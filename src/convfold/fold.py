@@ -17,6 +17,7 @@ from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from convfold.algebra.operation import Apply, Correct, Operation, Spatial
+from convfold.algebra.realisation import OwnCall
 from convfold.collector import collector_paused
 from convfold.comparison.trials import at_sizes
 from convfold.config import FoldConfig
@@ -273,7 +274,8 @@ def _kind(lifted: Lifted, operation: Operation | None) -> str:
         return "hoisted padding" if operation.way == "hoisted" else "border correction"
     if not isinstance(operation, Apply):
         return type(operation).__name__.lower()
-    if isinstance(operation.operator, Given) and operation.operator.call is not None:
+    if isinstance(operation.operator, Given) and isinstance(operation.how, OwnCall):
+        assert operation.operator.call is not None
         return _called(lifted.nodes[operation.operator.call])
     g = operation.operator.geometry
     if g.diagonal:

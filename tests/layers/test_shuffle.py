@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -199,3 +201,26 @@ def test_as_modules(module: nn.Module) -> None:
     x = noise(2, 8, 6, 4)
     value = convfold.Convolution.of(module, channels=8)
     assert_close(value.to(torch.float64)(x) if value.dims else value.lifted(2).to(torch.float64)(x), module(x))
+
+
+@pytest.mark.parametrize("groups", [2, 3])
+def test_stays_on_the_axis_it_names(groups: int) -> None:
+    """The model's own call is no call for the same channels elsewhere: behind a permute they are on another axis."""
+
+    def network(move: Callable[[Tensor], Tensor]) -> nn.Module:
+        def forward(m: Net, x: Tensor) -> tuple[Tensor, Tensor]:
+            y = m.scale(x.relu()) * 2 - 1  # read twice: it is kept, and the move stays one
+            return y, m.norm(move(y).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+        return Net(forward, scale=nn.BatchNorm2d(6), norm=nn.LayerNorm(6)).double().eval()
+
+    for move in (lambda y: F.channel_shuffle(y, groups), lambda y: y[:, [0, 3, 1, 5, 2, 4]]):
+        net = network(move)
+        for shape in ((2, 6, 2, 4), (1, 6, 6, 6)):
+            x = noise(*shape)
+            for objective in ("time", "macs"):
+                config = convfold.FoldConfig(objective, verify=False)
+                result = convfold.fold(net, x, dynamic_shapes="static", config=config)
+                with torch.no_grad():
+                    for got, expected in zip(result.module(x), net(x), strict=True):
+                        assert_close(got, expected)

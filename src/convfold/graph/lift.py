@@ -269,15 +269,18 @@ class _Lifting:
             op = kind.operator
             call = node.name if isinstance(kind.how, OwnCall) else None
             sized = node.target not in _ANY_SIZE
-            given = Given(op.geometry, op, self._source(node), call, sized, isinstance(kind.how, Transpose))
-            return Apply(given, kind.axis % len(value.shape), kind.how)
+            dims = len(value.shape)
+            place = kind.axis % dims, dims
+            given = Given(op.geometry, op, self._source(node), call, sized, isinstance(kind.how, Transpose), place)
+            return Apply(given, place[0], kind.how)
         if isinstance(kind, AnyAxis):
             return Apply(uniform(value.shape[axis], kind.factor, kind.shift, self._source(node)), axis, Scale())
         if isinstance(kind, Layout):
             return replace(kind, origin=node.name)
         if isinstance(kind, Spatial) and isinstance(value_of := kind.convolution, Convolution):
             sized = node.target not in _ANY_SIZE
-            given = Given(value_of.geometry, value_of, self._source(node), node.name, sized)
+            place = kind.axis, len(value.shape)
+            given = Given(value_of.geometry, value_of, self._source(node), node.name, sized, place=place)
             return replace(kind, convolution=given)
         return kind  # type: ignore[no-any-return]
 

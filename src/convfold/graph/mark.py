@@ -72,10 +72,10 @@ def _digest(value: Any) -> str:
 
 def _parts(x: Any) -> Iterator[Any]:
     """What it is made of that has fields of its own."""
-    todo = [getattr(x, name) for name in _fields(type(x))]
+    todo = [getattr(x, name) for name in _names(x)]
     while todo:
         v = todo.pop()
-        if _fields(type(v)):
+        if _names(v):
             yield v
         elif isinstance(v, Mapping):
             todo.extend(v.values())
@@ -84,14 +84,14 @@ def _parts(x: Any) -> Iterator[Any]:
 
 
 def _text(x: Any, known: Digests) -> str:
-    names = _fields(type(x))
+    names = _names(x)
     if not names:
         return _plain(x, known)
     return f"{type(x).__name__}({', '.join(_plain(getattr(x, name), known) for name in names)})"
 
 
 def _plain(v: Any, known: Digests) -> str:
-    if _fields(type(v)):
+    if _names(v):
         return known[id(v)]
     if isinstance(v, Tensor):
         return str(tuple(v.shape))
@@ -104,6 +104,10 @@ def _plain(v: Any, known: Digests) -> str:
     if isinstance(v, set | frozenset):
         return str(sorted(_plain(u, known) for u in v))
     return v.__qualname__ if isinstance(v, FunctionType) else str(v)
+
+
+def _names(x: Any) -> tuple[str, ...]:
+    return _fields(type(x))  # type: ignore[arg-type]  # a type is hashable
 
 
 @cache

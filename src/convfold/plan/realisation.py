@@ -13,7 +13,7 @@ from convfold.region import Signal
 def chosen(operator: Recipe, x: Signal, axis: int, prices: Prices, part: bool = False) -> tuple[Realisation, Cost]:
     """The cheapest way to compute an operator on a signal, or on a ``part`` of one, and what it costs."""
     g = operator.geometry
-    if isinstance(operator, Given) and operator.call is not None and not (part and operator.sized):
+    if isinstance(operator, Given) and operator.calls_own(axis, len(x.shape)) and not (part and operator.sized):
         return OwnCall(), prices.realised(OwnCall(), g, x, axis)
     # To scatter where one could gather must be the model's own idea: many runtimes do it slowly.
     scatters = not g.upsamples and g.widens and any(given.scatters for given in operator.given)

@@ -77,6 +77,11 @@ class Given(Recipe):
     call: str | None = None  # the model's call, if it multiplies nothing: a shuffle, repetition, pad or pool
     sized: bool = False  # and if it names sizes, so that it cannot be made on a part of the signal
     scatters: bool = False  # the model's call is a transposed convolution
+    place: tuple[int, int] | None = None  # the channel axis of its input, and how many axes that has
+
+    def calls_own(self, axis: int, dims: int) -> bool:
+        """Can the model's call compute it there? Its arguments name axes."""
+        return self.call is not None and self.place in (None, (axis, dims))
 
     @cached_property
     def value(self) -> Convolution:

@@ -105,6 +105,7 @@ def shared_out(region: Region) -> dict[str, tuple[tuple[Slice, ...], int]]:
             readers.setdefault(n.inputs[0], {})[n.name] = n.operation
     found: dict[str, tuple[tuple[Slice, ...], int]] = {}
     for name, slices in readers.items():
+        slices = dict(sorted(slices.items(), key=lambda item: item[1].start))  # whatever order they are asked for in
         ordered = tuple(slices.values())
         ends = [0, *(s.stop for s in ordered)]
         alike = len({s.axis for s in ordered}) == 1 and [s.start for s in ordered] == ends[:-1]

@@ -15,9 +15,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import convfold
 import zoo
+from convfold.algebra.layout import Slice
 from convfold.plan import Planner, Prices, pays
+from convfold.plan.composition import cost_of
 from convfold.plan.cost import Cost
 from convfold.plan.machine import Machine
+from convfold.region import Node, Region, Signal, shared_out
 from tests.folding import Net, calls, double, noise
 from zoo.own.blocks import TenBranches
 
@@ -179,3 +182,15 @@ def test_a_second_fold_changes_nothing(name: str) -> None:
     again = convfold.fold(once.module, case.args, config=config)
     assert not again.report.changed, str(again.report)
     assert once.report.after.ops <= once.report.before.ops
+
+
+def test_parts_in_any_order_are_one_call() -> None:
+    """A split is priced once, also where a plan comes to ask for its parts in another order."""
+    x = Node("x", None, (), Signal((1, 6, 4)))
+    parts = [
+        Node(f"x{start}", Slice(1, start, stop), ("x",), Signal((1, stop - start, 4)))
+        for start, stop in ((4, 6), (0, 1), (1, 4))
+    ]
+    region = Region((x, *parts), tuple(n.name for n in parts))
+    assert {name: i for name, (_, i) in shared_out(region).items()} == {"x0": 0, "x1": 1, "x4": 2}
+    assert cost_of(region, Prices("macs")).ops == 1

@@ -213,12 +213,16 @@ model_itself = net()
 Run = Callable[..., Result]
 
 
+def calm(stderr: str) -> list[str]:
+    """The lines on standard error but for signs of life: a busy machine has more of them."""
+    return [line for line in stderr.splitlines() if not re.fullmatch(r"convfold: .*( …|:) \d+ s", line)]
+
+
 def messages(stderr: str) -> list[str]:
     """The lines on standard error but for progress and what the factory prints."""
-    lines = stderr.splitlines()
     return [
         line
-        for line in lines
+        for line in calm(stderr)
         if line != "building" and not re.fullmatch(r"convfold: (?!error|internal error).* …", line)
     ]
 

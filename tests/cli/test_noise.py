@@ -18,7 +18,7 @@ import pytest
 from convfold.cli.messages import LONGEST, one_line, without_torch
 from convfold.cli.session import Session
 
-from .conftest import Run, messages
+from .conftest import Run, calm, messages
 from .test_output import start
 
 SPEAKING = """
@@ -87,7 +87,7 @@ def test_a_model_that_cannot_be_exported(folder: Path) -> None:
     """torch prints the graph as far as it came, twice, and logs: in a process, where its loggers are not pytest's."""
     done = start(folder, "explain", "factories:branching", capture_output=True)
     assert (done.returncode, done.stdout) == (1, "")
-    *progress, last = done.stderr.splitlines()
+    *progress, last = calm(done.stderr)
     assert progress == ["convfold: loading factories:branching …", "convfold: exporting the model …"]
     lines = (folder / "factories.py").read_text().splitlines()
     line = next(i for i, text in enumerate(lines, 1) if "y.mean() > 0.5 else" in text)
@@ -102,7 +102,7 @@ def test_a_batch_that_cannot_be_free(folder: Path) -> None:
     """torch fails on it, loudly; with the size given it does not, and nothing is to be said."""
     done = start(folder, "fold", "factories:of_two", "-o", "out.onnx", capture_output=True)
     assert done.returncode == 0, done.stderr
-    assert [x for x in done.stderr.splitlines() if not re.fullmatch("convfold: .* …", x)] == ["wrote out.onnx"]
+    assert [x for x in calm(done.stderr) if not re.fullmatch("convfold: .* …", x)] == ["wrote out.onnx"]
 
 
 def test_with_debug_the_graph_is_there(run: Run) -> None:

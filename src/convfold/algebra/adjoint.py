@@ -101,17 +101,14 @@ def _back(
     """From a step's outputs to its inputs: a product with each tap of the kernel, put where it was read."""
     windows, groups = step.windows, step.groups
     found = _reads(step, spans, before, ends, wanted)
-    lengths = [len(s) for s in spans]
-    rows = signal.reshape(len(signal), groups, -1, prod(lengths)).permute(1, 0, 3, 2).flatten(1, 2)
-    kernel = step.kernel.reshape(groups, rows.shape[2], -1, *step.geometry.taps)
+    signal = signal.unflatten(1, (groups, -1))  # (B, g, c_out/g, *lengths)
+    kernel = step.kernel.reshape(groups, signal.shape[2], -1, *step.geometry.taps)
     read = signal.new_zeros(len(signal), groups, kernel.shape[2], *map(len, found))
     for tap in product(*map(range, step.geometry.taps)):
         places = [_places(w, t, span, at) for w, t, span, at in zip(windows, tap, spans, found, strict=True)]
         if all(len(outputs) for outputs, _ in places):
-            outputs, inputs = zip(*places, strict=True)
-            part = rows @ kernel[series.every(tap)]  # (g, B·∏lengths, c_in/g)
-            part = part.reshape(groups, len(signal), *lengths, -1).transpose(0, 1).movedim(-1, 2)
-            read[series.every(map(_slice, inputs))] += part[series.every(map(_slice, outputs))]
+            outputs, inputs = (series.every(map(_slice, side)) for side in zip(*places, strict=True))
+            read[inputs] += torch.einsum("ngo...,goi->ngi...", signal[outputs], kernel[series.every(tap)])
     return read.flatten(1, 2), found
 
 

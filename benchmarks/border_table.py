@@ -22,12 +22,13 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.record import console, progress, record
+from convfold.algebra.apply import Apply
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.margins import margins
-from convfold.algebra.operation import Apply, Correct
 from convfold.algebra.series import chain
 from convfold.errors import NotFoldable
 from convfold.plan import Prices, plan
+from convfold.plan.border import Correct
 from convfold.plan.realisation import cheapest
 from convfold.plan.recipe import Given
 from convfold.plan.refusals import refusals

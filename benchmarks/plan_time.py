@@ -22,8 +22,11 @@ from torch.nn import functional as F
 
 import convfold
 from benchmarks.record import console, progress, record
-from convfold.algebra.operation import Apply, Concat, Operation, Spatial, Sum
+from convfold.algebra.apply import Apply
+from convfold.algebra.joins import Concat, Sum
+from convfold.algebra.operation import Operation
 from convfold.algebra.realisation import Convolve
+from convfold.algebra.spatial import Spatial
 from convfold.fold import collector_paused
 from convfold.plan import plan
 from convfold.plan.recipe import Given

@@ -12,8 +12,11 @@ from torch import Tensor
 from torch.fx import Node as FxNode
 
 from convfold.algebra import parallel
+from convfold.algebra.apply import Apply
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.operation import Apply, Concat, Layout, Slice, Spatial, Sum
+from convfold.algebra.joins import Concat, Sum
+from convfold.algebra.layout import Layout, Slice
+from convfold.algebra.spatial import Pad, Spatial
 from convfold.errors import NotFoldable
 from convfold.graph.exported import Graph
 from convfold.graph.lift import path_of
@@ -142,12 +145,9 @@ class Reading:
     def _copies(self, node: Node, x: _Value, channels: int) -> Link | None:
         """A pad that copies data, at the beginning of a link; None where it is none."""
         step = node.operation
-        if not isinstance(step, Spatial) or step.reason is None or not x.plain or x.paths != ((),):
+        if not isinstance(step, Pad) or not step.copies or not x.plain or x.paths != ((),):
             return None
-        arguments = dict(step.arguments)
-        if arguments.get("mode") not in ("reflect", "replicate", "circular"):
-            return None
-        return Link(((zero_padding(channels, arguments["pad"], self.dims),),), arguments["mode"])
+        return Link(((zero_padding(channels, step.pads, self.dims),),), step.mode)
 
     def _value(self, node: Node, inputs: list[_Value], c_in: int) -> _Value:
         x, *others = inputs
@@ -159,7 +159,7 @@ class Reading:
             case Spatial(convolution=Recipe() as operator, axis=axis):
                 return x.then(self._on_channels(x, axis, operator))
             case Spatial() as step:
-                raise step.reason or NotFoldable("not-affine", f"{_name(step.target)} is no convolution")
+                raise step.reason or NotFoldable("not-affine", f"{step.label} is no convolution")
             case Layout() as layout:
                 return _laid_out(layout, x)
             case Slice(axis=axis, start=start, stop=stop) if x.axes[axis] == (1,):

@@ -16,8 +16,9 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from convfold.algebra.operation import Apply, Correct, Operation, Spatial
+from convfold.algebra.apply import Apply
 from convfold.algebra.realisation import OwnCall
+from convfold.algebra.spatial import Spatial
 from convfold.collector import collector_paused
 from convfold.comparison.trials import at_sizes
 from convfold.config import FoldConfig
@@ -29,12 +30,10 @@ from convfold.graph.lift import Lifted, path_of
 from convfold.graph.measure import packet
 from convfold.graph.read import Source, export, read
 from convfold.plan import Plan, Planner, Prices
-from convfold.plan.border import WAYS, Border
+from convfold.plan.border import HOISTED, Correct
 from convfold.plan.machine import measured
-from convfold.plan.mending import Mending
-from convfold.plan.recipe import Given
 from convfold.plan.refusals import refusals
-from convfold.region import Region
+from convfold.region import Node, Region
 from convfold.report import Applied, Mended, Refused, Report
 from convfold.saving import save
 from convfold.state import seeded
@@ -229,11 +228,11 @@ class _Work:
     def _mended(self, plan: Plan) -> Iterator[Mended]:
         """How each border of a rewritten stretch is what it was."""
         for node in plan.region.steps:
-            match node.operation:
-                case Correct(border=Border() as border, way=way, written=Mending(cost=cost)):
-                    change = border.change() if way == "hoisted" else None
-                    ghosts = tuple(border.ghosts())
-                    yield Mended(self._where(node.name), WAYS[way], cost.macs, cost.bytes, ghosts, change)
+            if isinstance(step := node.operation, Correct):
+                change = step.border.change() if step.way is HOISTED else None
+                cost = self.planner.prices.of(step, [], node.signal)
+                ghosts = tuple(step.border.ghosts())
+                yield Mended(self._where(node.name), step.way.text, cost.macs, cost.bytes, ghosts, change)
 
     def _where(self, name: str) -> str:
         while name not in self.lifted.nodes and "." in name:
@@ -241,9 +240,20 @@ class _Work:
         node = self.lifted.nodes.get(name)
         return (path_of(node) if node is not None else "") or name
 
+    def _kind(self, node: Node) -> str:
+        """What a planned step is called: the model's own call by its name, what is new by what it is."""
+        step = node.operation
+        own = step.origin if isinstance(step, Spatial) else None
+        if isinstance(step, Apply) and isinstance(step.how, OwnCall):
+            own = step.operator.own_call
+        if own is not None:
+            return _called(self.lifted.nodes[own])
+        assert step is not None
+        return step.kind
+
     def _applied(self, region: Region, plan: Plan) -> Applied:
         before = _kinds(self.lifted, region.steps)
-        after = _listed(Counter(_kind(self.lifted, step.operation) for step in plan.region.steps))
+        after = _listed(Counter(self._kind(step) for step in plan.region.steps))
         drawn = (diagram(region), diagram(plan.region))
         return Applied(self._where(region.outputs[-1]), before, after, plan.before.macs, plan.after.macs, drawn)
 
@@ -264,25 +274,6 @@ def _kinds(lifted: Lifted, steps: Any) -> str:
 
 def _called(node: Any) -> str:
     return str(packet(node.target)).rpartition(".")[2].strip("_")
-
-
-def _kind(lifted: Lifted, operation: Operation | None) -> str:
-    """What a planned step is called in the report."""
-    if isinstance(operation, Spatial):
-        return str(operation.target).split(".")[1]
-    if isinstance(operation, Correct):
-        return "hoisted padding" if operation.way == "hoisted" else "border correction"
-    if not isinstance(operation, Apply):
-        return type(operation).__name__.lower()
-    if isinstance(operation.operator, Given) and isinstance(operation.how, OwnCall):
-        assert operation.operator.call is not None
-        return _called(lifted.nodes[operation.operator.call])
-    g = operation.operator.geometry
-    if g.diagonal:
-        return "scale"
-    if any(w.upsample > 1 for w in g.windows):
-        return "transposed convolution"
-    return "linear" if g.dims == 0 else "convolution"
 
 
 def _listed(kinds: Counter[str]) -> str:

@@ -8,7 +8,10 @@ from math import prod
 
 from torch import Tensor
 
-from convfold.algebra.operation import Apply, Layout, Operation, Slice, Spatial, Spread
+from convfold.algebra.apply import Apply
+from convfold.algebra.layout import Slice
+from convfold.algebra.operation import Operation
+from convfold.ops import Eager
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +23,12 @@ class Signal:
     itemsize: int = 4
 
     @property
+    def numbers(self) -> int:
+        return prod(self.shape)
+
+    @property
     def bytes(self) -> int:
-        return prod(self.shape) * self.itemsize
+        return self.numbers * self.itemsize
 
     def space(self, axis: int, dims: int) -> tuple[int, ...]:
         return self.shape[axis + 1 : axis + 1 + dims]
@@ -82,8 +89,8 @@ class Region:
                 raise AssertionError(f"{n.name} reads {missing} before it is computed")
             if isinstance(n.operation, Apply) and n.operation.how is None:
                 raise AssertionError(f"{n.name} does not say how it is computed")
-            if isinstance(n.operation, Apply | Layout | Slice | Spatial | Spread) and len(n.inputs) != 1:
-                raise AssertionError(f"{n.name} takes one input, has {len(n.inputs)}")
+            if n.operation is not None and n.operation.arity not in (None, len(n.inputs)):
+                raise AssertionError(f"{n.name} takes {n.operation.arity} input, has {len(n.inputs)}")
             seen.add(n.name)
         if missing := [o for o in self.outputs if o not in seen]:
             raise AssertionError(f"outputs {missing} are not computed")
@@ -93,7 +100,8 @@ class Region:
         values = dict(inputs)
         for n in self.nodes:
             if n.operation is not None:
-                values[n.name] = n.operation(*(values[i] for i in n.inputs))
+                xs = [values[i] for i in n.inputs]
+                values[n.name] = n.operation.lower(Eager(xs[0]), xs, n.signal.shape)
         return {o: values[o] for o in self.outputs}
 
 

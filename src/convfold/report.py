@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from convfold.errors import REASONS
 from convfold.verify import Verdict
+
+if TYPE_CHECKING:
+    from convfold.plan.border import Ghost
 
 
 @dataclass(frozen=True)
@@ -35,22 +38,6 @@ class Applied:
     macs_before: int
     macs_after: int
     diagram: tuple[str, str] = ("", "")  # what computes it, before and after: outputs first, their inputs below
-
-
-@dataclass(frozen=True)
-class Ghost:
-    """What a layer reads, as zeros, beyond the ends of the one before it, and would not be zero without an end."""
-
-    reader: str
-    read: str
-    size: tuple[int, ...]  # channels and space of what is read
-    beyond: tuple[tuple[int, int], ...]  # of each axis, positions below and above
-    data: bool  # else a constant: a bias, a norm's shift
-
-    def __str__(self) -> str:
-        axes = ", ".join(f"{below} + {above}" for below, above in self.beyond)
-        what = "data" if self.data else "a constant"
-        return f"{self.reader} reads {axes} positions beyond {self.read}'s {'×'.join(map(str, self.size))}: {what}"
 
 
 @dataclass(frozen=True)

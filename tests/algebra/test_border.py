@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from convfold.algebra.border import end, pieces
+from convfold.algebra.border import pieces
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.margins import Margin, boxes, high_strip, low_strip, margin, margins
 from convfold.algebra.series import chain
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
+from convfold.ops import end
 from tests.laws.generate import Layer, Seeded, conv, conv_transpose, convolution, legal_spaces
 from tests.laws.oracle import assert_close
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from convfold.algebra.geometry import Geometry
-from convfold.algebra.realisation import Call, Convolve, Linear, Product, Realisation, Shuffle, Transpose
+from convfold.algebra.operation import Work
+from convfold.algebra.realisation import Convolve, Linear, Product, Realisation, Shuffle, Transpose
 from convfold.algebra.window import Window
 
 STEM = Geometry(64, 3, 1, (Window(7, 2, lo=3, hi=3),) * 2)
@@ -32,14 +33,14 @@ WIDENING = Geometry(8, 8, 1, (Window(5, lo=4, hi=4),) * 2)
     ],
 )
 def test_multiply_adds(how: Realisation, geometry: Geometry, shape: tuple[int, ...], macs: int) -> None:
-    assert sum(call.macs for call in how.calls(geometry, shape, 1)) == macs
+    assert sum(call.macs for call in how.work(geometry, shape, 1)) == macs
 
 
 def test_what_is_padded_unevenly_is_padded_first() -> None:
     uneven = Geometry(4, 2, 1, (Window(3, lo=0, hi=1),))
-    assert list(Convolve().calls(uneven, (1, 2, 6), 1)) == [
-        Call(0, 2 * (6 + 7)),
-        Call(4 * 2 * 3 * 5, 2 * 7 + 4 * 5 + 24),
+    assert list(Convolve().work(uneven, (1, 2, 6), 1)) == [
+        Work(0, 2 * (6 + 7)),
+        Work(4 * 2 * 3 * 5, 2 * 7 + 4 * 5 + 24),
     ]
     cropped = Geometry(4, 2, 1, (Window(3, lo=-1, hi=2),))  # zeros first: a crop may eat into them
-    assert [call.moved for call in Convolve().calls(cropped, (1, 2, 6), 1)][:2] == [2 * (6 + 8), 2 * (8 + 7)]
+    assert [call.moved for call in Convolve().work(cropped, (1, 2, 6), 1)][:2] == [2 * (6 + 8), 2 * (8 + 7)]

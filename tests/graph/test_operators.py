@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convfold.algebra import phases
 from convfold.algebra.realisation import Convolve, Linear, Realisation, Scale, Shuffle, Transpose
-from convfold.graph.operators import Operators
+from convfold.graph.operators import Aten, Written
 from convfold.graph.unlift import Calls
 from convfold.plan.cost import Prices
 from convfold.plan.realisation import cheapest
@@ -32,14 +32,15 @@ def written(layer: Layer, how: Realisation, axis: int, rank: int) -> GraphModule
         weights[kind] = nn.Parameter(tensor)
         return graph.get_attr(kind)
 
-    graph.output(Operators(calls, set()).apply(layer.value, how, axis, x, rank, parameter))
+    ops = Aten(Written(calls, set()), {}, layer.value.kernel)
+    graph.output(how.lower(ops, layer.value, axis, x, rank, parameter))
     return GraphModule(weights, graph)
 
 
 def check(layer: Layer, how: Realisation, shape: tuple[int, ...], axis: int) -> None:
     x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     module = written(layer, how, axis, len(shape))
-    promised = list(how.calls(layer.value.geometry, shape, axis))
+    promised = list(how.work(layer.value.geometry, shape, axis))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         y = module(x)
     dims = layer.value.dims
@@ -89,4 +90,4 @@ def test_every_realisation(layer: Layer, data: st.DataObject) -> None:
 
 
 def test_scale_is_one_call_whatever_it_scales() -> None:
-    assert [c.macs for c in Scale().calls(phases.Geometry(4, 4, 4, (), ()), (2, 3, 4), 2)] == [0]
+    assert [c.macs for c in Scale().work(phases.Geometry(4, 4, 4, (), ()), (2, 3, 4), 2)] == [0]

@@ -7,9 +7,12 @@ from random import Random
 
 import torch
 
+from convfold.algebra.apply import Apply
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.operation import Apply, Concat, Layout, Slice, Spatial, Sum
+from convfold.algebra.joins import Concat, Sum
+from convfold.algebra.layout import Layout, Slice
 from convfold.algebra.realisation import Convolve
+from convfold.algebra.spatial import Spatial
 from convfold.algebra.window import Window
 from convfold.layers import ATEN, Call, Step, Value
 from convfold.plan.recipe import Given

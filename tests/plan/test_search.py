@@ -9,8 +9,8 @@ from random import Random
 import pytest
 import torch
 
+from convfold.algebra.apply import Apply
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.operation import Apply
 from convfold.algebra.realisation import Convolve
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable

@@ -25,19 +25,13 @@ from torch import Tensor
 from convfold.algebra import adjoint
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.margins import Margin, Shape, Spans, shapes
+from convfold.algebra.operation import T
 from convfold.algebra.structure import trimmed
 from convfold.algebra.window import Window
+from convfold.ops import Eager, Ops
 
 #: The operators of a chain, first applied first.
 Chain = Sequence[Convolution]
-
-
-def end(x: Tensor, axis: int, n: int, step: int, high: bool) -> Tensor:
-    """The first or last n positions, or all there are; the last from a multiple of ``step`` on."""
-    if not high:
-        return x[(slice(None),) * axis + (slice(n),)]
-    first = -n if step == 1 else torch.sym_max(x.shape[axis] - n, 0) // step * step
-    return x[(slice(None),) * axis + (slice(first, None),)]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -66,10 +60,9 @@ class Piece:
         for i, span in enumerate(self.reads):
             if span is not None:
                 x = x.narrow(i + 2, span.start, len(span))
-        y: Tensor = self.laid_out(self.operator(x), [-1], Tensor.reshape, Tensor.permute, Tensor.narrow)
-        return y
+        return self.laid_out(Eager(x), self.operator(x), [-1])
 
-    def laid_out(self, y: Any, batch: list[int], reshape: Any, permute: Any, narrow: Any) -> Any:
+    def laid_out(self, ops: Ops[T], y: T, batch: list[int]) -> T:
         """The operator's result as (*batch, c, *(rows or size)), with whatever computes that."""
         inner = [p if r is None else len(r) for r, p in zip(self.rows, self.phases, strict=True)]
         places = [-(-n // p) if r is None else 1 for r, n, p in zip(self.rows, self.sizes, self.phases, strict=True)]
@@ -77,12 +70,12 @@ class Piece:
         lengths = [*inner, *places]
         order = [a for i in range(dims) for a in (dims + i, i)]
         if (real := [a for a in order if lengths[a] > 1]) != sorted(real):
-            y = reshape(y, [*batch, channels, *lengths])
-            y = permute(y, [*range(first), *(first + a for a in order)])
-        y = reshape(y, [*batch, channels, *(prod(lengths[i::dims]) for i in range(dims))])
+            y = ops.reshape(y, [*batch, channels, *lengths])
+            y = ops.permute(y, [*range(first), *(first + a for a in order)])
+        y = ops.reshape(y, [*batch, channels, *(prod(lengths[i::dims]) for i in range(dims))])
         for i, (r, n, p, m) in enumerate(zip(self.rows, self.sizes, self.phases, places, strict=True)):
             if r is None and p * m > n:
-                y = narrow(y, first + i, 0, n)
+                y = ops.slice(y, first + i, 0, n)
         return y
 
     def constants(self) -> Tensor:
@@ -92,7 +85,7 @@ class Piece:
         if bias is None:
             bias = self.operator.kernel.new_zeros(self.operator.c_out)
         y = bias.reshape(1, -1, *(1,) * len(places)).expand(1, -1, *places)
-        return compact(self.laid_out(y, [-1], Tensor.reshape, Tensor.permute, Tensor.narrow)[0])
+        return compact(self.laid_out(Eager(y), y, [-1])[0])
 
     def place(self) -> tuple[Any, ...]:
         """Where in (N, c, *size) it is added."""

@@ -6,18 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from convfold.algebra import parallel, series, spelling
 from convfold.algebra import window as axis
 from convfold.algebra.geometry import Geometry, Sizes
+from convfold.algebra.realisation import Convolve, Linear, Transpose, transposed_weight
 from convfold.algebra.untraced import untraced
 from convfold.algebra.window import Window
 from convfold.errors import ConvfoldError, InvalidInput
-
-_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-_CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+from convfold.ops import Eager
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
@@ -139,6 +137,18 @@ class Convolution:
         numbers = (axis.per_axis(n, dims) for n in (stride, dilation, padding, output_padding))
         windows = tuple(axis.transposed(t, *n) for t, *n in zip(weight.shape[2:], *numbers, strict=True))
         return cls(transposed_weight(weight, groups), bias, groups, windows)
+
+    @property
+    def value(self) -> Convolution:
+        """Itself: an operator whose numbers are known."""
+        return self
+
+    @property
+    def own_call(self) -> None:
+        return None
+
+    def forget(self) -> None:
+        """A value keeps its numbers."""
 
     @property
     def c_out(self) -> int:
@@ -278,51 +288,12 @@ class Convolution:
             )
         if self.kernel.dtype != x.dtype and x.is_floating_point():
             return self.to(x.dtype)(x)
-        if self.geometry.periodic:
-            y = Convolution(self.kernel, None, self.groups, self.windows)(x)
-            repeated = self.periodic_bias()
-            index = [torch.arange(n, device=y.device) % p for n, p in zip(y.shape[2:], repeated.shape[1:], strict=True)]
-            for i, at in enumerate(index):
-                repeated = repeated.index_select(i + 1, at)
-            return y + repeated
-        bias = None if self.bias is None else self.bias.reshape(-1)
-        if self.dims == 0:
-            if self.groups == 1:
-                return F.linear(x, self.kernel, bias)
-            y = torch.einsum(
-                "ngi,goi->ngo", x.unflatten(1, (self.groups, -1)), self.kernel.unflatten(0, (self.groups, -1))
-            ).flatten(1)
-            return y if bias is None else y + bias
-        out = tuple(w.size(n) for w, n in zip(self.windows, x.shape[2:], strict=True))
+        out = self.geometry.size(x.shape[2:])
         if 0 in out:
             return x.new_zeros(x.shape[0], self.c_out, *out)
-        if all(w.upsample == 1 for w in self.windows):
-            return self._gather(x, bias)
-        return self._scatter(x, bias)
-
-    def _gather(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """As a convolution: pad (or crop), then read."""
-        padding = tuple(w.lo if w.symmetric else 0 for w in self.windows)
-        explicit = [(0, 0) if w.symmetric else (w.lo, w.hi) for w in self.windows]
-        x = padded(x, explicit)
-        stride = tuple(w.stride for w in self.windows)
-        dilation = tuple(w.dilation for w in self.windows)
-        return _CONV[self.dims](x, self.kernel, bias, stride, padding, dilation, self.groups)
-
-    def _scatter(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """As a transposed convolution: write everything, then pad or crop, then stride."""
-        weight = transposed_weight(self.kernel, self.groups)
-        y = _CONV_TRANSPOSE[self.dims](
-            x,
-            weight,
-            stride=tuple(w.upsample for w in self.windows),
-            dilation=tuple(w.dilation for w in self.windows),
-            groups=self.groups,
-        )
-        y = padded(y, [(w.lo - w.reach, w.hi - w.reach) for w in self.windows])
-        strides: tuple[Any, ...] = (..., *(slice(None, None, w.stride) for w in self.windows))
-        y = y[strides]
-        return y if bias is None else y + bias.reshape(-1, *(1,) * self.dims)
+        how = Transpose() if self.geometry.upsamples else Convolve() if self.dims else Linear()
+        ops = Eager(self.kernel)
+        return how.lower(ops, self, 1, x, x.dim(), ops.weights())
 
     def __repr__(self) -> str:
         axes = ", ".join(
@@ -334,22 +305,3 @@ class Convolution:
         groups = f", groups={self.groups}" if self.groups > 1 else ""
         bias = ", bias" if self.bias is not None else ""
         return f"Convolution({self.c_in}→{self.c_out}, taps=[{axes}]{groups}{bias})"
-
-
-def padded(x: Tensor, pads: list[tuple[int, int]]) -> Tensor:
-    """Zeros added or positions cropped on each space axis; added first, for a crop may eat into the zeros."""
-    for sign in (1, -1):
-        flat = [sign * max(sign * n, 0) for pair in reversed(pads) for n in pair]
-        if any(flat):
-            x = F.pad(x, flat)
-    return x
-
-
-def transposed_weight(kernel: Tensor, groups: int) -> Tensor:
-    """(c_out, c_in/groups, *T) → PyTorch's transposed layout (c_in, c_out/groups, *T), taps flipped.
-
-    Its own inverse up to exchanging c_out and c_in.
-    """
-    flipped = kernel.flip(tuple(range(2, kernel.dim())))
-    weight: Tensor = flipped.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
-    return weight

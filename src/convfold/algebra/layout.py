@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TypeVar
 
-from torch import Tensor
+from convfold.algebra.operation import Move, Shape, T, Work
+from convfold.ops import Ops
 
-T = TypeVar("T")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Move):
     """A permute (``order``) or a view (``shape``): the same numbers at other places.
 
     ``carried`` lists the axes that survive whole, as (axis before, axis after); a pointwise operator on one
@@ -27,8 +28,13 @@ class Layout:
     symbols: tuple[tuple[Hashable, ...], tuple[Hashable, ...]] = ((), ())
     origin: str | None = field(default=None, compare=False)  # the model's call: it knows free sizes by name
 
-    #: A constant in every channel stays that constant.
-    constants = True
+    @property
+    def constants(self) -> bool:
+        return True
+
+    @property
+    def label(self) -> str:
+        return "view"
 
     @classmethod
     def permute(cls, order: Sequence[int]) -> Layout:
@@ -50,14 +56,12 @@ class Layout:
         return cls(tuple(carried), None, tuple(shape), (tuple(before), tuple(after)))
 
     def traced(self, axis: int) -> int | None:
-        """The axis before that becomes ``axis`` after; None if it does not survive whole."""
         return next((i for i, j in self.carried if j == axis), None)
 
     def forward(self, axis: int) -> int | None:
         return next((j for i, j in self.carried if i == axis), None)
 
     def resized(self, axis: int, n: int) -> Layout:
-        """The same layout where the carried ``axis`` (after) has length n."""
         if self.shape is None:
             return self
         i = self.traced(axis)
@@ -75,34 +79,43 @@ class Layout:
             return ()
         return None
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
+        yield Work(0, 0)
+
+    def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         if self.order is not None:
-            return x.permute(self.order)
+            return ops.permute(xs[0], self.order)
         assert self.shape is not None
-        return x.reshape(self.shape)
+        return ops.reshape(xs[0], self.shape, self.origin)
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(Move):
     """Positions ``start … stop−1`` of ``axis``; along any other axis nothing changes."""
 
     axis: int
     start: int
     stop: int
 
-    constants = True
+    @property
+    def constants(self) -> bool:
+        return True
+
+    @property
+    def label(self) -> str:
+        return f"slice {self.start}:{self.stop}"
 
     def traced(self, axis: int) -> int | None:
         return None if axis == self.axis else axis
 
     forward = traced
 
-    def resized(self, axis: int, n: int) -> Slice:
-        return self
+    def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
+        yield Work(0, 0)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return x.narrow(self.axis, self.start, self.stop - self.start)
+    def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
+        return ops.slice(xs[0], self.axis, self.start, self.stop)
 
 
-def _with(values: tuple[T, ...], i: int, value: T) -> tuple[T, ...]:
+def _with(values: tuple[V, ...], i: int, value: V) -> tuple[V, ...]:
     return (*values[:i], value, *values[i + 1 :])

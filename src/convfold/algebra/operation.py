@@ -1,130 +1,109 @@
-"""The kinds of affine step a region is made of: an operator applied, signals joined, or one moved along its axes.
+"""A kind of affine step: what it takes, what that costs, how it is written, and what people call it.
 
-Each is a frozen value, callable on tensors. A signal here may have its channel axis anywhere: a linear layer
-on tokens (N, L, C) and a 1×1 convolution on maps (N, C, H, W) are the same step.
+Each is a frozen value. A signal here may have its channel axis anywhere: a linear layer on tokens (N, L, C) and a 1×1
+convolution on maps (N, C, H, W) are the same step. One file a kind beside this one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
-import torch
 from torch import Tensor
 
-from convfold.algebra.geometry import Geometry
-from convfold.algebra.layout import Layout, Slice
-from convfold.algebra.realisation import Realisation
-from convfold.algebra.spatial import Resample, Spatial, Spread
+from convfold.ops import Ops
 
-__all__ = [
-    "Apply",
-    "Border",
-    "Concat",
-    "Correct",
-    "Layout",
-    "Move",
-    "Operation",
-    "Operator",
-    "Resample",
-    "Slice",
-    "Spatial",
-    "Spread",
-    "Sum",
-]
-
+if TYPE_CHECKING:
+    from convfold.algebra.convolution import Convolution
+    from convfold.algebra.geometry import Geometry
 
 T = TypeVar("T")
+Shape = Sequence[int]
+
+
+class Work(NamedTuple):
+    """One call of a framework: multiply-adds, as torch counts them, and how many numbers it reads and writes.
+
+    Attributes:
+        abreast: output channels that can be computed at once, where they are few; 0: as many as there are lanes.
+        calls: how many go over the data together; ``ops``: and how many of them are operations of the model.
+    """
+
+    macs: int
+    moved: int
+    abreast: int = 0
+    calls: int = 1
+    ops: int = 1
 
 
 class Operator(Protocol):
-    """What a step applies: a `Convolution`, or the recipe for one."""
+    """What `Apply` applies: a `Convolution`, or what will be one."""
 
     @property
     def geometry(self) -> Geometry: ...
 
+    @property
+    def value(self) -> Convolution:
+        """The numbers."""
+
+    @property
+    def own_call(self) -> str | None:
+        """The model's own call that computes it and multiplies nothing, if there is one."""
+
+    def forget(self) -> None: ...
+
     def __call__(self, x: Tensor) -> Tensor: ...
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Apply:
-    """An operator on channel axis ``axis``; its D space axes are the D that follow.
+class Operation(ABC):
+    """A step from some signals to one."""
 
-    ``how`` it is computed; None: whichever way is cheapest.
-    """
+    __slots__ = ()
 
-    operator: Operator
-    axis: int
-    how: Realisation | None = None
+    #: How many signals it takes; None: any number.
+    arity: ClassVar[int | None] = 1
 
-    def __call__(self, x: Tensor) -> Tensor:
-        dims = self.operator.geometry.dims
-        if dims == 0:
-            moved = x.movedim(self.axis, -1)
-            y = self.operator(moved.reshape(-1, moved.shape[-1]))
-            return y.reshape(*moved.shape[:-1], y.shape[-1]).movedim(-1, self.axis)
-        y = self.operator(x.reshape(-1, *x.shape[self.axis :]))
-        return y.reshape(*x.shape[: self.axis], *y.shape[1:])
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """What people call it: ``3×3 convolution 64→128 /2``, ``bilinear resize``."""
 
+    @property
+    def kind(self) -> str:
+        """The same in a word or two, where many are counted."""
+        return type(self).__name__.lower()
 
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """The sum of signals of one shape, each with its sign: ``signs`` has one a signal, ±1; none: all are added."""
+    @abstractmethod
+    def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
+        """What is called, in order, from signals of these shapes to one of that."""
 
-    signs: tuple[int, ...] = ()
+    def forget(self) -> None:  # noqa: B027 - most hold none
+        """Let go of numbers that have been used."""
 
-    def __post_init__(self) -> None:
-        if all(sign > 0 for sign in self.signs):  # one form for a sum of nothing but additions
-            object.__setattr__(self, "signs", ())
-
-    def signed(self, xs: Sequence[T]) -> list[tuple[int, T]]:
-        """The signals with their signs, one that is added first, if there is one: the others are added or taken off."""
-        return sorted(zip(self.signs or (1,) * len(xs), xs, strict=True), key=lambda term: -term[0])
-
-    def __call__(self, *xs: Tensor) -> Tensor:
-        (sign, total), *rest = self.signed(xs)
-        total = total if sign > 0 else -total
-        for sign, x in rest:
-            total = total + x if sign > 0 else total - x
-        return total
+    @abstractmethod
+    def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
+        """The calls themselves; ``y`` is the shape of the result at the example's sizes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Concat:
-    """Signals laid end to end along ``axis``."""
+class Move(Operation):
+    """A step that treats every position along the axes it carries alike: a pointwise operator on one commutes."""
 
-    axis: int
+    __slots__ = ()
 
-    def __call__(self, *xs: Tensor) -> Tensor:
-        return torch.cat(xs, self.axis)
+    @property
+    @abstractmethod
+    def constants(self) -> bool:
+        """Does a constant in every channel stay that constant?"""
 
+    @abstractmethod
+    def traced(self, axis: int) -> int | None:
+        """The axis before that becomes ``axis`` after; None if it does not survive whole."""
 
-class Border(Protocol):
-    """What a chain of steps computes and the one convolution that is applied in its stead does not."""
+    @abstractmethod
+    def forward(self, axis: int) -> int | None:
+        """The axis after that ``axis`` becomes."""
 
-    def mended(self, way: str, y: Tensor, x: Tensor) -> Tensor:
-        """``y``, which the convolution made of ``x``, with the border it should have."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Correct:
-    """The border of a signal whose channel axis is ``axis``, space behind it, made what it should be.
-
-    Inputs: the signal and, unless what is missing are constants of known places, the signal it was computed from.
-    ``way``: how, one of `plan.border.WAYS`; ``written``: the numbers that takes, once they are composed.
-    """
-
-    border: Border
-    axis: int
-    way: str
-    written: object = None
-
-    def __call__(self, y: Tensor, x: Tensor | None = None) -> Tensor:
-        return self.border.mended(self.way, y, y if x is None else x)
-
-
-#: Steps that treat every position along the axes they carry alike.
-Move = Layout | Slice | Spatial | Spread
-
-Operation = Apply | Sum | Concat | Correct | Resample | Move
+    def resized(self, axis: int, n: int) -> Self:
+        """The same where the carried ``axis`` (after) has length n."""
+        return self

@@ -1,4 +1,4 @@
-"""How an operator is computed: by which calls, and what each of them multiplies and moves.
+"""How an operator is computed: by which calls, what each of them multiplies and moves, and how they are written.
 
 One operator has several realisations (a convolution, a transposed one, phases and a shuffle, a product). The plan
 chooses one and prices it by its calls; what is written is what was chosen.
@@ -10,57 +10,66 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from convfold.algebra import phases
 from convfold.algebra.geometry import Geometry
+from convfold.algebra.operation import T, Work
 from convfold.algebra.window import Window
+from convfold.ops import Ops, Weights
 
-#: Output channels that are computed at once.
-LANES = 16
-
-
-class Call(NamedTuple):
-    """One call of a framework: multiply-adds, as torch counts them, and how many numbers it reads and writes.
-
-    ``idle``: how many times as long its multiply-adds take as others, since some lanes compute nothing.
-    """
-
-    macs: int
-    moved: int
-    idle: int = 1
+if TYPE_CHECKING:
+    from convfold.algebra.convolution import Convolution
 
 
 class Realisation(ABC):
     """A way to compute an operator of a given geometry on channel axis ``axis`` of a signal of a given shape."""
 
     @abstractmethod
-    def calls(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Call]:
+    def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
         """What is called, in order."""
+
+    def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
+        """The calls themselves, on a signal of ``rank`` axes."""
+        raise AssertionError(f"{self} cannot be written anew")
 
 
 @dataclass(frozen=True, slots=True)
 class OwnCall(Realisation):
     """The model's own call, which moves and adds numbers and multiplies none: a shuffle, repetition, pad or pool."""
 
-    def calls(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Call]:
-        yield Call(0, prod(shape) + _outputs(g, shape, axis))
+    def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
+        yield Work(0, prod(shape) + _outputs(g, shape, axis))
 
 
 @dataclass(frozen=True, slots=True)
 class Scale(Realisation):
     """One number a channel: a broadcast multiply, add, or both at once."""
 
-    def calls(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Call]:
-        yield Call(0, 2 * prod(shape) + g.numbers)
+    def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
+        yield Work(0, 2 * prod(shape) + g.numbers)
+
+    def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
+        shape = [-1] + [1] * (rank - 1 - axis)
+        if value.bias is None:
+            return ops.mul(x, weights("weight", value.kernel.reshape(shape)))
+        bias = weights("bias", value.bias.reshape(shape))
+        if bool((value.kernel == 1).all()):
+            return ops.add(x, bias)
+        return ops.muladd(x, weights("weight", value.kernel.reshape(shape)), bias)
 
 
 @dataclass(frozen=True, slots=True)
 class Product(Realisation):
     """The model's own product with a matrix, whichever axis holds the channels."""
 
-    def calls(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Call]:
-        yield Call(g.c_out * prod(shape), prod(shape) + _outputs(g, shape, axis) + g.c_out * g.c_in)
+    def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
+        yield Work(g.c_out * prod(shape), prod(shape) + _outputs(g, shape, axis) + g.c_out * g.c_in)
+
+    def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
+        return Linear().lower(ops, value, axis, x, rank, weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,34 +79,51 @@ class Linear(Realisation):
     Groups are written out: no framework has a grouped one.
     """
 
-    def calls(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Call]:
-        views = () if axis == len(shape) - 1 else (Call(0, 0),)
+    def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
+        views = () if axis == len(shape) - 1 else (Work(0, 0),)
         yield from views
-        yield from Product().calls(g, shape, axis)
+        yield from Product().work(g, shape, axis)
         yield from views
+
+    def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
+        value = value.ungrouped()
+        order = [i for i in range(rank) if i != axis] + [axis]
+        moved = axis != rank - 1
+        if moved:
+            x = ops.permute(x, order)
+        bias = None if value.bias is None else weights("bias", value.bias)
+        y = ops.linear(x, weights("weight", value.kernel), bias)
+        return ops.permute(y, [order.index(i) for i in range(rank)]) if moved else y
 
 
 @dataclass(frozen=True, slots=True)
 class Convolve(Realisation):
     """A convolution; zeros that differ from one end of an axis to the other, and crops, come before it."""
 
-    def calls(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Call]:
+    def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
         g, batch, space = _placed(g, shape, axis)
-        padded = yield from _padded(space, [pad_arguments(w)[1] for w in g.windows], batch * g.c_in)
+        grown = yield from _enlarged(space, [pad_arguments(w)[1] for w in g.windows], batch * g.c_in)
         out = prod(g.size(space))
-        yield Call(batch * g.weights * out, batch * (g.c_in * prod(padded) + g.c_out * out) + g.numbers)
+        yield Work(batch * g.weights * out, batch * (g.c_in * prod(grown) + g.c_out * out) + g.numbers)
         yield from _late_bias(g, batch * g.c_out * out, late=g.periodic)
+
+    def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
+        value = value.lifted(rank - 1 - axis)
+        padding, before = zip(*map(pad_arguments, value.windows), strict=True)
+        x = padded(ops, x, before)
+        late = value.geometry.periodic
+        weight = weights("weight", value.kernel)
+        bias = None if value.bias is None or late else weights("bias", value.bias.flatten())
+        stride, dilation = [w.stride for w in value.windows], [w.dilation for w in value.windows]
+        y = ops.conv(x, weight, bias, stride, list(padding), dilation, value.groups)
+        return _add_late(ops, y, value, axis, weights) if late else y
 
 
 @dataclass(frozen=True, slots=True)
 class Transpose(Realisation):
-    """A transposed convolution: written whole, then padded or cropped, then strided.
+    """A transposed convolution: written whole, then padded or cropped, then strided."""
 
-    Measured: 64→3 with 18×18 taps takes 4.5 times as long as its 5×5 phases, which multiply 1.23 times as much; one to
-    16 channels or more takes as long as its multiply-adds say.
-    """
-
-    def calls(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Call]:
+    def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
         g, batch, space = _placed(g, shape, axis)
         arguments = [transposed_arguments(w) for w in g.windows]
         full = [
@@ -106,14 +132,29 @@ class Transpose(Realisation):
         ]
         # What is scattered is summed up in a pass of its own.
         moved = batch * (g.c_in * prod(space) + 3 * g.c_out * prod(full)) + g.numbers
-        yield Call(batch * g.weights * prod(space), moved, -(-LANES // g.c_out) if g.c_out else 1)
+        yield Work(batch * g.weights * prod(space), moved, abreast=g.c_out)
         after = [pads for *_, pads in arguments]
-        yield from _padded(full, after, batch * g.c_out)
+        yield from _enlarged(full, after, batch * g.c_out)
         for w in g.windows:
             if w.stride > 1:
-                yield Call(0, 0)
+                yield Work(0, 0)
         out = batch * g.c_out * prod(g.size(space))
         yield from _late_bias(g, out, late=g.periodic or (g.period is not None and adds(after)))
+
+    def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
+        windows = value.windows
+        padding, extra, after = zip(*map(transposed_arguments, windows), strict=True)
+        # The bias goes in last where it is not one number a channel, or where positions are added after the fact.
+        late = value.bias is not None and (value.geometry.periodic or adds(after))
+        weight = weights("weight", transposed_weight(value.kernel, value.groups))
+        bias = None if value.bias is None or late else weights("bias", value.bias.flatten())
+        up, dilation = [w.upsample for w in windows], [w.dilation for w in windows]
+        y = ops.conv_transpose(x, weight, bias, up, list(padding), list(extra), value.groups, dilation)
+        y = padded(ops, y, after)
+        for i, w in enumerate(windows):
+            if w.stride > 1:
+                y = ops.slice(y, axis + 1 + i, 0, None, w.stride)
+        return _add_late(ops, y, value, axis, weights) if late else y
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +163,22 @@ class Shuffle(Realisation):
 
     rate: int
 
-    def calls(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Call]:
+    def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
         split = phases.geometry(g, self.rate)
-        yield from Convolve().calls(split, shape, axis)
-        yield Call(0, 2 * prod(shape[:axis]) * split.c_out * prod(split.size(shape[axis + 1 :])))
+        yield from Convolve().work(split, shape, axis)
+        yield Work(0, 2 * prod(shape[:axis]) * split.c_out * prod(split.size(shape[axis + 1 :])))
         for w in g.windows:
             if phases.excess(w, self.rate):
-                yield Call(0, 0)
+                yield Work(0, 0)
+
+    def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
+        """The periodic bias is a plain one before the shuffle."""
+        y = Convolve().lower(ops, phases.split(value, self.rate), axis, x, rank, weights)
+        y = ops.pixel_shuffle(y, self.rate)
+        for i, w in enumerate(value.windows):
+            if extra := phases.excess(w, self.rate):
+                y = ops.slice(y, axis + 1 + i, 0, -extra)
+        return y
 
 
 def pad_arguments(w: Window) -> tuple[int, tuple[int, int]]:
@@ -158,7 +208,34 @@ def adds(pads: Iterable[tuple[int, int]]) -> bool:
     return any(n > 0 for pair in pads for n in pair)
 
 
-def _padded(space: Sequence[int], pads: Iterable[tuple[int, int]], channels: int) -> Generator[Call, None, list[int]]:
+def transposed_weight(kernel: Tensor, groups: int) -> Tensor:
+    """(c_out, c_in/groups, *T) → PyTorch's transposed layout (c_in, c_out/groups, *T), taps flipped.
+
+    Its own inverse up to exchanging c_out and c_in.
+    """
+    flipped = kernel.flip(tuple(range(2, kernel.dim())))
+    weight: Tensor = flipped.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    return weight
+
+
+def padded(ops: Ops[T], x: T, pairs: Iterable[tuple[int, int]]) -> T:
+    """Zeros added or positions cropped on each of the last axes; added first, for a crop may eat into the zeros."""
+    for flat in flat_pads(pairs):
+        x = ops.pad(x, flat)
+    return x
+
+
+def _add_late(ops: Ops[T], y: T, value: Convolution, axis: int, weights: Weights[T]) -> T:
+    """y + bias[n mod period]: the bias laid out over a size that may only be known at run time."""
+    tensor = value.periodic_bias()
+    bias = weights("bias", tensor)
+    for i, period in enumerate(tensor.shape[1:], start=1):
+        if period > 1:
+            bias = ops.periodic(bias, i, period, y)
+    return ops.add(y, bias)
+
+
+def _enlarged(space: Sequence[int], pads: Iterable[tuple[int, int]], channels: int) -> Generator[Work, None, list[int]]:
     """Zeros put before and after each axis, then crops; gives the sizes that are left."""
     now = list(space)
     pairs = list(pads)
@@ -167,17 +244,17 @@ def _padded(space: Sequence[int], pads: Iterable[tuple[int, int]], channels: int
         if any(change):
             before = prod(now)
             now = [n + d for n, d in zip(now, change, strict=True)]
-            yield Call(0, channels * (before + prod(now)))
+            yield Work(0, channels * (before + prod(now)))
     return now
 
 
-def _late_bias(g: Geometry, numbers: int, late: bool) -> Iterator[Call]:
+def _late_bias(g: Geometry, numbers: int, late: bool) -> Iterator[Work]:
     """A bias that goes in last: where it is not one number a channel, or positions are added after the fact."""
     if late and g.period is not None:
         for period in g.period:
             if period > 1:  # laid out over a size that may only be known at run time: an index is made and used
-                yield from (Call(0, 0),) * 3
-        yield Call(0, 2 * numbers)
+                yield from (Work(0, 0),) * 3
+        yield Work(0, 2 * numbers)
 
 
 def _placed(g: Geometry, shape: Sequence[int], axis: int) -> tuple[Geometry, int, Sequence[int]]:

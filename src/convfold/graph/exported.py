@@ -57,11 +57,11 @@ class Graph:
         lowering = Lowering(self.calls, lifted)
         with torch.no_grad():
             for before, after in changes:
-                with marking(lowering.operators.parameters, of_region(after)):
+                with marking(lowering.written.parameters, of_region(after)):
                     lowering.write(before, after)
             for weight, source in lifted.computed.items():
                 if weight.users and any(user not in lowering.replaced for user in weight.users):
-                    with marking(lowering.operators.parameters, of_constant(weight)):
+                    with marking(lowering.written.parameters, of_constant(weight)):
                         lowering.evaluate(weight, source, self.constants[weight])
                     self.evaluated.append(source)
         sweep(self.calls.graph)

@@ -13,9 +13,13 @@ from torch.fx import Graph
 from torch.fx import Node as FxNode
 from torch.fx.node import map_aggregate
 
+from convfold.algebra.apply import Apply
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.operation import Apply, Concat, Layout, Operation, Slice, Spatial
+from convfold.algebra.joins import Concat
+from convfold.algebra.layout import Layout, Slice
+from convfold.algebra.operation import Operation
 from convfold.algebra.realisation import OwnCall, Scale, Transpose
+from convfold.algebra.spatial import Spatial
 from convfold.errors import InvalidInput, NotFoldable
 from convfold.graph.constants import Constants
 from convfold.graph.free import is_free

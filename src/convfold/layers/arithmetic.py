@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convfold.algebra.operation import Sum
+from convfold.algebra.joins import Sum
 from convfold.algebra.realisation import Scale
 from convfold.errors import NotFoldable
 from convfold.layers.spelling import AnyAxis, Call, Map, Reading, Step, Value, aten, diagonal

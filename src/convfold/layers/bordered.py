@@ -8,11 +8,11 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from convfold.algebra.border import end
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.margins import Margin, margins, strips
 from convfold.layers.known import module
 from convfold.layers.links import Link, links, ways
+from convfold.ops import end
 
 
 def ends(steps: Sequence[Link]) -> tuple[Margin, ...]:

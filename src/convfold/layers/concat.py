@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convfold.algebra.operation import Concat
+from convfold.algebra.joins import Concat
 from convfold.errors import NotFoldable
 from convfold.layers.spelling import Call, Step, aten
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convfold.algebra.operation import Layout
+from convfold.algebra.layout import Layout
 from convfold.layers.spelling import Call, Reading, Step, Value, aten
 
 

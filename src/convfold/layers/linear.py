@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.operation import Layout
+from convfold.algebra.layout import Layout
 from convfold.algebra.realisation import Product
 from convfold.errors import NotFoldable
 from convfold.layers.known import module

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from convfold.algebra import spelling
-from convfold.algebra.convolution import Convolution, transposed_weight
-from convfold.algebra.realisation import adds, flat_pads, pad_arguments, transposed_arguments
+from convfold.algebra.convolution import Convolution
+from convfold.algebra.realisation import adds, flat_pads, pad_arguments, transposed_arguments, transposed_weight
 from convfold.algebra.untraced import untraced
 from convfold.layers.known import module
 

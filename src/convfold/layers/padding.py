@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.spatial import Pad
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.layers.known import module
@@ -35,21 +37,28 @@ def read(call: Call) -> Reading:
     if not all(isinstance(p, int) for p in pads) or len(pads) >= 2 * x.dim:
         raise NotFoldable("padding-mode", "padding by an unknown amount, or of the batch")
     axes = [x.dim - 1 - i for i in reversed(range(len(pads) // 2)) if pads[2 * i] or pads[2 * i + 1]]
-    dims, constants = x.dim - 2, copies or max(pads) <= 0
+    dims, mode = x.dim - 2, call["mode"] or "constant"
+    kind = partial(Pad, pads=tuple(pads), mode=mode)
     if copies or not 1 <= dims <= 3 or len(pads) > 2 * dims:
-        reason = NotFoldable("padding-mode", "padding with copies of the data") if copies else None
-        circular = call["mode"] == "circular" and 1 <= dims <= 3 and min(pads) >= 0
+        circular = mode == "circular" and 1 <= dims <= 3 and min(pads) >= 0
         pairs = list(zip(pads[::2], pads[1::2], strict=True))[::-1]
         wraps = ((0, 0),) * (dims - len(pairs)) + tuple(pairs) if circular else ()
-        return spatial(call, axes, constants=constants, channel=1 if circular else None, wraps=wraps, reason=reason)
-    return spatial(call, axes, constants=constants, channel=1, convolution=zero_padding(x.shape[1], pads, dims))
+        return spatial(call, axes, partial(kind, wraps=wraps), channel=1 if circular else None, reason=_reason(copies))
+    return spatial(call, axes, kind, channel=1, convolution=zero_padding(x.shape[1], pads, dims))
 
 
-@aten(*(f"{kind}_pad{d}d.default" for kind in ("reflection", "replication") for d in (1, 2, 3)))
-def read_copies(call: Call) -> Step:
-    x = call["self"]
-    reason = NotFoldable("padding-mode", "padding with copies of the data")
-    return spatial(call, range(x.dim - len(call["padding"]) // 2, x.dim), constants=True, reason=reason)
+def _reason(copies: bool) -> NotFoldable | None:
+    return NotFoldable("padding-mode", "padding with copies of the data") if copies else None
+
+
+def _read_copies(call: Call, mode: str) -> Step:
+    x, pads = call["self"], call.numbers("padding")
+    axes = range(x.dim - len(pads) // 2, x.dim)
+    return spatial(call, axes, partial(Pad, pads=pads, mode=mode), reason=_reason(copies=True))
+
+
+aten(*(f"reflection_pad{d}d.default" for d in (1, 2, 3)))(partial(_read_copies, mode="reflect"))
+aten(*(f"replication_pad{d}d.default" for d in (1, 2, 3)))(partial(_read_copies, mode="replicate"))
 
 
 @module(nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 from typing import Any
 
 from torch import nn
 
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.spatial import AdaptivePool, AveragePool
 from convfold.algebra.window import Window, per_axis
 from convfold.errors import NotFoldable
 from convfold.layers.known import module
@@ -37,43 +39,43 @@ def average_pool(
     return depthwise(channels, windows, 1.0 / (divisor or prod(kernel)))
 
 
-@aten("avg_pool1d.default", "avg_pool2d.default", "avg_pool3d.default")
-def read(call: Call) -> Step:
-    """A mean of as many values as the window holds preserves constants; zeros of the padding that count do not."""
+def _read(call: Call, dims: int) -> Step:
     x = call["self"]
-    dims = int(str(call.target).rpartition("pool")[2][0])
-    kernel = per_axis(call["kernel_size"], dims)
-    padding = per_axis(call["padding"], dims)
-    divisor = call["divisor_override"]
-    counted = any(padding) and call["count_include_pad"]
-    whole = divisor is None or (divisor == prod(kernel) and not any(padding) and not call["ceil_mode"])
+    kernel, padding = per_axis(call["kernel_size"], dims), per_axis(call["padding"], dims)
+    stride = per_axis(call["stride"] or kernel, dims)
+    ceil, counted, divisor = call["ceil_mode"], call["count_include_pad"], call["divisor_override"]
     channel = x.dim - 1 - dims
+    convolution = reason = None
     try:
-        convolution = average_pool(
-            x.shape[channel], kernel, call["stride"], padding, call["ceil_mode"], call["count_include_pad"], divisor,
-            x.signal.known(channel, dims),
-        )  # fmt: skip
-        reason = None
+        sizes = x.signal.known(channel, dims)
+        convolution = average_pool(x.shape[channel], kernel, stride, padding, ceil, counted, divisor, sizes)
     except NotFoldable as e:
-        convolution, reason = None, e
-    axes = range(channel + 1, x.dim)
-    return spatial(call, axes, constants=whole and not counted, convolution=convolution, reason=reason)
+        reason = e
+    kind = partial(AveragePool, kernel=kernel, stride=stride, padding=padding)
+    kind = partial(kind, ceil=ceil, counted=counted, divisor=divisor)
+    return spatial(call, range(channel + 1, x.dim), kind, convolution=convolution, reason=reason)
 
 
-@aten("adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "adaptive_avg_pool3d.default")
-@aten("_adaptive_avg_pool2d.default", "_adaptive_avg_pool3d.default")
-def read_adaptive(call: Call) -> Step:
+def _read_adaptive(call: Call, dims: int) -> Step:
     """A convolution only where the output size divides the input size, which must be known."""
     x = call["self"]
-    dims = int(str(call.target).rpartition("pool")[2][0])
     channel = x.dim - 1 - dims
+    output = tuple(None if n is None else call.number(n) for n in per_axis(call["output_size"], dims))
     sizes = list(zip(x.signal.known(channel, dims), per_axis(call["output_size"], dims), strict=True))
     convolution = None
     if all(n is not None and isinstance(m, int) and n % m == 0 for n, m in sizes):
         windows = [Window(n // m, n // m) for n, m in sizes if n is not None]
         convolution = depthwise(x.shape[channel], windows, 1.0 / prod(w.taps for w in windows))
     reason = None if convolution else NotFoldable("window-not-uniform", "adaptive windows of different sizes")
-    return spatial(call, range(channel + 1, x.dim), constants=True, convolution=convolution, reason=reason)
+    axes = range(channel + 1, x.dim)
+    return spatial(call, axes, partial(AdaptivePool, output=output), convolution=convolution, reason=reason)
+
+
+for _dims in (1, 2, 3):
+    aten(f"avg_pool{_dims}d.default")(partial(_read, dims=_dims))
+    aten(f"adaptive_avg_pool{_dims}d.default")(partial(_read_adaptive, dims=_dims))
+for _dims in (2, 3):
+    aten(f"_adaptive_avg_pool{_dims}d.default")(partial(_read_adaptive, dims=_dims))
 
 
 @module(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)

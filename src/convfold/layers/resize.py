@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import floor
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.spatial import Expand, Resize
 from convfold.algebra.window import Window, per_axis
 from convfold.errors import NotFoldable
 from convfold.layers.known import module
@@ -21,22 +23,35 @@ def repeat(channels: int, factors: tuple[int, ...]) -> Convolution:
 
 
 _SCALES = {1: ("scales",), 2: ("scales_h", "scales_w"), 3: ("scales_d", "scales_h", "scales_w")}
-_NEAREST = [f"{kind}{d}d" for kind in ("upsample_nearest", "_upsample_nearest_exact") for d in (1, 2, 3)]
-_SMOOTH = [
-    "upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d",
-    "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
-]  # fmt: skip
+_MODES = {
+    "nearest": [f"upsample_nearest{d}d" for d in (1, 2, 3)],
+    "nearest-exact": [f"_upsample_nearest_exact{d}d" for d in (1, 2, 3)],
+    "linear": ["upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "_upsample_bilinear2d_aa"],
+    "bicubic": ["upsample_bicubic2d", "_upsample_bicubic2d_aa"],
+}
 
 
-@aten(*(f"{kind}.{overload}" for kind in _NEAREST for overload in ("vec", "default")))
-def read_nearest(call: Call) -> Reading:
-    return _resize(call, _whole_factors(call), 1)
+def _reader(mode: str, antialiased: bool) -> Callable[[Call], Reading]:
+    def read(call: Call) -> Reading:
+        x, dims = call.first, call.first.dim - 2
+        scales = _scales(call, dims)
+        if x.symbols[2:] == call.out.symbols[2:] and all(s in (None, 1.0) for s in scales):
+            return x  # type: ignore[no-any-return]
+        by_scale = None not in scales and _floored(x.shape[2:], scales) == call.out.shape[2:]
+        if any(s is not None for s in scales) and not by_scale:
+            raise NotFoldable("not-affine", "a resize to one size by the factors of another")
+        factors = _whole_factors(call, scales) if mode.startswith("nearest") else None
+        convolution = repeat(x.shape[1], factors) if factors is not None else None
+        aligned, given = bool(call["align_corners"]), tuple(map(float, scales)) if by_scale else None
+        kind = partial(Resize, mode=mode, aligned=aligned, antialiased=antialiased, scales=given)
+        return spatial(call, range(2, x.dim), kind, convolution=convolution)
+
+    return read
 
 
-@aten(*(f"{kind}.{overload}" for kind in _SMOOTH for overload in ("vec", "default")))
-def read_smooth(call: Call) -> Reading:
-    x = next(iter(call.arguments.values()))
-    return _resize(call, None, (4 if "cubic" in str(call.target) else 2) ** (x.dim - 2))
+for _mode, _names in _MODES.items():
+    for _name in _names:
+        aten(f"{_name}.vec", f"{_name}.default")(_reader(_mode, _name.endswith("_aa")))
 
 
 @aten("expand.default")
@@ -48,21 +63,7 @@ def read_expand(call: Call) -> Reading:
     if x.dim != call.out.dim:
         raise NotFoldable("not-affine", "an expansion that adds axes")
     axes = [i for i, (n, m) in enumerate(zip(x.symbols, call.out.symbols, strict=True)) if n != m]
-    return spatial(call, axes, constants=True)
-
-
-def _resize(call: Call, factors: tuple[int, ...] | None, reads: int) -> Reading:
-    """Weights that sum to one at every position: constants are preserved."""
-    x = next(iter(call.arguments.values()))
-    axes = range(2, x.dim)
-    sizes = (x.symbols[2:], call.out.symbols[2:])
-    if sizes[0] == sizes[1] and all(s in (None, 1.0) for s in _scales(call, x.dim - 2)):
-        return x  # type: ignore[no-any-return]
-    known = not any(i in v.signal.free for v in (x, call.out) for i in axes)
-    known = known and not ("_aa" in str(call.target) and 1 in call.out.shape[2:])
-    matrices = _matrices(call, x.shape[2:], call.out.shape[2:]) if known else None
-    convolution = repeat(x.shape[1], factors) if factors is not None else None
-    return spatial(call, axes, constants=True, convolution=convolution, matrices=matrices, reads=reads)
+    return spatial(call, axes, partial(Expand, shape=call.numbers("size")))
 
 
 def _scales(call: Call, dims: int) -> list[Any]:
@@ -70,48 +71,21 @@ def _scales(call: Call, dims: int) -> list[Any]:
     return list(call["scale_factors"] or [call[name] for name in _SCALES[dims]])
 
 
-def _whole_factors(call: Call) -> tuple[int, ...] | None:
+def _floored(before: Sequence[int], scales: Sequence[float]) -> tuple[int, ...]:
+    """How long the axes become."""
+    return tuple(floor(n * s) for n, s in zip(before, scales, strict=True))
+
+
+def _whole_factors(call: Call, scales: Sequence[float | None]) -> tuple[int, ...] | None:
     """How many times every position is repeated, the same number everywhere; None where it is not."""
-    x = next(iter(call.arguments.values()))
-    dims = x.dim - 2
+    dims, x = len(scales), call.first
     found = []
-    for s, n, m in zip(_scales(call, dims), x.signal.known(1, dims), call.out.signal.known(1, dims), strict=True):
+    for s, n, m in zip(scales, x.signal.known(1, dims), call.out.signal.known(1, dims), strict=True):
         r = s if s is not None else m / n if n is not None and m is not None else 0.0
         if r != int(r) or r < 1:
             return None
         found.append(int(r))
     return tuple(found)
-
-
-def _matrices(call: Call, before: tuple[int, ...], after: tuple[int, ...]) -> Callable[[], tuple[Tensor, ...]]:
-    """One matrix an axis, (after, before), in float64: the call itself on unit impulses, the other axes two long.
-
-    Not one long: of an antialiased resize to one column torch reads the wrong rows.
-    """
-    dims = len(before)
-    target, scales = call.target, _scales(call, dims)
-    rest = {key: value for key, value in list(call.arguments.items())[1:]}
-    name = next(iter(call.arguments))
-
-    def matrices() -> tuple[Tensor, ...]:
-        found = []
-        for i, (n, m) in enumerate(zip(before, after, strict=True)):
-            along = [n if j == i else 1 for j in range(dims)]
-            wide = [n if j == i else 2 for j in range(dims)]
-            impulses = torch.eye(n, dtype=torch.float64).reshape(n, 1, *along).expand(n, 1, *wide)
-            own = dict(rest)
-            if "scale_factors" in rest:
-                given = rest["scale_factors"] is not None
-                own["scale_factors"] = [scales[i] if j == i else 1.0 for j in range(dims)] if given else None
-                own["output_size"] = None if given else [m if j == i else 2 for j in range(dims)]
-            else:
-                own["output_size"] = [m if j == i else 2 for j in range(dims)]
-                own |= {key: scales[i] if j == i else None for j, key in enumerate(_SCALES[dims])}
-            response = target(**{name: impulses, **own}).movedim(2 + i, 2)
-            found.append(response.reshape(n, m, -1)[:, :, 0].t())
-        return tuple(found)
-
-    return matrices
 
 
 @module(nn.Upsample)

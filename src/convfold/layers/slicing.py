@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.operation import Slice
+from convfold.algebra.layout import Slice
 from convfold.algebra.realisation import OwnCall
 from convfold.errors import NotFoldable
 from convfold.layers.spelling import Call, Map, Reading, Step, Value, aten

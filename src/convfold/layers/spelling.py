@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,8 +12,9 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.operation import Operation, Spatial
+from convfold.algebra.operation import Operation
 from convfold.algebra.realisation import Realisation
+from convfold.algebra.spatial import Spatial
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.region import Signal
@@ -93,6 +94,16 @@ class Call:
     def __getitem__(self, name: str) -> Any:
         return self.arguments.get(name)
 
+    @property
+    def first(self) -> Any:
+        """The first argument: what most calls map."""
+        return next(iter(self.arguments.values()))
+
+    def numbers(self, name: str) -> tuple[int, ...]:
+        """An argument that is one number or several, perhaps symbolic, at the example."""
+        given = self.arguments[name]
+        return tuple(map(self.number, given if isinstance(given, list | tuple) else (given,)))
+
     def tensor(self, name: str) -> Tensor | None:
         """A constant tensor argument; None if it was not given."""
         value = self.arguments.get(name)
@@ -109,38 +120,28 @@ class Call:
 def spatial(
     call: Call,
     axes: Sequence[int],
+    kind: Callable[..., Spatial],
     *,
-    constants: bool,
     channel: int | None = None,
     convolution: Convolution | None = None,
-    matrices: Callable[[], tuple[Tensor, ...]] | None = None,
-    reads: int = 0,
-    wraps: tuple[tuple[int, int], ...] = (),
     reason: NotFoldable | None = None,
 ) -> Step:
     """A call that maps ``axes`` of its first argument, treating all others alike; see :class:`Spatial`.
 
-    The axes it keeps stay in order: where its output has fewer, those it maps are gone. Unless said otherwise the
-    channels are taken to be the axis before those it maps, or the last of all if it does not map that.
+    ``kind`` makes the value of what all kinds have. The axes the call keeps stay in order: where its output has fewer,
+    those it maps are gone. Unless said otherwise the channels are taken to be the axis before those it maps, or the
+    last of all if it does not map that.
     """
-    (name, x), *rest = call.arguments.items()
+    x = call.first
     kept = [i for i in range(x.dim) if i not in axes]
     gone = x.dim - call.out.dim
     carried = tuple((i, i if not gone else kept.index(i)) for i in kept)
     after = [] if gone else axes
     sizes = tuple(x.symbols[i] for i in axes), tuple(call.out.symbols[i] for i in after)
-    arguments = tuple((key, _plain(value, call.number)) for key, value in rest)
     if channel is None:
         channel = axes[0] - 1 if x.dim - 1 in axes else x.dim - 1
-    step = Spatial(call.target, name, arguments, sizes, carried, constants, channel, convolution, matrices)
-    return Step(replace(step, reads=reads, wraps=wraps, reason=reason, origin=call.name), (x,))
-
-
-def _plain(value: Any, number: Callable[[Any], int]) -> Any:
-    """An argument as numbers in tuples, to be compared and called with."""
-    if isinstance(value, list | tuple):
-        return tuple(_plain(v, number) for v in value)
-    return number(value) if isinstance(value, torch.SymInt) else value
+    common = {"sizes": sizes, "carried": carried, "axis": channel, "origin": call.name}
+    return Step(kind(**common, convolution=convolution, reason=reason), (x,))
 
 
 #: What a call is: a step, one per output for calls that return several, or a value it merely passes on.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from convfold.algebra.operation import Apply
+from convfold.algebra.apply import Apply
 from convfold.plan.composition import compose, cost_of
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.descent import descended

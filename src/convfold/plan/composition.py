@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from convfold.algebra.operation import Apply, Correct
-from convfold.plan.border import Border
+from convfold.algebra.apply import Apply
+from convfold.algebra.operation import Operation
+from convfold.plan.border import Correct
 from convfold.plan.cost import Cost, Prices
-from convfold.plan.mending import Mending, mending
 from convfold.plan.realisation import chosen
-from convfold.plan.recipe import Composed, Recipe, composed
+from convfold.plan.recipe import Recipe, composed
 from convfold.region import Node, Region, shared_out
 
 
@@ -39,30 +39,29 @@ def _total(region: Region, costs: Iterable[Cost]) -> Cost:
 
 def priced(node: Node, region: Region, prices: Prices) -> Cost:
     """What one step costs, as it is."""
-    xs = [region.by_name[i].signal for i in node.inputs]
-    match node.operation:
-        case None:
-            return Cost()
-        case Correct(border=Border() as border, axis=axis, way=way):
-            return border.cost(way, prices, xs[-1], node.signal, axis)
-        case step:
-            return prices.of(step, xs, node.signal)
+    if node.operation is None:
+        return Cost()
+    return prices.of(node.operation, [region.by_name[i].signal for i in node.inputs], node.signal)
 
 
 def _composed(node: Node, region: Region, prices: Prices) -> tuple[Node, Cost]:
-    xs = [region.by_name[i].signal for i in node.inputs]
+    step = _with_numbers(node, region, prices)
+    node = node if step is node.operation else replace(node, operation=step)  # what it was keeps its call
+    return node, priced(node, region, prices)
+
+
+def _with_numbers(node: Node, region: Region, prices: Prices) -> Operation | None:
     match node.operation:
         case Apply(operator=Recipe() as recipe, axis=axis) as step:
             operator = composed(recipe)
-            if isinstance(operator, Composed) and operator.geometry != recipe.geometry:
-                how, cost = chosen(operator, xs[0], axis, prices)
-                return replace(node, operation=Apply(operator, axis, how)), cost
-            if operator is recipe:  # the model's own: the node it was, so that its call stays
-                return node, prices.of(step, xs, node.signal)
-            step = replace(step, operator=operator)
-            return replace(node, operation=step), prices.of(step, xs, node.signal)
-        case Correct(border=Border() as border, axis=axis, way=way) as step:
-            written: Mending = mending(border, way, prices, xs[-1], node.signal, axis)
-            return replace(node, operation=replace(step, written=written)), written.cost
-        case _:
-            return node, priced(node, region, prices)
+            if operator is recipe:  # the model's own: its call stays
+                return step
+            if operator.geometry != recipe.geometry:
+                how, _ = chosen(operator, region.by_name[node.inputs[0]].signal, axis, prices)
+                return Apply(operator, axis, how)
+            return replace(step, operator=operator)
+        case Correct() as step:
+            written = step.composed(node.signal, prices)
+            return replace(step, works=written.works, written=written)
+        case step:
+            return step

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from convfold.algebra.operation import Apply, Concat, Correct, Operation, Resample, Sum
-from convfold.algebra.spatial import Spatial, Spread, always_inside
+from convfold.algebra.apply import Apply
+from convfold.algebra.joins import Concat, Sum
+from convfold.algebra.operation import Operation
+from convfold.algebra.spatial import Resample, Spatial, Spread, always_inside
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.plan import recipe
-from convfold.plan.border import Border
+from convfold.plan.border import HOISTED, Border, Correct
+from convfold.plan.border import ways as border_ways
 from convfold.plan.cost import Cost
 from convfold.plan.form import Context, Form, Moved, Term, Terms, with_length
 from convfold.plan.realisation import chosen
@@ -217,7 +220,7 @@ def _sum(terms: Sequence[Summand], y: Signal, context: Context) -> Computed:
         value = _sum([(sign, t.inputs[0] if t in borders else t) for sign, t in terms], y, context)
         for t in borders:
             assert isinstance(t.operation, Correct)
-            value = _bordered(value, value, t.operation.border, context)  # type: ignore[arg-type]
+            value = _bordered(value, value, t.operation.border, context)
         return value
     if (resampled := _resampled(terms, y, context)) is not None:
         terms = resampled
@@ -248,7 +251,7 @@ def _resampled(terms: Sequence[Summand], y: Signal, context: Context) -> list[Su
             continue  # alone it stays the model's own call
         together = _step(Resample(spreads, spreads[0].after), [t.inputs[0] for t in chosen], y, context)
         rest = [(sign, t) for sign, t in terms if t not in chosen]
-        apart = sum((t.cost for t in chosen), context.prices.sum(n, y) if n > 1 else Cost())
+        apart = sum((t.cost for t in chosen), context.prices.of(Sum(), [y] * n, y))
         if together.cost < apart and not apart - together.cost <= saved:
             best, saved = [*rest, (1, together)], apart - together.cost
     return best
@@ -269,7 +272,7 @@ def _as_spread(t: Computed) -> Spread | None:
 
 def _is_constant(t: Computed) -> bool:
     """Does it end in constants added to its border, at known places?"""
-    return isinstance(t.operation, Correct) and t.operation.way in ("constants", "map")
+    return isinstance(t.operation, Correct) and t.operation.way.constant
 
 
 def _added(terms: Sequence[Summand], y: Signal, context: Context) -> Computed:
@@ -283,10 +286,10 @@ def _bordered(y: Computed, x: Computed, border: Border, context: Context) -> Com
     """``y``, a value of its own, with its border mended the cheapest way; ``x`` is what it was computed from."""
     axis = len(y.signal.shape) - 1 - len(border.sizes)
     ways = []
-    for way in border.ways() if context.border == "exact" else ["hoisted"]:
-        inputs = (y, x) if way in ("ones", "kernels", "steps") else (y,)
-        cost = border.cost(way, context.prices, x.signal, y.signal, axis)
-        ways.append(Computed(y.signal, y.cost + cost, Correct(border, axis, way), inputs))
+    for way in border_ways(border) if context.border == "exact" else [HOISTED]:
+        step = Correct(border, axis, way, way.works(border, context.prices, x.signal, y.signal, axis))
+        cost = context.prices.of(step, [], y.signal)
+        ways.append(Computed(y.signal, y.cost + cost, step, (y, x) if way.reads else (y,)))
     return min(ways, key=_cost)
 
 

@@ -41,7 +41,7 @@ def _upsamplings(g: Geometry, x: Signal, axis: int) -> list[Realisation]:
     rate = phases.rate_of(g)
     if rate is None:
         return [Transpose()]
-    scattered, split = (sum(c.macs for c in how.calls(g, x.shape, axis)) for how in (Transpose(), Shuffle(rate)))
+    scattered, split = (sum(w.macs for w in how.work(g, x.shape, axis)) for how in (Transpose(), Shuffle(rate)))
     if split <= scattered:
         return [Shuffle(rate)]
     return [Transpose(), Shuffle(rate)] if 3 * split <= 4 * scattered else [Transpose()]

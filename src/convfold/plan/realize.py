@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from convfold.algebra.operation import Slice, Sum
+from convfold.algebra.joins import Sum
+from convfold.algebra.layout import Slice
 from convfold.plan.evaluation import Computed
 from convfold.plan.form import Form
 from convfold.plan.rules.siblings import Siblings

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from convfold.algebra import geometry as geo
+from convfold.algebra.apply import Apply
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.geometry import Geometry, Sizes
-from convfold.algebra.operation import Apply
 from convfold.algebra.structure import recovered
 from convfold.algebra.window import Window
 
@@ -67,6 +67,11 @@ class Recipe:
     def identity(self) -> bool:
         return False
 
+    @property
+    def own_call(self) -> str | None:
+        """The model's call that computes it, if it multiplies nothing: a shuffle, repetition, pad or pool."""
+        return None
+
 
 @dataclass(frozen=True, eq=False)
 class Given(Recipe):
@@ -74,7 +79,7 @@ class Given(Recipe):
 
     operator: Convolution
     source: str = ""
-    call: str | None = None  # the model's call, if it multiplies nothing: a shuffle, repetition, pad or pool
+    call: str | None = None  # see `own_call`
     sized: bool = False  # and if it names sizes, so that it cannot be made on a part of the signal
     scatters: bool = False  # the model's call is a transposed convolution
     place: tuple[int, int] | None = None  # the channel axis of its input, and how many axes that has
@@ -82,6 +87,10 @@ class Given(Recipe):
     def calls_own(self, axis: int, dims: int) -> bool:
         """Can the model's call compute it there? Its arguments name axes."""
         return self.call is not None and self.place in (None, (axis, dims))
+
+    @property
+    def own_call(self) -> str | None:
+        return self.call
 
     @cached_property
     def value(self) -> Convolution:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from convfold.algebra.operation import Apply, Concat, Layout, Slice, Spatial, Sum
+from convfold.algebra.apply import Apply
+from convfold.algebra.joins import Concat, Sum
+from convfold.algebra.layout import Layout, Slice
 from convfold.algebra.realisation import OwnCall
+from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.form import Form

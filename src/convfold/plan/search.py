@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
-from convfold.algebra.operation import Apply, Layout
+from convfold.algebra.apply import Apply
+from convfold.algebra.layout import Layout
 from convfold.errors import NotFoldable
 from convfold.plan.composition import priced
 from convfold.plan.cost import Cost, Prices

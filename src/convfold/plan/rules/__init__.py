@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convfold.algebra.operation import Apply, Concat, Layout, Slice, Spatial, Sum
+from convfold.algebra.apply import Apply
+from convfold.algebra.joins import Concat, Sum
+from convfold.algebra.layout import Layout, Slice
+from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
 from convfold.plan.form import Context, Form
 from convfold.plan.rules import commute, concat, distribute, gather, rows

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from convfold.algebra.operation import Apply, Move, Spatial
+from convfold.algebra.apply import Apply
+from convfold.algebra.operation import Move
+from convfold.algebra.spatial import Pad, Spatial
 from convfold.errors import NotFoldable
 from convfold.plan.form import Context, Form, Moved, Term, with_length
 from convfold.plan.rules import distribute
@@ -29,14 +31,14 @@ def follow(step: Move, x: Form, y: Signal) -> Form:
     return Form(blocks, axis, x.sizes)
 
 
-def _before(step: Spatial, t: Term, context: Context) -> Term:
+def _before(step: Pad, t: Term, context: Context) -> Term:
     """W'∘A∘W = A∘(W'W): a circular pad W' goes before a convolution A that is circular itself, for W is before it.
 
     That is so where A leaves the size what it was before W: its signal then goes on beyond its ends as x does.
     """
     inner = t.route[-1].move if t.route else None
     refused = NotFoldable("padding-mode", "padding with copies of the data")
-    if t.operator is None or not isinstance(inner, Spatial) or not inner.wraps or t.at != len(t.route):
+    if t.operator is None or not isinstance(inner, Pad) or not inner.wraps or t.at != len(t.route):
         raise refused
     windows, axis = t.operator.geometry.windows, t.axis
     x = t.route[-2].signal if len(t.route) > 1 else context.signals[t.leaf]
@@ -52,8 +54,7 @@ def _before(step: Spatial, t: Term, context: Context) -> Term:
     before = x.space(axis, len(wraps))
     after = tuple(n + lo + hi for n, (lo, hi) in zip(before, wraps, strict=True))
     pads = tuple(n for pair in reversed(wraps) for n in pair)
-    arguments = tuple((name, pads if name == "pad" else value) for name, value in step.arguments)
-    together = replace(inner, arguments=arguments, sizes=(before, after), wraps=wraps, origin=None)
+    together = replace(inner, pads=pads, sizes=(before, after), wraps=wraps, origin=None)
     shape = (*x.shape[: axis + 1], *after, *x.shape[axis + 1 + len(wraps) :])
     return replace(t, route=(*t.route[:-1], Moved(together, replace(x, shape=shape))))
 
@@ -65,7 +66,7 @@ def act(step: Spatial, x: Form, y: Signal, context: Context) -> list[Form]:
         reason = None
     except NotFoldable as e:
         reason = e
-    if step.wraps and len(x.blocks) == 1:
+    if isinstance(step, Pad) and step.wraps and len(x.blocks) == 1:
         try:
             forms.append(Form((tuple(_before(step, t, context) for t in x.blocks[0]),)))
         except NotFoldable as e:

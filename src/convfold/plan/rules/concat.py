@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convfold.algebra.operation import Concat
+from convfold.algebra.joins import Concat
 from convfold.errors import NotFoldable
 from convfold.plan.form import Form
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from convfold.algebra.operation import Apply
+from convfold.algebra.apply import Apply
 from convfold.errors import GHOSTS, NotFoldable
 from convfold.plan import recipe
 from convfold.plan.form import Context, Form, Term, Terms

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
 
-from convfold.algebra.operation import Sum
+from convfold.algebra.joins import Sum
 from convfold.errors import NotFoldable
 from convfold.plan import recipe
 from convfold.plan.cost import Cost
@@ -78,7 +78,7 @@ def _cost(terms: list[Term], context: Context) -> Cost:
     """Of all of them, added up."""
     y = term_computed(terms[0], context).signal
     total = sum((term_cost(t, context) for t in terms), Cost())
-    return total + context.prices.sum(len(terms), y) if len(terms) > 1 else total
+    return total + context.prices.of(Sum(), [y] * len(terms), y) if len(terms) > 1 else total
 
 
 def _joined(s: Term, t: Term, context: Context) -> Term | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from convfold.algebra.operation import Slice
+from convfold.algebra.layout import Slice
 from convfold.errors import NotFoldable
 from convfold.plan import recipe
 from convfold.plan.form import Form, Moved, Term, Terms

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 
+from convfold.algebra.operation import Work
 from convfold.plan.cost import Cost
 from convfold.plan.evaluation import Computed, term_computed
 from convfold.plan.form import Form, Term
@@ -53,8 +54,8 @@ def _together(members: list[tuple[str, Recipe]], kept: Mapping[str, Form], searc
     whole = term_computed(Term(first.leaf, (), both, 0, first.axis), search.context)
     nodes = [search.region.by_name[name] for name in names]
     apart = sum((search.cost(node, kept[node.name]) for node in nodes), Cost())
-    copied = sum(2 * node.signal.bytes for node in nodes)
-    together = whole.cost + search.context.prices.step(0, copied)  # one split, whatever the number of parts
+    copied = Work(0, sum(2 * node.signal.numbers for node in nodes))  # one split, whatever the number of parts
+    together = whole.cost + search.context.prices.call(copied, nodes[0].signal.itemsize)
     if not together < apart:
         return None
     stops = [sum(op.geometry.c_out for op in operators[: i + 1]) for i in range(len(operators))]

@@ -1,0 +1,99 @@
+"""Resizing to another grid, and one position repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from convfold.algebra.spatial.base import Spatial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resize(Spatial):
+    """As ``F.interpolate`` does, on all axes behind the second: ``mode`` is linear for bi- and trilinear too.
+
+    ``scales``: the factors, where they are given and not the sizes: by 2.25, 2 positions become 4, but not each twice.
+    """
+
+    mode: str
+    aligned: bool = False
+    antialiased: bool = False
+    scales: tuple[float, ...] | None = None
+
+    @property
+    def constants(self) -> bool:
+        """The weights of every position sum to one."""
+        return True
+
+    @property
+    def label(self) -> str:
+        return f"{self._mode(len(self.sizes[0]))} resize"
+
+    @property
+    def reads(self) -> int:
+        along = {"nearest": 1, "nearest-exact": 1, "bicubic": 4}.get(self.mode, 2)
+        return int(along ** len(self.sizes[0]))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._to(x, [int(n) for n in self.sizes[1]], self.scales)  # type: ignore[call-overload]
+
+    def _to(self, x: Tensor, size: list[int], scales: tuple[float, ...] | None) -> Tensor:
+        smooth = not self.mode.startswith("nearest")
+        return F.interpolate(
+            x,
+            size=size if scales is None else None,
+            scale_factor=None if scales is None else list(scales),
+            mode=self._mode(x.dim() - 2),
+            align_corners=self.aligned if smooth else None,
+            antialias=self.antialiased,
+        )
+
+    def _mode(self, dims: int) -> str:
+        return {1: "linear", 2: "bilinear", 3: "trilinear"}[dims] if self.mode == "linear" else self.mode
+
+    @property
+    def matrices(self) -> Callable[[], tuple[Tensor, ...]] | None:
+        before, after = self.sizes
+        if not all(isinstance(n, int) for n in (*before, *after)) or (self.antialiased and 1 in after):
+            return None
+        return self._responses
+
+    def _responses(self) -> tuple[Tensor, ...]:
+        """The call itself on unit impulses along each axis, the other axes two long.
+
+        Not one long: of an antialiased resize to one column torch reads the wrong rows.
+        """
+        found = []
+        dims = len(self.sizes[0])
+        for i, (n, m) in enumerate(zip(*self.sizes, strict=True)):
+            assert isinstance(n, int) and isinstance(m, int)
+            along = [n if j == i else 1 for j in range(dims)]
+            wide = [n if j == i else 2 for j in range(dims)]
+            impulses = torch.eye(n, dtype=torch.float64).reshape(n, 1, *along).expand(n, 1, *wide)
+            size = [m if j == i else 2 for j in range(dims)]
+            scales = None if self.scales is None else tuple(s if j == i else 1.0 for j, s in enumerate(self.scales))
+            response = self._to(impulses, size, scales).movedim(2 + i, 2)
+            found.append(response.reshape(n, m, -1)[:, :, 0].t())
+        return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expand(Spatial):
+    """One position repeated; ``shape`` is what ``Tensor.expand`` takes."""
+
+    shape: tuple[int, ...]
+
+    @property
+    def constants(self) -> bool:
+        return True
+
+    @property
+    def label(self) -> str:
+        return "expand"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.expand(self.shape)

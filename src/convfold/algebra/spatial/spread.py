@@ -1,0 +1,157 @@
+"""The taps of a convolution behind a resize brought together again, and several signals brought to one grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from math import prod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from convfold.algebra.operation import Move, Operation, Shape, T, Work
+from convfold.algebra.spatial.base import Spatial
+from convfold.algebra.window import Window
+from convfold.ops import Ops
+
+
+@dataclass(frozen=True, eq=False)
+class Spread(Move):
+    """The taps of a convolution B behind a resize S, brought together: ``B∘S = spread∘P``.
+
+    ``B(S x) = Σ_t T_t S P_t x``: P_t is B's tap t as a pointwise map, computed before S, where there are few positions;
+    T_t moves by tap t, stride and padding included. Along one axis ``Σ_t T_t S`` is one matrix ``[T_0 S … T_k S]``,
+    (after, taps·before); it acts on the taps' results laid end to end.
+
+        (N, c·∏taps, *before) → (N, c, *after)
+    """
+
+    spatial: Spatial
+    windows: tuple[Window, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    @property
+    def constants(self) -> bool:
+        return False
+
+    @property
+    def label(self) -> str:
+        return f"{self.spatial.label} of the taps"
+
+    def traced(self, axis: int) -> int | None:
+        """Axes before the channels are carried; the channels are joined tap by tap."""
+        return axis if axis < self.spatial.axis else None
+
+    forward = traced
+
+    @cached_property
+    def matrices(self) -> tuple[Tensor, ...]:
+        """One an axis, (after, taps·before), in float64."""
+        assert self.spatial.matrices is not None
+        return tuple(
+            torch.cat([_reading(w, t, len(s), m) @ s for t in range(w.taps)], dim=1)
+            for w, s, m in zip(self.windows, self.spatial.matrices(), self.after, strict=True)
+        )
+
+    def macs(self, channels: int) -> int:
+        """Multiply-adds for one batch item, last axis first."""
+        rows = [w.taps * n for w, n in zip(self.windows, self.before, strict=True)]
+        return sum(channels * prod(rows[: i + 1]) * prod(self.after[i:]) for i in range(len(rows)))
+
+    def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
+        """Taps laid out in rows, then one matrix product an axis, each writing what the next one reads."""
+        channels = y[self.spatial.axis]
+        yield Work(0, 2 * prod(xs[0]))
+        batch = prod(y) // max(channels * prod(self.after), 1)
+        rows = [w.taps * n for w, n in zip(self.windows, self.before, strict=True)]
+        for i in reversed(range(len(rows))):
+            rest = batch * channels * prod(rows[:i]) * prod(self.after[i + 1 :])
+            moved = rest * (rows[i] + self.after[i]) + rows[i] * self.after[i]
+            yield Work(rest * rows[i] * self.after[i], moved)
+
+    def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
+        """The last axis first, for its matrix then works on long rows."""
+        (x,), channels = xs, y[self.spatial.axis]
+        taps, dims = [w.taps for w in self.windows], len(self.windows)
+        *left, right = [ops.constant("resize", m) for m in (*self.matrices[:-1], self.matrices[-1].t())]
+        x = ops.reshape(x, [-1, channels, *taps, *self.before])
+        x = ops.permute(x, [0, 1, *(a for i in range(dims) for a in (2 + i, 2 + dims + i))])
+        rows = [t * n for t, n in zip(taps, self.before, strict=True)]
+        x = ops.reshape(x, [-1, channels, *rows])
+        x = ops.matmul(x, right)
+        for i in reversed(range(dims - 1)):
+            x = ops.reshape(x, [-1, channels, *rows[: i + 1], prod(self.after[i + 1 :])])
+            x = ops.matmul(left[i], x)
+        return ops.reshape(x, [-1, channels, *self.after]) if dims > 2 else x
+
+
+@dataclass(frozen=True, eq=False)
+class Resample(Operation):
+    """Several signals brought to one grid and added, in one matrix product: ``Σ S_i x_i = [S_1 … S_n] [x_1; …; x_n]``.
+
+    For small maps: a position of the result reads all of theirs.
+
+        (N, c·∏taps_i, *before_i) … → (N, c, *after)
+    """
+
+    spreads: tuple[Spread, ...]
+    after: tuple[int, ...]
+    arity: ClassVar[int | None] = None
+
+    @property
+    def label(self) -> str:
+        return f"{len(self.spreads)} resized and added"
+
+    @cached_property
+    def matrix(self) -> Tensor:
+        """(∏after, Σ rows), in float64; a part's rows are tap by tap, position by position, as its signal lies."""
+        return torch.cat([self._columns(s) for s in self.spreads], dim=1)
+
+    def _columns(self, s: Spread) -> Tensor:
+        dims = len(s.windows)
+        whole = reduce(torch.kron, s.matrices)  # columns: tap and position of the first axis, then of the next
+        lengths = [n for w, m in zip(s.windows, s.before, strict=True) for n in (w.taps, m)]
+        order = [0, *range(1, 2 * dims, 2), *range(2, 2 * dims + 1, 2)]
+        return whole.reshape(-1, *lengths).permute(order).flatten(1)
+
+    def rows(self) -> list[int]:
+        return [prod(w.taps for w in s.windows) * prod(s.before) for s in self.spreads]
+
+    def macs(self, channels: int) -> int:
+        """Multiply-adds for one batch item."""
+        return channels * sum(self.rows()) * prod(self.after)
+
+    def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
+        """Signals laid end to end, then one matrix product."""
+        inputs, channels = sum(map(prod, xs)), y[1]
+        batch = prod(y) // max(channels * prod(self.after), 1)
+        yield Work(batch * self.macs(channels), inputs + sum(self.rows()) * prod(self.after) + prod(y))
+        if len(xs) > 1:
+            yield Work(0, 2 * inputs)
+
+    def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
+        parts = [ops.reshape(x, [-1, y[1], rows]) for x, rows in zip(xs, self.rows(), strict=True)]
+        long = parts[0] if len(parts) == 1 else ops.concat(parts, 2)
+        product = ops.matmul(long, ops.constant("resize", self.matrix.t()))
+        return ops.reshape(product, [-1, y[1], *self.after])
+
+
+def _reading(w: Window, tap: int, n: int, m: int) -> Tensor:
+    """T_t: (m, n), one where output k reads input j at this tap: ``u·j = s·k + d·t − lo``."""
+    at = torch.arange(m) * w.stride + w.dilation * tap - w.lo
+    inside = (at >= 0) & (at % w.upsample == 0) & (at < n * w.upsample)
+    out = torch.zeros(m, n, dtype=torch.float64)
+    out[inside.nonzero().flatten(), at[inside] // w.upsample] = 1.0
+    return out
+
+
+def always_inside(w: Window, n: int, m: int) -> int | None:
+    """A tap that reads one of the n inputs for each of the m outputs; None if there is none."""
+    for t in range(w.taps):
+        first = w.dilation * t - w.lo
+        if w.upsample == 1 and first >= 0 and first + w.stride * (m - 1) < n:
+            return t
+    return None

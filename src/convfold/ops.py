@@ -1,0 +1,197 @@
+"""The tensor operations that every value of the algebra is written in: what a framework has to offer.
+
+An operation of the algebra lowers itself once, on an `Ops`. `Eager` computes what it asks for; a frontend writes it
+into a graph of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+T = TypeVar("T")
+
+#: Makes a weight: its kind ("weight", "bias", …) and its content.
+Weights = Callable[[str, Tensor], T]
+Ints = Sequence[int]
+#: Of each axis which positions; None: all.
+Spans = Sequence[range | None]
+
+
+class Ops(Protocol[T]):
+    """What each does is what ``torch`` calls it; axes are counted from the first."""
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the type and on the device that is computed in."""
+
+    def constant(self, kind: str, content: Tensor) -> T:
+        """Numbers that are no weights."""
+
+    def weights(self, of: Sequence[Any], prefix: str = "") -> Weights[T]:
+        """Makes the weights of what some operators of a model have become, each kind of one shape once."""
+
+    def again(self, call: str, operator: Callable[[Tensor], Tensor], x: T) -> T:
+        """A call of the model on another value; ``operator`` is what it computes."""
+
+    def conv(self, x: T, weight: T, bias: T | None, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> T: ...
+
+    def conv_transpose(
+        self, x: T, weight: T, bias: T | None, stride: Ints, padding: Ints, extra: Ints, groups: int, dilation: Ints
+    ) -> T: ...
+
+    def linear(self, x: T, weight: T, bias: T | None) -> T: ...
+
+    def matmul(self, a: T, b: T) -> T: ...
+
+    def add(self, a: T, b: T) -> T: ...
+
+    def sub(self, a: T, b: T) -> T: ...
+
+    def neg(self, a: T) -> T: ...
+
+    def mul(self, a: T, b: T) -> T: ...
+
+    def muladd(self, a: T, b: T, c: T) -> T:
+        """a · b + c"""
+
+    def pad(self, x: T, flat: Ints, mode: str = "constant") -> T:
+        """Zeros or copies added, or positions cropped: (lo, hi) of the last axis, then of the one before it."""
+
+    def slice(self, x: T, axis: int, start: int, stop: int | None, step: int = 1) -> T: ...
+
+    def end(self, x: T, axis: int, n: int, step: int = 1) -> T:
+        """The last n positions, or all there are, from a multiple of ``step`` on."""
+
+    def reshape(self, x: T, shape: Ints, call: str | None = None) -> T:
+        """``call``: the model's own, whose free sizes it has."""
+
+    def permute(self, x: T, order: Ints) -> T: ...
+
+    def concat(self, xs: Sequence[T], axis: int) -> T: ...
+
+    def pixel_shuffle(self, x: T, rate: int) -> T: ...
+
+    def ones_like(self, x: T) -> T: ...
+
+    def added_to(self, y: T, axis: int, spans: Spans, part: T) -> T:
+        """``y``, which nothing else reads, with something added to a part of it, from ``axis`` on."""
+
+    def put_into(self, y: T, axis: int, n: int, high: bool, part: T) -> T:
+        """``y``, which nothing else reads, with its first or last n positions replaced."""
+
+    def periodic(self, values: T, axis: int, period: int, y: T) -> T:
+        """``values``, whose ``axis`` is one period long, laid out over the length of the axis behind it of ``y``."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Eager:
+    """Computes each as it is asked for, in the type and on the device of ``like``; weights keep their history."""
+
+    like: Tensor
+
+    def constant(self, kind: str, content: Tensor) -> Tensor:
+        return content.to(self.like.device, self.like.dtype)
+
+    def weights(self, of: Sequence[Any] = (), prefix: str = "") -> Weights[Tensor]:
+        return self.constant
+
+    def again(self, call: str, operator: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        return operator(x)
+
+    def conv(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Ints,
+        padding: Ints,
+        dilation: Ints,
+        groups: int,
+    ) -> Tensor:
+        f: Any = (F.conv1d, F.conv2d, F.conv3d)[len(stride) - 1]
+        return f(x, weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups)  # type: ignore[no-any-return]
+
+    def conv_transpose(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Ints,
+        padding: Ints,
+        extra: Ints,
+        groups: int,
+        dilation: Ints,
+    ) -> Tensor:
+        f: Any = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[len(stride) - 1]
+        y: Tensor = f(x, weight, bias, tuple(stride), tuple(padding), tuple(extra), groups, tuple(dilation))
+        return y
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.linear(x, weight, bias)
+
+    def matmul(self, a: Tensor, b: Tensor) -> Tensor:
+        return a @ b
+
+    def add(self, a: Tensor, b: Tensor) -> Tensor:
+        return a + b
+
+    def sub(self, a: Tensor, b: Tensor) -> Tensor:
+        return a - b
+
+    def neg(self, a: Tensor) -> Tensor:
+        return -a
+
+    def mul(self, a: Tensor, b: Tensor) -> Tensor:
+        return a * b
+
+    def muladd(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        return torch.addcmul(c, a, b)
+
+    def pad(self, x: Tensor, flat: Ints, mode: str = "constant") -> Tensor:
+        return F.pad(x, list(flat), mode)
+
+    def slice(self, x: Tensor, axis: int, start: int, stop: int | None, step: int = 1) -> Tensor:
+        return x[(slice(None),) * axis + (slice(start, stop, step),)]
+
+    def end(self, x: Tensor, axis: int, n: int, step: int = 1) -> Tensor:
+        return end(x, axis, n, step)
+
+    def reshape(self, x: Tensor, shape: Ints, call: str | None = None) -> Tensor:
+        return x.reshape(tuple(shape))
+
+    def permute(self, x: Tensor, order: Ints) -> Tensor:
+        return x.permute(tuple(order))
+
+    def concat(self, xs: Sequence[Tensor], axis: int) -> Tensor:
+        return torch.cat(list(xs), axis)
+
+    def pixel_shuffle(self, x: Tensor, rate: int) -> Tensor:
+        return F.pixel_shuffle(x, rate)
+
+    def ones_like(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x)
+
+    def added_to(self, y: Tensor, axis: int, spans: Spans, part: Tensor) -> Tensor:
+        y = y.clone()
+        y[(slice(None),) * axis + tuple(slice(None) if r is None else slice(r.start, r.stop) for r in spans)] += part
+        return y
+
+    def put_into(self, y: Tensor, axis: int, n: int, high: bool, part: Tensor) -> Tensor:
+        y = y.clone()
+        end(y, axis, n, high=high).copy_(part)
+        return y
+
+    def periodic(self, values: Tensor, axis: int, period: int, y: Tensor) -> Tensor:
+        return values.index_select(axis, torch.arange(y.shape[axis + 1], device=y.device) % period)
+
+
+def end(x: Tensor, axis: int, n: int, step: int = 1, high: bool = True) -> Tensor:
+    """The last n positions, or all there are, from a multiple of ``step`` on; or the first n."""
+    first = 0 if not high else -n if step == 1 else torch.sym_max(x.shape[axis] - n, 0) // step * step
+    return x[(slice(None),) * axis + (slice(first, None if high else n),)]

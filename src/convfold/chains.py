@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import Node as FxNode
 
 from convfold.algebra import parallel
 from convfold.algebra.apply import Apply
@@ -19,8 +17,6 @@ from convfold.algebra.layout import Layout, Slice
 from convfold.algebra.spatial import Pad, Spatial
 from convfold.errors import NotFoldable
 from convfold.graph.exported import Graph
-from convfold.graph.lift import path_of
-from convfold.graph.measure import packet
 from convfold.layers.links import WAYS, Link
 from convfold.layers.padding import zero_padding
 from convfold.plan.recipe import Recipe, Uniform, lifted
@@ -78,42 +74,37 @@ class Reading:
     """A graph of one input (N, C, *space), every size but C free, as links of a chain."""
 
     def __init__(self, graph: Graph, shape: Sequence[int], differentiable: bool) -> None:
-        self.graph, self.lifted = graph, graph.lift(differentiable)
+        self.stretches, self.program = graph.lift(differentiable), graph.program
         self.channels, self.dims = shape[1], len(shape) - 2
 
     def links(self) -> list[Link]:
         """Raises NotFoldable, with the reason and the module it is about, where it is none."""
-        nodes = self.graph.calls.graph.nodes
-        (x,) = (n for n in nodes if n.op == "placeholder")
-        (returned,) = (n for n in nodes if n.op == "output")
-        (y,) = returned.args[0]
-        if y is x:
+        (x,), (y,) = self.program.given, self.program.returned
+        if y == x:
             return [Link(((self._identity(self.channels),),))]
-        region = next((r for r in self.lifted.regions if y.name in r.outputs), None)
-        if region is None or [n.name for n in region.inputs] != [x.name]:
+        region = next((r for r in self.stretches.regions if y in r.outputs), None)
+        if region is None or [n.name for n in region.inputs] != [x]:
             raise self._reason(y, region)
-        return self._chain(region, x.name, y.name)
+        return self._chain(region, x, y)
 
-    def _reason(self, y: FxNode, region: Region | None) -> NotFoldable:
+    def _reason(self, y: str, region: Region | None) -> NotFoldable:
         """Why some call before the output is no step."""
+        program = self.program
         for n in region.inputs if region is not None else ():
-            if n.name in self.lifted.bare:
-                node = self.lifted.bare[n.name][0]
-                return NotFoldable("not-affine", f"{_name(node.target)} divides by what it reads", _path(node))
-        steps = {n.name for region in self.lifted.regions for n in region.steps}
-        before, todo = set[FxNode](), [y]
-        while todo:
-            node = todo.pop()
-            if node not in before and node not in self.graph.constants:
-                before.add(node)
-                todo += node.all_input_nodes
-        for node in self.graph.calls.graph.nodes:
-            if node in before and node.op == "call_function" and node.name not in steps:
-                if (e := self.lifted.opaque.get(node.name)) is not None:
-                    return NotFoldable(e.code, f"{_name(node.target)}: {e.detail}", _path(node))
-                if isinstance(node.meta.get("val"), Tensor):
-                    return NotFoldable("not-affine", f"{_name(node.target)} is not affine", _path(node))
+            if n.name in self.stretches.bare:
+                call, _ = self.stretches.bare[n.name]
+                return NotFoldable("not-affine", f"{program.word(call)} divides by what it reads", self._path(call))
+        steps = {n.name for region in self.stretches.regions for n in region.steps}
+        for call in program.before_value(y):
+            if call not in steps:
+                if (e := self.stretches.opaque.get(call)) is not None:
+                    return NotFoldable(e.code, f"{program.word(call)}: {e.detail}", self._path(call))
+                if program.is_tensor(call):
+                    return NotFoldable("not-affine", f"{program.word(call)} is not affine", self._path(call))
         return NotFoldable("not-affine", "its output does not depend on its input alone")
+
+    def _path(self, call: str) -> str:
+        return self.program.path(call).removeprefix("block").removeprefix(".")
 
     def _chain(self, region: Region, x: str, y: str) -> list[Link]:
         """A link ends wherever all that follows reads a single value."""
@@ -131,8 +122,8 @@ class Reading:
             try:
                 value = self._value(node, inputs, channels)
             except NotFoldable as e:
-                call = self.lifted.nodes.get(node.name)
-                raise NotFoldable(e.code, e.detail, _path(call) if call is not None else "") from None
+                path = self._path(node.name) if self.program.has(node.name) else ""
+                raise NotFoldable(e.code, e.detail, path) from None
             if alone and value.plain:
                 found.append(Link(tuple(path or (self._identity(channels),) for path in value.paths)))
                 channels, value = value.channels(channels), start
@@ -228,11 +219,3 @@ def _laid_out(layout: Layout, x: _Value) -> _Value:
             raise NotFoldable(_MIXED, "a view takes an axis apart")
         axes.append(tuple(joined))
     return replace(x, axes=tuple(axes), sizes=tuple(sizes.items()))
-
-
-def _name(target: Any) -> str:
-    return str(packet(target)).rpartition(".")[2]
-
-
-def _path(node: FxNode) -> str:
-    return path_of(node).removeprefix("block").removeprefix(".")

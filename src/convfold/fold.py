@@ -26,8 +26,7 @@ from convfold.diagram import diagram
 from convfold.errors import InvalidInput, VerificationFailed
 from convfold.graph.checkpoint import reweighted, take_over
 from convfold.graph.exported import Graph
-from convfold.graph.lift import Lifted, path_of
-from convfold.graph.measure import packet
+from convfold.graph.program import path_of
 from convfold.graph.read import Source, export, read
 from convfold.plan import Plan, Planner, Prices
 from convfold.plan.border import HOISTED, Correct
@@ -164,9 +163,9 @@ class _Work:
             if not planner:
                 modules = [path for path, _ in model.named_modules()] if isinstance(model, nn.Module) else []
                 config.check([*modules, *map(path_of, self.graph.calls.graph.nodes)])
-            self.lifted = self.graph.lift()
+            self.stretches = self.graph.lift()
         with self.timed("plan"):
-            self.plans: list[Plan] = [self.planner(region) for region in self.lifted.regions]
+            self.plans: list[Plan] = [self.planner(region) for region in self.stretches.regions]
         self.applied: list[Applied] = []
         self.mended: list[Mended] = []
 
@@ -175,7 +174,7 @@ class _Work:
         with self.timed("explain"):
             self.before, self.refused = self.graph.measure(), self._refused()
         with self.timed("lower"):
-            module = self.graph.write(self.lifted, self._changes())
+            module = self.graph.write(self.stretches, self._changes())
             self.after = self.graph.measure()
         return module
 
@@ -190,7 +189,7 @@ class _Work:
 
     def _changes(self) -> Iterator[tuple[Region, Region]]:
         """Regions and what takes their place, composed as they are asked for: not all numbers are there at once."""
-        for region, plan in zip(self.lifted.regions, self.plans, strict=True):
+        for region, plan in zip(self.stretches.regions, self.plans, strict=True):
             if plan.changed and (done := plan.composed(self.planner.prices)).changed:
                 self.applied.append(self._applied(region, done))
                 self.mended += self._mended(done)
@@ -218,7 +217,7 @@ class _Work:
 
     def _refused(self) -> tuple[Refused, ...]:
         """Why neighbours in the planned regions stay apart, and calls that are nearly affine."""
-        opaque = self.lifted.opaque.values()
+        opaque = self.stretches.opaque.values()
         found = [Refused(e.code, e.where, e.detail) for e in opaque if e.code != "not-affine"]
         for plan in self.plans:
             for first, second, e in refusals(plan.region, self.border):
@@ -235,10 +234,10 @@ class _Work:
                 yield Mended(self._where(node.name), step.way.text, cost.macs, cost.bytes, ghosts, change)
 
     def _where(self, name: str) -> str:
-        while name not in self.lifted.nodes and "." in name:
+        program = self.graph.program
+        while not program.has(name) and "." in name:
             name = name.rpartition(".")[0]
-        node = self.lifted.nodes.get(name)
-        return (path_of(node) if node is not None else "") or name
+        return (program.path(name) if program.has(name) else "") or name
 
     def _kind(self, node: Node) -> str:
         """What a planned step is called: the model's own call by its name, what is new by what it is."""
@@ -247,12 +246,13 @@ class _Work:
         if isinstance(step, Apply) and isinstance(step.how, OwnCall):
             own = step.operator.own_call
         if own is not None:
-            return _called(self.lifted.nodes[own])
+            return self.graph.program.word(own)
         assert step is not None
         return step.kind
 
     def _applied(self, region: Region, plan: Plan) -> Applied:
-        before = _kinds(self.lifted, region.steps)
+        program = self.graph.program
+        before = _listed(Counter(program.word(step.name) for step in region.steps if program.has(step.name)))
         after = _listed(Counter(self._kind(step) for step in plan.region.steps))
         drawn = (diagram(region), diagram(plan.region))
         return Applied(self._where(region.outputs[-1]), before, after, plan.before.macs, plan.after.macs, drawn)
@@ -264,16 +264,6 @@ def _prices(objective: str, source: Source) -> Prices:
         return Prices(objective)
     tensors = (x for x in pytree.tree_leaves((source.args, source.kwargs)) if isinstance(x, torch.Tensor))
     return Prices("time", measured(next((x.device for x in tensors), torch.device("cpu"))))
-
-
-def _kinds(lifted: Lifted, steps: Any) -> str:
-    """The calls of a region by kind: '3 conv2d, 3 batch_norm, 2 add'."""
-    nodes = [lifted.nodes[s.name] for s in steps if s.name in lifted.nodes]
-    return _listed(Counter(_called(n.args[0] if "getitem" in str(n.target) else n) for n in nodes))
-
-
-def _called(node: Any) -> str:
-    return str(packet(node.target)).rpartition(".")[2].strip("_")
 
 
 def _listed(kinds: Counter[str]) -> str:

@@ -75,6 +75,8 @@ class Ops(Protocol[T]):
 
     def concat(self, xs: Sequence[T], axis: int) -> T: ...
 
+    def split(self, x: T, sizes: Ints, axis: int) -> Sequence[T]: ...
+
     def pixel_shuffle(self, x: T, rate: int) -> T: ...
 
     def ones_like(self, x: T) -> T: ...
@@ -170,6 +172,9 @@ class Eager:
 
     def concat(self, xs: Sequence[Tensor], axis: int) -> Tensor:
         return torch.cat(list(xs), axis)
+
+    def split(self, x: Tensor, sizes: Ints, axis: int) -> Sequence[Tensor]:
+        return x.split(list(sizes), axis)  # type: ignore[no-any-return]
 
     def pixel_shuffle(self, x: Tensor, rate: int) -> Tensor:
         return F.pixel_shuffle(x, rate)

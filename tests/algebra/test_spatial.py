@@ -67,7 +67,7 @@ def read(target: Any, x: Tensor, *rest: Any) -> Spatial:
     schema = target._schema.arguments
     arguments = {a.name: a.default_value if a.has_default_value() else None for a in schema}
     arguments |= dict(zip(arguments, (value(x), *rest), strict=False))
-    step = ATEN[target](Call("call", arguments, value(target(x, *rest)), target, int))
+    step = ATEN[str(target)](Call("call", arguments, value(target(x, *rest)), int))
     assert isinstance(step, Step) and isinstance(step.operation, Spatial)
     return step.operation
 

@@ -92,7 +92,7 @@ def _random_map(r: Random, name: str, x: Node) -> Node | None:
         return None
     source = Value(x.name, x.signal, x.signal.shape, torch.float64)
     out = Value(name, Signal(tuple(y.shape)), tuple(y.shape), torch.float64)
-    reading = ATEN[target](Call(name, {names[0]: source, **defaults, **given}, out, target, int))
+    reading = ATEN[str(target)](Call(name, {names[0]: source, **defaults, **given}, out, int))
     if not isinstance(reading, Step) or not isinstance(step := reading.operation, Spatial):
         return None
     if isinstance(op := step.convolution, Convolution):

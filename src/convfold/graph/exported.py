@@ -16,13 +16,15 @@ from convfold.graph.empty import drop_empty_parts
 from convfold.graph.following import follow
 from convfold.graph.free import is_free
 from convfold.graph.guard import check_states
-from convfold.graph.lift import Lifted, Sizes, lift, path_of
-from convfold.graph.lower import Lowering
 from convfold.graph.mark import marking, of_constant, of_region
 from convfold.graph.measure import measure
 from convfold.graph.normalise import normalise, sweep
+from convfold.graph.program import FxProgram, path_of
 from convfold.graph.read import Source
+from convfold.graph.sizes import ExampleSizes
 from convfold.graph.unlift import unlift
+from convfold.lift import Stretches, lift
+from convfold.lower import Lowering
 from convfold.region import Region
 from convfold.report import Totals
 
@@ -41,31 +43,30 @@ class Graph:
         self.evaluated: list[str] = []  # modules whose weights were computed from weights, and are constants now
         self.calls = unlift(source.program)
         self.given = self.calls.read()
-        self.sizes = Sizes(_example_sizes(source, self.calls.graph))
+        self.sizes = ExampleSizes(_example_sizes(source, self.calls.graph))
         _refuse_training(self.calls.graph)
         normalise(self.calls.graph)
         drop_empty_parts(self.calls.graph)
 
-    def lift(self, differentiable: bool = False) -> Lifted:
+    def lift(self, differentiable: bool = False) -> Stretches:
         """``differentiable``: the operators' numbers keep the history of the weights they are computed from."""
-        self.constants = Constants(self.calls, differentiable)
+        self.program = FxProgram(self.calls, Constants(self.calls, differentiable), self.sizes)
         with torch.set_grad_enabled(differentiable):
-            return lift(self.calls.graph, self.constants, self.sizes, self.excluded)
+            return lift(self.program, self.excluded)
 
-    def write(self, lifted: Lifted, changes: Iterable[tuple[Region, Region]]) -> GraphModule:
+    def write(self, stretches: Stretches, changes: Iterable[tuple[Region, Region]]) -> GraphModule:
         """Every planned region in place of the one it came from."""
-        lowering = Lowering(self.calls, lifted)
+        program, lowering = self.program, Lowering(self.program, stretches)
         with torch.no_grad():
             for before, after in changes:
-                with marking(lowering.written.parameters, of_region(after)):
+                with marking(program.written.parameters, of_region(after)):
                     lowering.write(before, after)
-            for weight, source in lifted.computed.items():
-                if weight.users and any(user not in lowering.replaced for user in weight.users):
-                    with marking(lowering.written.parameters, of_constant(weight)):
-                        lowering.evaluate(weight, source, self.constants[weight])
-                    self.evaluated.append(source)
+            for weight in program.computed:
+                if weight.users and any(user not in program.replaced for user in weight.users):
+                    with marking(program.written.parameters, of_constant(weight)):
+                        self.evaluated.append(program.evaluate(weight))
         sweep(self.calls.graph)
-        lowering.name_parameters()
+        program.written.name_parameters()
         follow(self.calls)
         module = self.calls.module()
         check_states(module, self.given, self.calls.read())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
-from operator import floordiv, mul, sub
+from itertools import chain, count, takewhile
+from operator import floordiv, getitem, mul, sub
 from typing import Any
 
 import torch
@@ -55,6 +55,27 @@ class Written:
         self.calls.weights[path] = content
         self.parameters.append(NewParameter(node, paths, kind))
         return node
+
+    def name_parameters(self) -> None:
+        """Call the new parameters after the longest common module path of what they came from; after the sweep.
+
+        No weight of the original has such a name, nor has one that means something else: a state dict of another
+        model then never fits by accident.
+        """
+        weights = self.calls.weights
+        taken = set(weights)
+        inside = {path.rpartition(".")[0] for path in taken}
+        for p in self.parameters:
+            if not p.node.users:
+                continue
+            leaf = "_".join(filter(None, ("folded", p.kind, p.mark)))
+            wanted = [f"{path}.{leaf}" if path else leaf for path in p.paths]
+            numbered = (f"{wanted[-1]}_{i}" for i in count(1))
+            path = next(name for name in chain(wanted, numbered) if name not in taken and name not in inside)
+            taken.add(path)
+            weights[path] = weights.pop(str(p.node.target))
+            p.node.target = path
+            p.node.name = self.calls.graph._graph_namespace.create_name(path.replace(".", "_"), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +205,10 @@ class Aten:
 
     def concat(self, xs: Sequence[FxNode], axis: int) -> FxNode:
         return self.call(aten.cat.default, list(xs), axis)
+
+    def split(self, x: FxNode, sizes: Ints, axis: int) -> Sequence[FxNode]:
+        parts = self.call(aten.split_with_sizes.default, x, list(sizes), axis)
+        return [self.call(getitem, parts, i) for i in range(len(sizes))]
 
     def pixel_shuffle(self, x: FxNode, rate: int) -> FxNode:
         return self.call(aten.pixel_shuffle.default, x, rate)

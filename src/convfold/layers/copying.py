@@ -20,8 +20,7 @@ from convfold.errors import NotFoldable
 from convfold.layers import convolution
 from convfold.layers.known import module
 from convfold.layers.links import Link
-from convfold.layers.module import CONV
-from convfold.layers.module import convolution as convolution_module
+from convfold.layers.module import CONV, filled
 from convfold.layers.padding import zero_padding
 from convfold.layers.spelling import known_channels
 
@@ -139,8 +138,20 @@ def to_module(value: Convolution, mode: str, attached: bool) -> nn.Module:
     if min(min(pair) for pair in pairs) < 0:
         raise NotFoldable("padding-mode", f"padding_mode={mode!r} and a crop")
     if all(lo == hi for lo, hi in pairs):
-        kinds = _CIRCULAR if mode == "circular" else CONV
-        return convolution_module(value, attached, kinds, padding=tuple(lo for lo, _ in pairs), padding_mode=mode)
+        kind: Any = (_CIRCULAR if mode == "circular" else CONV)[value.dims]
+        layer = kind(
+            value.c_in,
+            value.c_out,
+            tuple(w.taps for w in value.windows),
+            tuple(w.stride for w in value.windows),
+            tuple(lo for lo, _ in pairs),
+            tuple(w.dilation for w in value.windows),
+            value.groups,
+            padding_mode=mode,
+            device="meta",
+            dtype=value.kernel.dtype,
+        )
+        return filled(layer, value.kernel, value.bias, attached)
     plain = tuple(Window(w.taps, w.stride, w.upsample, w.dilation) for w in value.windows)
     inner = Convolution(value.kernel, value.bias, value.groups, plain).to_module(attached)
     flat = tuple(n for pair in reversed(pairs) for n in pair)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from convfold.algebra import spelling
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.realisation import adds, flat_pads, pad_arguments, transposed_arguments, transposed_weight
+from convfold.algebra.realisation import Convolve, Linear, Transpose
 from convfold.algebra.untraced import untraced
 from convfold.layers.known import module
 
@@ -53,53 +53,69 @@ def to_module(value: Convolution, attached: bool = False) -> nn.Module:
     Parameters are fresh leaves; ``attached`` keeps the tensors with their history instead, so that gradients reach
     what they were computed from (they are then attributes, not parameters).
     """
-    dims = value.dims
-    upsampled, strided = any(w.upsample > 1 for w in value.windows), any(w.stride > 1 for w in value.windows)
-    if value.geometry.periodic or (upsampled and strided) or (dims == 0 and value.groups > 1):
+    how = Transpose() if value.geometry.upsamples else Convolve() if value.dims else Linear()
+    if value.dims == 0 and value.groups > 1:
         return Affine(value, attached)
-    if dims == 0:
-        return _filled(nn.Linear(value.c_in, value.c_out, **_common(value)), value.kernel, value.bias, attached)
-    if upsampled:
-        padding, extra, after = zip(*map(transposed_arguments, value.windows), strict=True)
-        if value.bias is not None and adds(after):
-            return Affine(value, attached)  # the bias would be missing from the padded positions
-        layer = _TRANSPOSE[dims](
-            value.c_in, value.c_out, padding=padding, output_padding=extra, **_spatial(value), **_common(value)
-        )
-        _filled(layer, transposed_weight(value.kernel, value.groups), value.bias, attached)
-        return nn.Sequential(layer, *_pads(dims, after)) if any(p != (0, 0) for p in after) else layer
-    padding, before = zip(*map(pad_arguments, value.windows), strict=True)
-    layer = convolution(value, attached, padding=padding)
-    return nn.Sequential(*_pads(dims, before), layer) if any(p != (0, 0) for p in before) else layer
+    try:
+        made = how.lower(cast(Any, _Layers(attached)), value, 1, (), 2 + value.dims, lambda _, content: content)
+    except _NoLayer:
+        return Affine(value, attached)
+    return made[0] if len(made) == 1 else nn.Sequential(*made)
 
 
-def convolution(
-    value: Convolution, attached: bool, kinds: Mapping[int, type[nn.Module]] = CONV, **padding: Any
-) -> nn.Module:
-    """nn.ConvNd, or another of its kind, with the value's kernel and the given padding arguments."""
-    layer = kinds[value.dims](value.c_in, value.c_out, **padding, **_spatial(value), **_common(value))
-    return _filled(layer, value.kernel, value.bias, attached)
+Row = tuple[nn.Module, ...]
 
 
-def _common(value: Convolution) -> dict[str, Any]:
-    return {"bias": value.bias is not None, "device": "meta", "dtype": value.kernel.dtype}
+class _NoLayer(Exception):
+    """No layer of torch.nn computes it."""
 
 
-def _spatial(value: Convolution) -> dict[str, Any]:
-    return {
-        "kernel_size": tuple(w.taps for w in value.windows),
-        "stride": tuple(w.upsample * w.stride for w in value.windows),
-        "dilation": tuple(w.dilation for w in value.windows),
-        "groups": value.groups,
-    }
+class _Layers:
+    """The operations of the algebra as modules in a row, as far as torch.nn has them; weights are tensors."""
+
+    def __init__(self, attached: bool) -> None:
+        self.attached = attached
+
+    def __getattr__(self, name: str) -> Any:
+        raise _NoLayer(name)
+
+    def linear(self, x: Row, weight: Tensor, bias: Tensor | None) -> Row:
+        return (*x, self._filled(nn.Linear, weight, bias, *weight.shape[::-1]))
+
+    def pad(self, x: Row, flat: Sequence[int]) -> Row:
+        return (*x, _PAD[len(flat) // 2](tuple(flat), 0.0))
+
+    def conv(
+        self, x: Row, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
+    ) -> Row:
+        c_out, c_in, *taps = weight.shape
+        numbers = tuple(stride), tuple(padding), tuple(dilation)
+        kind = CONV[len(taps)]
+        return (*x, self._filled(kind, weight, bias, c_in * groups, c_out, tuple(taps), *numbers, groups))
+
+    def conv_transpose(
+        self,
+        x: Row,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Any,
+        padding: Any,
+        extra: Any,
+        groups: int,
+        dilation: Any,
+    ) -> Row:
+        c_in, c_out, *taps = weight.shape
+        numbers = tuple(stride), tuple(padding), tuple(extra), groups, bias is not None, tuple(dilation)
+        kind = _TRANSPOSE[len(taps)]
+        return (*x, self._filled(kind, weight, bias, c_in, c_out * groups, tuple(taps), *numbers))
+
+    def _filled(self, kind: type[nn.Module], weight: Tensor, bias: Tensor | None, *arguments: Any) -> nn.Module:
+        layer = kind(*arguments, device="meta", dtype=weight.dtype)
+        return filled(layer, weight, bias, self.attached)
 
 
-def _pads(dims: int, pairs: Iterable[tuple[int, int]]) -> Iterator[nn.Module]:
-    for flat in flat_pads(pairs):
-        yield _PAD[dims](tuple(flat), 0.0)
-
-
-def _filled(layer: nn.Module, weight: Tensor, bias: Tensor | None, attached: bool) -> nn.Module:
+def filled(layer: nn.Module, weight: Tensor, bias: Tensor | None, attached: bool) -> nn.Module:
+    """The layer with these for its own."""
     _assign(layer, "weight", weight, attached)
     _assign(layer, "bias", bias, attached)
     return layer

@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.joins import Concat
 from convfold.algebra.operation import Operation
 from convfold.algebra.realisation import Realisation
 from convfold.algebra.spatial import Spatial
@@ -63,6 +64,10 @@ class AnyAxis:
     factor: float | Tensor = 1.0
     shift: float | Tensor = 0.0
 
+    @property
+    def numbers(self) -> tuple[float | Tensor, ...]:
+        return self.factor, self.shift
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Map:
@@ -72,6 +77,11 @@ class Map:
     axis: int
     how: Realisation
 
+    @property
+    def numbers(self) -> tuple[Tensor, ...]:
+        op = self.operator
+        return (op.kernel,) if op.bias is None else (op.kernel, op.bias)
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Step:
@@ -79,6 +89,11 @@ class Step:
 
     operation: Operation | Map | AnyAxis
     inputs: tuple[Value | Step, ...]
+
+    @property
+    def axis(self) -> int | None:
+        """The channel axis, if it says."""
+        return self.operation.axis if isinstance(self.operation, Map | Concat | Spatial) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +103,6 @@ class Call:
     name: str
     arguments: dict[str, Any]
     out: Value = field(repr=False)
-    target: Callable[..., Tensor] = field(repr=False)
     number: Callable[[Any], int] = field(repr=False)  # a size, perhaps symbolic, at the example
 
     def __getitem__(self, name: str) -> Any:
@@ -149,7 +163,7 @@ Reading = Step | Value | list["Step | None"]
 Reader = Callable[[Call], Reading]
 
 #: Every ATen overload convfold reads.
-ATEN: dict[Any, Reader] = {}
+ATEN: dict[str, Reader] = {}
 
 
 def aten(*names: str) -> Callable[[Reader], Reader]:
@@ -157,8 +171,7 @@ def aten(*names: str) -> Callable[[Reader], Reader]:
 
     def register(reader: Reader) -> Reader:
         for name in names:
-            packet, overload = name.split(".")
-            ATEN[getattr(getattr(torch.ops.aten, packet), overload)] = reader
+            ATEN[f"aten.{name}"] = reader
         return reader
 
     return register

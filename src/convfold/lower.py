@@ -1,0 +1,80 @@
+"""Planned regions → a framework's calls: each step as the plan has decided, in place of what it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from convfold.algebra.layout import Slice
+from convfold.lift import Stretches
+from convfold.ops import Ops
+from convfold.program import Program
+from convfold.region import Node, Region, shared_out
+
+T = TypeVar("T")
+
+
+class Lowering(Generic[T]):
+    """Writes planned regions into a program; calls they replace are left for the sweep."""
+
+    def __init__(self, program: Program[T], stretches: Stretches) -> None:
+        self.program, self.bare = program, stretches.bare
+        steps = [n for region in stretches.regions for n in region.nodes]
+        self.own = {n.name for n in steps if program.has(n.name)}  # values that are the model's
+        self.values: dict[str, T] = {name: program.node(name) for name in self.own}  # kept current
+        self.splits: dict[str, Sequence[T]] = {}
+
+    def write(self, before: Region, after: Region) -> None:
+        """Replace ``before`` by ``after``; nodes that stayed what they were keep their calls."""
+        unchanged = self._unchanged(before, after)
+        parts = shared_out(after)
+        for node in after.steps:
+            if node.name in unchanged:
+                continue
+            at = node.name
+            while at not in self.own:  # parts of a value are named after it
+                at = at.rpartition(".")[0]
+            with self.program.before(at) as ops:
+                new = self._written(node, ops, parts.get(node.name))
+            self.values[node.name] = new
+            if node.name in self.own:
+                self.program.replace(node.name, new)
+        for node in after.steps:
+            if node.operation is not None:
+                node.operation.forget()
+        self.program.gone([n.name for n in before.steps if n.name in self.own and n.name not in unchanged])
+
+    def _written(self, node: Node, ops: Ops[T], part: tuple[tuple[Slice, ...], int] | None) -> T:
+        inputs = [self._input(i) for i in node.inputs]
+        if part is None:
+            assert node.operation is not None
+            return node.operation.lower(ops, inputs, node.signal.shape)
+        slices, i = part  # one of the parts of one split
+        whole = node.inputs[0]
+        if whole not in self.splits:
+            self.splits[whole] = ops.split(inputs[0], [s.stop - s.start for s in slices], slices[0].axis)
+        return self.splits[whole][i]
+
+    def _input(self, name: str) -> T:
+        if name not in self.values:
+            call, replaced = self.bare[name]
+            self.values[name] = self.program.bare(call, replaced)
+        return self.values[name]
+
+    def _unchanged(self, before: Region, after: Region) -> set[str]:
+        """Values whose calls can stay: same operation, and so for the unnamed steps inside the same call."""
+        same: set[str] = set()
+        inner: dict[str, bool] = {}
+        for node in after.steps:
+            original = before.by_name.get(node.name)
+            kept = original is node and all(
+                i in inner and inner[i]
+                for i in node.inputs
+                if before.by_name[i].operation is not None and i not in self.own
+            )
+            inner[node.name] = kept
+            if kept:
+                same.add(node.name)
+        # An unnamed step (the negation inside a subtraction) has no call of its own: it stays only with its owner.
+        readers = after.consumers()
+        return {name for name in same if name in self.own or all(reader in same for reader in readers[name])}

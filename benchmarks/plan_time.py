@@ -31,6 +31,7 @@ from convfold.fold import collector_paused
 from convfold.plan import plan
 from convfold.plan.recipe import Given
 from convfold.region import Node, Region, Signal
+from convfold.spec import check
 from tests.plan.regions import random_region
 
 SIZES = (10, 20, 50, 100, 200, 400)
@@ -79,7 +80,7 @@ class Builder:
 
     def region(self) -> Region:
         region = Region(tuple(self.nodes), (self.nodes[-1].name,))
-        region.check()
+        check("lift", region)
         return region
 
     def _apply(self, x: str, layer: nn.Conv2d) -> str:

@@ -19,6 +19,7 @@ settings.register_profile(
 )
 settings.load_profile("convfold")
 torch.set_num_threads(1)
+os.environ.setdefault("CONVFOLD_DEBUG", "1")  # the invariants of every stage: see `convfold.spec`
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

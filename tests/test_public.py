@@ -57,7 +57,7 @@ ROADS = [
     "import pickle; pickle.loads(b'\\x80\\x04cconvfold.verify\\nVerdict\\n.')",
     "from convfold.algebra.convolution import Convolution; assert Convolution.of(nn.Conv2d(2, 3, 5)).c_out == 3",
     "from convfold.algebra.convolution import Convolution; assert Convolution.identity(3, 2).to_module().groups == 3",
-    "import convfold.algebra.spelling as s; assert s.of(nn.Linear(2, 3)).c_in == 2",
+    "import convfold.algebra.doors as s; assert s.of(nn.Linear(2, 3)).c_in == 2",
     "import convfold.region",
 ]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from convfold.agreement import ILLEGAL_SIZE, Trial, inside, line
-from convfold.algebra import spelling
+from convfold.algebra import doors
 from convfold.chains import Reading
 from convfold.errors import InvalidInput, NotFoldable
 from convfold.graph.exported import Graph
@@ -33,7 +33,7 @@ POSITIONS, CHANNELS = 1 << 16, 256
 LARGEST = 4096
 
 
-@spelling.block.register(nn.Module)
+@doors.block.register(nn.Module)
 def links_of(m: nn.Module, channels: int | None = None, dims: int | None = None) -> list[Link]:
     """The links of a module's chain, exact at every size it takes; differentiable in its weights.
 

@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
+from convfold import spec
 from convfold.algebra.apply import Apply
 from convfold.algebra.realisation import OwnCall
 from convfold.algebra.spatial import Spatial
@@ -164,8 +165,10 @@ class _Work:
                 modules = [path for path, _ in model.named_modules()] if isinstance(model, nn.Module) else []
                 config.check([*modules, *map(path_of, self.graph.calls.graph.nodes)])
             self.stretches = self.graph.lift()
+            self.holds("lift", *self.stretches.regions)
         with self.timed("plan"):
             self.plans: list[Plan] = [self.planner(region) for region in self.stretches.regions]
+            self.holds("plan", *self.plans)
         self.applied: list[Applied] = []
         self.mended: list[Mended] = []
 
@@ -175,6 +178,7 @@ class _Work:
             self.before, self.refused = self.graph.measure(), self._refused()
         with self.timed("lower"):
             module = self.graph.write(self.stretches, self._changes())
+            self.holds("lower", module)
             self.after = self.graph.measure()
         return module
 
@@ -191,6 +195,7 @@ class _Work:
         """Regions and what takes their place, composed as they are asked for: not all numbers are there at once."""
         for region, plan in zip(self.stretches.regions, self.plans, strict=True):
             if plan.changed and (done := plan.composed(self.planner.prices)).changed:
+                self.holds("compose", done)
                 self.applied.append(self._applied(region, done))
                 self.mended += self._mended(done)
                 yield region, done.region
@@ -207,6 +212,11 @@ class _Work:
             self.seconds,
             tuple(self.mended),
         )
+
+    def holds(self, stage: str, *values: Any) -> None:
+        """What must hold after a stage, where that is asked for."""
+        for value in values if spec.enabled() else ():
+            spec.check(stage, value)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -8,7 +8,6 @@ from math import prod
 
 from torch import Tensor
 
-from convfold.algebra.apply import Apply
 from convfold.algebra.layout import Slice
 from convfold.algebra.operation import Operation
 from convfold.ops import Eager
@@ -78,22 +77,6 @@ class Region:
             for i in n.inputs:
                 users[i].append(n.name)
         return users
-
-    def check(self) -> None:
-        """One producer per value, producers first, every output known: the invariants every rewrite keeps."""
-        seen: set[str] = set()
-        for n in self.nodes:
-            if n.name in seen:
-                raise AssertionError(f"{n.name} has two producers")
-            if missing := [i for i in n.inputs if i not in seen]:
-                raise AssertionError(f"{n.name} reads {missing} before it is computed")
-            if isinstance(n.operation, Apply) and n.operation.how is None:
-                raise AssertionError(f"{n.name} does not say how it is computed")
-            if n.operation is not None and n.operation.arity not in (None, len(n.inputs)):
-                raise AssertionError(f"{n.name} takes {n.operation.arity} input, has {len(n.inputs)}")
-            seen.add(n.name)
-        if missing := [o for o in self.outputs if o not in seen]:
-            raise AssertionError(f"outputs {missing} are not computed")
 
     def evaluate(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The outputs for given inputs: what a plan is tested by."""

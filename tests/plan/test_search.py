@@ -19,6 +19,7 @@ from convfold.plan.form import Form
 from convfold.plan.recipe import Given
 from convfold.plan.search import Search
 from convfold.region import Node, Region, Signal
+from convfold.spec import check
 from tests.plan.regions import random_region
 
 
@@ -37,12 +38,12 @@ def test_random_regions_compute_the_same_and_never_cost_more(seed: int) -> None:
         region = random_region(r, r.randint(2, 9))
         if not region.steps:
             continue
-        region.check()
+        check("lift", region)
         result = plan(region)
         assert result.after <= result.before
         if result.changed:
             changed += 1
-            result.region.check()
+            check("plan", result)
             same_values(region, result.region)
     assert changed > 30
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convfold.algebra import parallel, series, spelling
+from convfold.algebra import doors, parallel, series
 from convfold.algebra import window as axis
 from convfold.algebra.geometry import Geometry, Sizes
 from convfold.algebra.realisation import Convolve, Linear, Transpose, transposed_weight
@@ -110,7 +110,7 @@ class Convolution:
             NotFoldable: with the reason, if the module is not one convolution at every input size.
             InvalidInput: its weights have no shape yet (``nn.LazyConv2d`` and its kin).
         """
-        return spelling.of(module, channels, dims)  # type: ignore[no-any-return]
+        return doors.of(module, channels, dims)  # type: ignore[no-any-return]
 
     @classmethod
     def identity(cls, channels: int, dims: int = 0, like: Tensor | None = None) -> Convolution:
@@ -277,7 +277,7 @@ class Convolution:
         Parameters are copies. ``attached`` keeps the tensors and their history instead: gradients reach what
         they were computed from, and the tensors are attributes, not parameters.
         """
-        return spelling.to_module(self, attached)  # type: ignore[no-any-return]
+        return doors.to_module(self, attached)  # type: ignore[no-any-return]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply to (N, c_in, *space) → (N, c_out, *size(space)), in the input's floating-point type."""

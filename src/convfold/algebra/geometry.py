@@ -68,15 +68,6 @@ class Geometry:
     def upsamples(self) -> bool:
         return any(w.upsample > 1 for w in self.windows)
 
-    @property
-    def widens(self) -> bool:
-        """Without stride or upsampling, more outputs than inputs: cheaper scattered from the inputs than gathered."""
-
-        def plain(w: Window) -> bool:
-            return w.stride == w.upsample == 1 and w.slack >= 0 and w.lo <= w.reach and 0 <= w.hi - w.lo < w.dilation
-
-        return all(map(plain, self.windows)) and any(w.slack > 0 for w in self.windows)
-
     def lifted(self, dims: int) -> Geometry:
         """A pointwise geometry seen with another number of space axes."""
         if self.dims == dims:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convfold.algebra import parallel, series, spelling
+from convfold.algebra import doors, parallel, series
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
@@ -147,7 +147,7 @@ def _channels_before(modules: Sequence[nn.Module], channels: int) -> int:
 
 
 def _read(m: nn.Module, channels: int | None, dims: int | None) -> list[Link]:
-    read = reader(m) or spelling.block
+    read = reader(m) or doors.block
     match read(m, channels, dims):
         case Convolution() as value:
             return [Link(((value,),))]
@@ -171,7 +171,7 @@ def of_sequential(m: nn.Sequential, channels: int | None = None, dims: int | Non
     return links(m, channels, dims)
 
 
-@spelling.of.register(nn.Module)
+@doors.of.register(nn.Module)
 def of(m: nn.Module, channels: int | None = None, dims: int | None = None) -> Convolution:
     """The one convolution a module is, composed in float64 where it is several, in the type of its first weight."""
     found = links([m], channels, dims)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from convfold.algebra import spelling
+from convfold.algebra import doors
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.realisation import Convolve, Linear, Transpose
 from convfold.algebra.untraced import untraced
@@ -45,7 +45,7 @@ def of_affine(m: Affine, channels: int | None = None, dims: int | None = None) -
     return m.value
 
 
-@spelling.to_module.register(Convolution)
+@doors.to_module.register(Convolution)
 @untraced
 def to_module(value: Convolution, attached: bool = False) -> nn.Module:
     """nn.Linear, nn.ConvNd or nn.ConvTransposeNd, with a pad before or a crop after it in a Sequential where needed.

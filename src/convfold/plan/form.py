@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from convfold.algebra.layout import Layout
 from convfold.algebra.operation import Move
 from convfold.errors import NotFoldable
 from convfold.plan import recipe
@@ -190,8 +191,6 @@ class Term:
 
 
 def _fewer(outer: Moved, inner: Moved, before: Signal | None) -> tuple[Moved, ...] | None:
-    from convfold.algebra.layout import Layout
-
     if not isinstance(outer.move, Layout) or not isinstance(inner.move, Layout):
         return None
     moves = outer.move.after(inner.move)

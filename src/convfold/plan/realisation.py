@@ -5,6 +5,7 @@ from __future__ import annotations
 from convfold.algebra import phases
 from convfold.algebra.geometry import Geometry
 from convfold.algebra.realisation import Convolve, Linear, OwnCall, Realisation, Scale, Shuffle, Transpose
+from convfold.algebra.window import Window
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.recipe import Given, Recipe
 from convfold.region import Signal
@@ -16,7 +17,7 @@ def chosen(operator: Recipe, x: Signal, axis: int, prices: Prices, part: bool = 
     if isinstance(operator, Given) and operator.calls_own(axis, len(x.shape)) and not (part and operator.sized):
         return OwnCall(), prices.realised(OwnCall(), g, x, axis)
     # To scatter where one could gather must be the model's own idea: many runtimes do it slowly.
-    scatters = not g.upsamples and g.widens and any(given.scatters for given in operator.given)
+    scatters = not g.upsamples and _widens(g) and any(given.scatters for given in operator.given)
     return cheapest(g, x, axis, prices, scatters)
 
 
@@ -24,6 +25,15 @@ def cheapest(g: Geometry, x: Signal, axis: int, prices: Prices, scatters: bool =
     """The same of an operator of which only the geometry is known."""
     found = [(how, prices.realised(how, g, x, axis)) for how in _ways(g, x, axis, scatters)]
     return min(found, key=lambda way: way[1].rank)
+
+
+def _widens(g: Geometry) -> bool:
+    """Without stride or upsampling, more outputs than inputs: cheaper scattered from the inputs than gathered."""
+
+    def plain(w: Window) -> bool:
+        return w.stride == w.upsample == 1 and w.slack >= 0 and w.lo <= w.reach and 0 <= w.hi - w.lo < w.dilation
+
+    return all(map(plain, g.windows)) and any(w.slack > 0 for w in g.windows)
 
 
 def _ways(g: Geometry, x: Signal, axis: int, scatters: bool) -> list[Realisation]:

@@ -84,11 +84,11 @@ def test_of_a_plan(stage: str, text: str) -> None:
 
 
 def test_a_mended_border_has_its_numbers() -> None:
-    nodes = [Node("x", None, (), Signal((1, 2, 32, 32)))]
+    nodes = [Node("x", None, (), Signal((1, 2, 128, 128)))]
     for name, c_out, c_in in (("a", 64, 2), ("b", 2, 64)):  # one 5×5 is a tenth of both 3×3
         op = Convolution(torch.randn(c_out, c_in, 3, 3), padding=1)
         step = Apply(Given(op.geometry, op, name), 1, Convolve())
-        nodes.append(Node(name, step, (nodes[-1].name,), Signal((1, c_out, 32, 32)), name))
+        nodes.append(Node(name, step, (nodes[-1].name,), Signal((1, c_out, 128, 128)), name))
     found = plan(Region(tuple(nodes), ("b",)))
     assert found.changed
     check("plan", found)

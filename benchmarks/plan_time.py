@@ -24,7 +24,7 @@ import convfold
 from benchmarks.record import console, progress, record
 from convfold.algebra.operation import Apply, Concat, Operation, Spatial, Sum
 from convfold.algebra.realisation import Convolve
-from convfold.fold import collector_paused
+from convfold.collector import collector_paused
 from convfold.plan import plan
 from convfold.plan.recipe import Given
 from convfold.region import Node, Region, Signal

@@ -3,33 +3,45 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# The oldest torch that pyproject.toml allows, and the newest that the tests have passed on.
+TORCH  := $(shell sed -n 's/.*"torch>=\([0-9.]*\)".*/\1/p' pyproject.toml) 2.14.1
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: test lint slow demo bench clean
+.PHONY: test lint slow compat demo bench clean help
 
-test: lint
+test: lint ## lint, then the tests: all that CI does
 	$(BIN)/python -m pytest -n 2
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict src
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What `test` leaves out: minutes each.
-slow: $(VENV)/.dev
+slow: $(VENV)/.dev ## the tests that take minutes each, which `test` leaves out
 	$(BIN)/python -m pytest -n 2 -m slow
 
-demo: $(VENV)/.demo
+# Gigabytes an environment: most builds of torch bring CUDA.
+compat: $(TORCH:%=compat-%) ## the tests on the oldest and the newest torch, each in an environment of its own
+
+compat-%:
+	$(PYTHON) -m venv .compat/$*
+	grep -v '^torch==' constraints.txt > .compat/$*/constraints.txt
+	.compat/$*/bin/python -m pip install --quiet -c .compat/$*/constraints.txt torch==$* -e '.[dev]'
+	.compat/$*/bin/python -m pytest -n 2
+
+demo: $(VENV)/.demo ## `convfold demo`
 	$(BIN)/convfold demo
 
-# One script per claim; each prints a table and writes JSON.
-bench: $(VENV)/.dev
+bench: $(VENV)/.dev ## the benchmarks: a script a claim, each prints a table and writes JSON
 	@status=0; for script in models savings plans mutations border border_table result_speed fold_time plan_time; do $(BIN)/python -m benchmarks.$$script || status=1; done; exit $$status
 
-clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## remove environments, builds and caches
+	rm -rf $(VENV) .compat build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

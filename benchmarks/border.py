@@ -32,6 +32,9 @@ from zoo.own import EDSR, edsr_tail
 class Normalise(nn.Module):
     """(x − mean) / std, as a preprocessing layer before the stem."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).reshape(3, 1, 1))
@@ -81,7 +84,7 @@ class WindowedByHand(nn.Module):
         y[:, -1, :, inside:].sub_(self.shift)
         y[:, :-1, -1, :, inside:].sub_(self.shift)
         y[:, -1, -1, :inside, inside:].sub_(self.shift)
-        return y.view(-1, w * w, y.shape[-1])  # type: ignore[no-any-return]
+        return y.view(-1, w * w, y.shape[-1])
 
 
 def _conv(c_in: int, c_out: int, k: int, **options: Any) -> nn.Conv2d:

@@ -28,7 +28,7 @@ class Count(TorchDispatchMode):
     """
 
     def __init__(self, constants: Iterable[Tensor] = ()) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.macs = self.layers = self.batch_norms = self.calls = 0
         self._constants: dict[int, Tensor] = {}  # by address; held, so that no signal gets the same one
         self._hold(constants)

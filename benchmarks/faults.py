@@ -19,6 +19,8 @@ SQUARE = (1, 8, 12, 12)
 class Parts(nn.Module):
     """Layers a net is a function of; the same for both of a pair."""
 
+    seen: Tensor
+
     def __init__(self, function: Callable[[Parts, Tensor], Any], seed: int = 0) -> None:
         super().__init__()
         self.function = function
@@ -73,7 +75,7 @@ def at(x: Tensor, y: Tensor, *place: Any) -> Tensor:
     return x
 
 
-def merged(m: Parts, x: Tensor, padding: int) -> Tensor:
+def merged(m: Any, x: Tensor, padding: int) -> Tensor:
     """1×1 and 3×3 as one 3×3, as the textbook has it: right where no padding is read."""
     kernel = torch.einsum("omhw,mi->oihw", m.conv.weight, m.point.weight.flatten(1))
     bias = m.conv.bias + torch.einsum("omhw,m->o", m.conv.weight, m.point.bias)
@@ -91,7 +93,7 @@ def _cast(layer: nn.Module, dtype: torch.dtype) -> None:
 
 
 @torch.no_grad()
-def _compose(m: Parts) -> None:
+def _compose(m: Any) -> None:
     """Of weights in float16, in float16."""
     outer, inner = m.second.weight.flatten(1), m.first.weight
     m.composed = nn.Conv2d(8, 8, 3)

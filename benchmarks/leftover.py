@@ -122,11 +122,12 @@ class _Graph:
             elif self._scaled(at) is not None:
                 return axis is None or self._axis(at) in (None, axis)
             elif _packet(at) in _LAYOUTS:
-                if axis is not None and (axis := _moved(at, self._shape(at), self._shape(at.args[0]), axis)) is None:
+                before = self._shape(at.all_input_nodes[0])
+                if axis is not None and (axis := _moved(at, self._shape(at), before, axis)) is None:
                     return False
             else:
                 return False
-            reader, at = at, at.args[0]
+            reader, at = at, at.all_input_nodes[0]
 
     def _into_readers(self, node: Node, axis: int | None) -> bool:
         shifts = _packet(node) in _NORMS or _ARITHMETIC[_packet(node)]
@@ -201,7 +202,7 @@ def _order(layout: Node, rank: int) -> list[int] | None:
     order = list(range(rank))
     match _packet(layout), layout.args[1:]:
         case aten.permute, (given,):
-            return [i % rank for i in given]  # type: ignore[union-attr,operator]
+            return [i % rank for i in given]  # type: ignore[union-attr,operator,misc]
         case aten.transpose, (a, b):
             order[a], order[b] = order[b], order[a]  # type: ignore[index]
             return order

@@ -25,6 +25,7 @@ import zoo
 from benchmarks.faults import FAULTS, Fault, Parts
 from benchmarks.record import console, record
 from convfold.comparison.trials import at_sizes
+from convfold.graph.read import Inputs
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def sound(fault: Fault) -> Found:
 
 def verified(right: nn.Module, wrong: nn.Module, x: Tensor, *free: Any) -> Found:
     """As `fold` does it."""
-    inputs = (x,), {}
+    inputs: Inputs = (x,), {}
     try:
         verdict = convfold.verify(right, wrong, *inputs, trials=at_sizes(inputs, *free), thorough=False)
     except convfold.InvalidInput as e:
@@ -161,7 +162,7 @@ def _argument(node: Node, i: int, change: Callable[[list[int]], list[int]]) -> b
     if "conv2d" not in str(node.target):
         return False
     defaults = [1, 1], [0, 0], [1, 1]
-    args = [*node.args, *([None] * (3 - len(node.args)))]
+    args: list[Any] = [*node.args, *([None] * (3 - len(node.args)))]
     args += defaults[len(args) - 3 :]
     args[i] = change(list(args[i]))
     node.args = tuple(args)
@@ -169,7 +170,7 @@ def _argument(node: Node, i: int, change: Callable[[list[int]], list[int]]) -> b
 
 
 def _left_out(module: GraphModule, node: Node) -> bool:
-    node.replace_all_uses_with(node.args[0])
+    node.replace_all_uses_with(node.all_input_nodes[0])
     module.graph.erase_node(node)
     return True
 

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from rich.table import Table
 from torch import nn
-from torch.nn import functional as F
 
 import convfold
 from benchmarks.record import console, progress, record
@@ -26,8 +25,8 @@ from convfold.algebra.apply import Apply
 from convfold.algebra.joins import Concat, Sum
 from convfold.algebra.operation import Operation
 from convfold.algebra.realisation import Convolve
-from convfold.algebra.spatial import Spatial
-from convfold.fold import collector_paused
+from convfold.algebra.spatial import Resize
+from convfold.collector import collector_paused
 from convfold.plan import plan
 from convfold.plan.recipe import Given
 from convfold.region import Node, Region, Signal
@@ -61,10 +60,9 @@ class Builder:
 
     def resize(self, x: str, size: int) -> str:
         n, c, *before = self._shape(x)
-        arguments = (("size", (size, size)), ("mode", "bilinear"))
         carried = ((0, 0), (1, 1))
         sizes = (tuple(before), (size, size))
-        resize = Spatial(F.interpolate, "input", arguments, sizes, carried, constants=True, axis=1)
+        resize = Resize(sizes=sizes, carried=carried, axis=1, mode="linear")
         return self._add(resize, (x,), (n, c, size, size))
 
     def sum(self, *xs: str) -> str:

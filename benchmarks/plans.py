@@ -47,7 +47,7 @@ def in_a_process(name: str) -> subprocess.Popen[str]:
 def result_of(process: subprocess.Popen[str]) -> dict[str, Any]:
     output, _ = process.communicate()
     if process.returncode:
-        raise SystemExit(f"{process.args} failed")
+        raise SystemExit(f"{process.args!r} failed")
     return dict(json.loads(output))
 
 

@@ -29,6 +29,7 @@ def small() -> tuple[nn.Module, Tensor]:
     net = nn.Sequential(*blocks, *pair, *tail)
     for m in net.modules():
         if isinstance(m, nn.BatchNorm2d):  # as if trained: fresh statistics do nothing
+            assert m.running_mean is not None and m.running_var is not None
             nn.init.normal_(m.running_mean, std=0.3)
             nn.init.uniform_(m.running_var, 0.5, 2.0)
     return net.eval(), torch.randn(1, 3, 64, 64)

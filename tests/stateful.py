@@ -16,6 +16,8 @@ from torch import Tensor, nn
 class Counts(nn.Module):
     """In a buffer, in place."""
 
+    n: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("n", torch.zeros(()))
@@ -39,6 +41,8 @@ class CountsWhole(Counts):
 
 class Averages(nn.Module):
     """An exponential moving average of what it sees, of one view of a buffer."""
+
+    mean: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,6 +83,8 @@ class Counter:
     """An object of the user's, with slots."""
 
     __slots__ = ("n", "of")
+
+    of: Tensor
 
     def __init__(self) -> None:
         self.n = 0

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Step = Callable[[list[Tensor]], Tensor]
+Shape = tuple[int, int, int, int]
 
 
 class Values(list[Tensor]):
@@ -36,7 +37,7 @@ class RandomNetwork(nn.Module):
         self.random = r = Random(seed)
         torch.manual_seed(seed)
         self.shape = (r.choice([1, 2, 3]), r.choice([4, 6]), r.randint(2, 9), r.randint(2, 9))
-        self.shapes = [self.shape]
+        self.shapes: list[Shape] = [self.shape]
         self.read: set[int] = set()
         for _ in range(r.randint(3, 9)):
             self._grow()
@@ -55,9 +56,10 @@ class RandomNetwork(nn.Module):
         step = self._random_step(self.random)
         values = Values(torch.zeros(s) for s in self.shapes)
         try:
-            shape = tuple(step(values).shape)
+            n, c, h, w = step(values).shape
         except (RuntimeError, ValueError):  # a kernel larger than its map
             return
+        shape = (n, c, h, w)
         if 0 in shape or max(shape) > 64:
             return
         self.steps.append(step)
@@ -141,9 +143,9 @@ class RandomNetwork(nn.Module):
         groups = r.choice([1, 1, 2 if c % 2 == 0 else 1, c])
         out = groups * r.randint(1, max(8 // groups, 1))
         kernel = (_kernel(r), _kernel(r))
-        mode = r.choice(["zeros"] * 8 + ["reflect", "circular"])
+        mode: Any = r.choice(["zeros"] * 8 + ["reflect", "circular"])
         padding = (_padding(r, kernel[0]), _padding(r, kernel[1]))
-        stride = r.choice([1, 1, 1, 2, (1, 2)])
+        stride: Any = r.choice([1, 1, 1, 2, (1, 2)])
         return nn.Conv2d(c, out, kernel, stride, padding, r.choice([1, 1, 2]), groups, r.random() < 0.5, mode)
 
     def _transposed(self, r: Random, c: int) -> nn.ConvTranspose2d:

@@ -45,10 +45,10 @@ class Drawn:
     draw: Callable[..., Any]
 
     def pick(self, options: Sequence[T]) -> T:
-        return self.draw(st.sampled_from(options))  # type: ignore[no-any-return]
+        return self.draw(st.sampled_from(options))
 
     def integer(self, low: int, high: int) -> int:
-        return self.draw(st.integers(low, high))  # type: ignore[no-any-return]
+        return self.draw(st.integers(low, high))
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,8 @@ def any_layer(draw: Callable[..., Any], dims: int | None = None, c_in: int | Non
     c = Drawn(draw)
     if dims is None:
         dims = c.pick([1, 2, 0, 3])
-    make = c.pick([conv, conv_transpose, convolution]) if dims else convolution
+    makers: list[Callable[..., Layer]] = [conv, conv_transpose, convolution]
+    make = c.pick(makers) if dims else convolution
     return make(c, dims, c_in)
 
 

@@ -54,7 +54,7 @@ class MobileOne(nn.Module):
         self.one = nn.Sequential(nn.Conv2d(c, c, 1, 2, 0, groups=c, bias=False), nn.BatchNorm2d(c))
 
     def forward(self, x: Tensor) -> Tensor:
-        return sum(branch(x) for branch in self.branches) + self.one(x)  # type: ignore[no-any-return]
+        return sum(branch(x) for branch in self.branches) + self.one(x)
 
 
 class StdConv2d(nn.Conv2d):
@@ -70,8 +70,7 @@ class Residual(nn.Sequential):
     """A Sequential by inheritance, a residual by its forward."""
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x + super().forward(x)
-        return y
+        return x + super().forward(x)  # type: ignore[no-untyped-call]
 
 
 class ScaledLinear(nn.Linear):

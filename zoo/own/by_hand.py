@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import singledispatch
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +34,11 @@ def _merge(module: nn.Module) -> nn.Module:
 @_merge.register
 def _(block: Branches) -> nn.Conv2d:
     """Scale each kernel by its norm, centre it in the largest, add."""
-    convs = [branch[0] for branch in block.branches if isinstance(branch, nn.Sequential)]
+    convs: list[Any] = [branch[0] for branch in block.branches if isinstance(branch, nn.Sequential)]
     largest = max(convs, key=lambda conv: conv.kernel_size)
     kernel = torch.zeros_like(largest.weight)  # (c_out, c_in // groups, k, k)
     bias = kernel.new_zeros(largest.out_channels)
+    conv_kernel: Any
     for branch in block.branches:
         conv_kernel, norm = (
             (branch[0].weight, branch[1]) if isinstance(branch, nn.Sequential) else (_identity(largest), branch)
@@ -50,7 +52,7 @@ def _(block: Branches) -> nn.Conv2d:
 @_merge.register
 def _(block: RepMixer) -> nn.Conv2d:
     """``I + λ (mixer − norm)`` at the centre tap, ``λ mixer`` at the others."""
-    mixer = _merge(block.mixer)
+    mixer: Any = _merge(block.mixer)
     scale, shift = _scale_and_shift(block.norm)
     kernel = mixer.weight * block.scale.lambda1.unsqueeze(-1)
     kernel[:, 0, 1, 1] += 1 - block.scale.lambda1.flatten() * scale
@@ -60,17 +62,21 @@ def _(block: RepMixer) -> nn.Conv2d:
 @_merge.register
 def _(block: DepthwiseBlock) -> nn.Conv2d:
     """The outer norm's scale times ``norm of 3×3 + (1×1 + I)`` at the centre tap."""
+    conv: Any = block.conv[0]
+    assert block.scale.bias is not None
     (inner, inner_shift), (scale, shift) = _scale_and_shift(block.conv[1]), _scale_and_shift(block.norm)
-    kernel = block.conv[0].weight * inner.view(-1, 1, 1, 1)
+    kernel = conv.weight * inner.view(-1, 1, 1, 1)
     kernel[:, :, 1, 1] += block.scale.weight[:, :, 0, 0] + 1
     bias = (inner_shift + block.scale.bias) * scale + shift
-    return _convolution(block.conv[0], kernel * scale.view(-1, 1, 1, 1), bias)
+    return _convolution(conv, kernel * scale.view(-1, 1, 1, 1), bias)
 
 
 @_merge.register
 def _(block: AveragedClassifiers) -> nn.Linear:
     """Each norm's scale into the columns behind it, its shift through them; the mean of both."""
     weights, biases = [], []
+    norm: Any
+    linear: Any
     for norm, linear in (block.labels, block.teacher):
         scale, shift = _scale_and_shift(norm)
         weights.append(linear.weight * scale)
@@ -83,7 +89,8 @@ def _(block: AveragedClassifiers) -> nn.Linear:
 @_merge.register
 def _(block: CollapsibleLinear) -> nn.Conv2d:
     """``K[o, i] = Σ_m P[o, m] E[m, i]``, the bias likewise; the short residual adds a centred identity."""
-    expand, project = block.expand, block.project
+    expand: Any = block.expand
+    project: Any = block.project
     matrix = project.weight[:, :, 0, 0]  # (c_out, hidden)
     kernel = torch.einsum("om,mihw->oihw", matrix, expand.weight)
     if block.short:
@@ -91,7 +98,7 @@ def _(block: CollapsibleLinear) -> nn.Conv2d:
     return _convolution(expand, kernel, project.bias + matrix @ expand.bias)
 
 
-def _scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+def _scale_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
     """What a batch norm does to a channel: ``γ/√(σ² + ε)`` and ``β − μ γ/√(σ² + ε)``."""
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     return scale, norm.bias - norm.running_mean * scale
@@ -103,7 +110,7 @@ def _identity(conv: nn.Conv2d) -> Tensor:
     return nn.init.dirac_(kernel, conv.groups)
 
 
-def _convolution(like: nn.Conv2d, kernel: Tensor, bias: Tensor) -> nn.Conv2d:
+def _convolution(like: Any, kernel: Tensor, bias: Tensor) -> nn.Conv2d:
     """A convolution with the geometry of ``like``."""
     conv = nn.Conv2d(like.in_channels, len(kernel), like.kernel_size, like.stride, like.padding, groups=like.groups)
     conv.weight, conv.bias = nn.Parameter(kernel), nn.Parameter(bias)

@@ -5,18 +5,31 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from torch import Tensor, nn
+
 import convfold
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_session_shown_is_real() -> None:
+def small() -> tuple[nn.Module, Tensor]:
+    """The network of `examples`."""
     spec = importlib.util.spec_from_file_location("nets", ROOT / "examples" / "nets.py")
     assert spec is not None and spec.loader is not None
     nets = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(nets)
+    return nets.small()  # type: ignore[no-any-return]
+
+
+def test_the_session_shown_is_real() -> None:
     readme = [line.rstrip() for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()]
-    said = str(convfold.explain(*nets.small())).splitlines()
+    said = str(convfold.explain(*small())).splitlines()
     lines = [line.rstrip() for line in said if not line.startswith("seconds")]  # the one line that is never the same
     assert len(lines) > 12
     assert [line for line in lines if line not in readme] == []
+
+
+def test_the_trace_shown_is_real() -> None:
+    (trace,) = convfold.explain(*small(), trace="5").trace
+    shown = (ROOT / "docs" / "planner.md").read_text(encoding="utf-8")
+    assert "\n".join(line.rstrip() for line in str(trace).splitlines()) in shown

@@ -27,6 +27,7 @@ from convfold.diagram import diagram
 from convfold.errors import InvalidInput, VerificationFailed
 from convfold.graph.checkpoint import reweighted, take_over
 from convfold.graph.exported import Graph
+from convfold.graph.places import Places
 from convfold.graph.program import path_of
 from convfold.graph.read import Source, export, read
 from convfold.plan import Plan, Planner, Prices
@@ -37,6 +38,8 @@ from convfold.region import Node, Region
 from convfold.report import Applied, Mended, Refused, Report
 from convfold.saving import save
 from convfold.state import seeded
+from convfold.trace import Stop, Stretch
+from convfold.tracing import traced
 from convfold.verify import Verdict, verify
 
 #: Called with the name of each stage as it begins.
@@ -134,11 +137,20 @@ def explain(
     dynamic_shapes: Any = None,
     config: FoldConfig | None = None,
     progress: Progress = lambda stage: None,
+    trace: str | None = None,
 ) -> Report:
-    """What `fold` would do and what it would leave, and why; nothing is verified and nothing changes."""
+    """What `fold` would do and what it would leave, and why; nothing is verified and nothing changes.
+
+    ``trace``: a glob over module paths and names of calls. `Report.trace` then tells of every stretch that such a call
+    is in which forms were seen, what each costs, what was refused and what was taken; and of a call in none, why.
+
+    Raises:
+        InvalidInput: as `fold` does; and where ``trace`` matches no call.
+    """
     work = _Work(model, args, kwargs, dynamic_shapes, config or FoldConfig(), progress)
+    found = () if trace is None else work.traced(trace)
     work.write()
-    return work.report(None)
+    return replace(work.report(None), trace=found)
 
 
 class _Work:
@@ -171,6 +183,11 @@ class _Work:
             self.holds("plan", *self.plans)
         self.applied: list[Applied] = []
         self.mended: list[Mended] = []
+
+    def traced(self, where: str) -> tuple[Stretch | Stop, ...]:
+        """While the graph is as it was lifted."""
+        with self.timed("trace"):
+            return traced(where, Places(self.graph.program, self.stretches), self.plans, self.planner)
 
     def write(self) -> GraphModule:
         """The planned regions in place, the graph measured before and after, the reasons asked for in between."""

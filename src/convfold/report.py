@@ -15,6 +15,7 @@ from convfold.verify import Verdict
 
 if TYPE_CHECKING:
     from convfold.plan.border import Ghost
+    from convfold.trace import Stop, Stretch
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Report:
     error: Verdict | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     borders: tuple[Mended, ...] = ()
+    trace: tuple[Stretch | Stop, ...] = ()  # of what was asked about: `explain`
 
     @property
     def changed(self) -> bool:
@@ -95,18 +97,32 @@ class Report:
     def print(self, console: Console) -> None:
         """As tables, on the given console."""
         console.print(self._totals())
-        if self.applied:
-            console.print(self._applied())
-            for line in self._largest():
-                console.print(line, markup=False)
-        for line in (*self._mended(), *self._refusals()):
-            console.print(line, markup=False)
+        if self.trace:
+            self._print_traces(console)
+        else:
+            self._print_outcome(console)
         if self.free:
             console.print(f"free to change: {', '.join(self.free)}", markup=False)
         if self.error is not None:
             console.print(str(self.error), markup=False)
         if self.seconds:
             console.print("seconds: " + ", ".join(f"{name} {t:.2f}" for name, t in self.seconds.items()), markup=False)
+
+    def _print_outcome(self, console: Console) -> None:
+        """Of every stretch."""
+        if self.applied:
+            console.print(self._applied())
+            for line in self._largest():
+                console.print(line, markup=False)
+        for line in (*self._mended(), *self._refusals()):
+            console.print(line, markup=False)
+
+    def _print_traces(self, console: Console) -> None:
+        """Of what was asked about, and nothing else."""
+        for trace in self.trace[:SHOWN]:
+            trace.print(console)
+        if len(self.trace) > SHOWN:
+            console.print(f"… and {len(self.trace) - SHOWN} traces more: ask for fewer", markup=False)
 
     def _totals(self) -> Table:
         table = Table(box=None, pad_edge=False)

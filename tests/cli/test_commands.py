@@ -291,7 +291,30 @@ def test_dataclasses(run: Run, folder: Path) -> None:
 
 def test_golden_explain(run: Run, golden: Any) -> None:
     text = run("explain", GIVEN).stdout + run("explain", "factories:padded").stdout
-    golden("explain.txt", re.sub(r"\d+\.\d\d(?=,|$)", "0.00", text, flags=re.MULTILINE))
+    golden("explain.txt", _without_seconds(text))
+
+
+def test_golden_trace(run: Run, golden: Any) -> None:
+    """Folded, at a call between, left because it does not pay."""
+    asked = [(GIVEN, "1.*"), (GIVEN, "0.2"), ("factories:padded", "0 → 1")]
+    texts = [run("explain", model, "--trace", where).stdout for model, where in asked]
+    golden("trace.txt", _without_seconds("".join(texts)))
+
+
+def _without_seconds(text: str) -> str:
+    return re.sub(r"\d+\.\d\d(?=,|$)", "0.00", text, flags=re.MULTILINE)
+
+
+def test_trace(run: Run) -> None:
+    data = json.loads(run("explain", GIVEN, "--trace", "1.0", "--json").stdout)
+    assert [t["where"] for t in data["trace"]] == [["1.0"]]
+    assert json.loads(run("explain", GIVEN, "--json").stdout)["trace"] == []
+    nowhere = run("explain", GIVEN, "--trace", "1.3")
+    assert (nowhere.exit_code, nowhere.stdout) == (1, "")
+    assert messages(nowhere.stderr) == [
+        "convfold: error: trace '1.3' matches no call of the model; near it: 1.2, 1.1, 1.0"
+    ]
+    assert run("explain", GIVEN, "--trace", "").exit_code == 2
 
 
 @pytest.mark.parametrize(

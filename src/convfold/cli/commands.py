@@ -59,6 +59,12 @@ def _output(ctx: click.Context, param: click.Parameter, word: str) -> Path:
     return Path(word)
 
 
+def _glob(ctx: click.Context, param: click.Parameter, glob: str | None) -> str | None:
+    if glob == "":
+        raise click.BadParameter("an empty pattern matches no call", ctx, param)
+    return glob
+
+
 def _globs(ctx: click.Context, param: click.Parameter, globs: tuple[str, ...]) -> tuple[str, ...]:
     if "" in globs:
         raise click.BadParameter("an empty pattern matches no module", ctx, param)
@@ -168,6 +174,13 @@ def fold_command(
 @click.argument("model", metavar="IN", callback=_origin)
 @_inputs
 @_how
+@click.option(
+    "--trace",
+    metavar="WHERE",
+    callback=_glob,
+    help="Tell of one place only, and in full: the forms that were seen, what each costs, what was refused and what "
+    "was taken. A module path or the name of a call, as the report names them, or a glob: 'head.*'.",
+)
 @_json
 @_everywhere
 @click.pass_obj
@@ -179,12 +192,14 @@ def explain_command(
     objective: str,
     border: str,
     exclude: tuple[str, ...],
+    trace: str | None,
     as_json: bool,
 ) -> int:
     """Say what would be folded in IN and what would not, and why; write nothing."""
     from convfold.cli import work
 
-    return work.explain(session, model, shapes, free, FoldConfig(objective, exclude, border=border), as_json)
+    config = FoldConfig(objective, exclude, border=border)
+    return work.explain(session, model, shapes, free, config, trace, as_json)
 
 
 @main.command("verify")

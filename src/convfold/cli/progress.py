@@ -16,6 +16,7 @@ STAGES = {
     "read": "exporting the model",
     "lift": "finding its affine regions",
     "plan": "choosing the cheapest form",
+    "trace": "searching once more, watched",
     "explain": "asking what stays as it is, and why",
     "lower": "composing the weights",
     "verify": "comparing with the original in float64",

@@ -59,6 +59,7 @@ def explain(
     shapes: Sequence[Shape],
     free: Sequence[Free],
     config: FoldConfig,
+    trace: str | None,
     as_json: bool,
 ) -> int:
     """``convfold explain``."""
@@ -66,7 +67,9 @@ def explain(
         with session.working() as stage:
             model = _found(origin, shapes, stage)
             asked = model.dynamic_shapes(free)
-            report = convfold.explain(model.value, *model.inputs, dynamic_shapes=asked, config=config, progress=stage)
+            report = convfold.explain(
+                model.value, *model.inputs, dynamic_shapes=asked, config=config, progress=stage, trace=trace
+            )
         show.report(report, as_json, out)
     return 0
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from convfold.algebra.apply import Apply
 from convfold.algebra.layout import Layout
@@ -106,11 +106,26 @@ class State:
         return State(self.cost + paid, frontier, Trail(self.trail, decision), key, pending, kept, self.safe and plain)
 
 
+class Watch(Protocol):
+    """Looks on while a search walks: is told of all it sees, and asked what of it may be taken."""
+
+    def refused(self, node: Node, carried: Sequence[bool], reason: NotFoldable) -> None:
+        """A law has: which of the step's inputs were to be read carried, and why that has no form."""
+
+    def seen(self, node: Node, form: Form, cost: Cost) -> tuple[bool, bool]:
+        """A form of a step, and the cost of all up to there: may it be kept, and may it be left to its readers?"""
+
+
 class Search:
     def __init__(
-        self, region: Region, prices: Prices | None = None, beam: int | None = None, border: str = "exact"
+        self,
+        region: Region,
+        prices: Prices | None = None,
+        beam: int | None = None,
+        border: str = "exact",
+        watch: Watch | None = None,
     ) -> None:
-        self.region = region
+        self.region, self.watch = region, watch
         self.beam = beam or min(MANY, max(STATES // max(len(region.steps), 1), FEW))
         self.context = Context({n.name: n.signal for n in region.nodes}, prices or Prices(), border)
         self.consumers = region.consumers()
@@ -123,6 +138,15 @@ class Search:
 
     def run(self) -> tuple[Cost, Decisions]:
         """The cheapest cost found and the decisions that lead to it."""
+        winner = self.walked()
+        assert winner is not None  # everything kept is a plan
+        before = self.original_cost()
+        if winner.cost < before:
+            return winner.cost, decisions_of(winner)
+        return before, self.kept()
+
+    def walked(self) -> State | None:
+        """The cheapest state at the region's end; None where a watch has allowed none to get there."""
         last_use = {name: i for i, step in enumerate(self.region.steps) for name in step.inputs}
         kept_input = Seen(True, None, Cost())
         states = [State(Cost(), {n.name: kept_input for n in self.region.inputs}, None)]
@@ -139,11 +163,7 @@ class Search:
             beam = max(self.beam * TERMS // max(heaviest, TERMS), 8)
             if len(states) > beam:
                 states = sorted(states, key=lambda s: s.rank)[:beam]
-        winner = min(states, key=lambda s: s.cost)
-        before = self.original_cost()
-        if winner.cost < before:
-            return winner.cost, _decisions(winner)
-        return before, self.kept()
+        return min(states, key=lambda s: s.cost, default=None)
 
     def kept(self) -> Decisions:
         """Everything as the region has it."""
@@ -244,25 +264,30 @@ class Search:
         must_keep = node.name in self.region.outputs
         readers = len(self.consumers[node.name])
         for inputs in product(*readings):
+            carried = tuple(f is not self._leaves[i] for f, i in zip(inputs, node.inputs, strict=True))
             try:
                 forms = self.forms(node, list(inputs))
-            except NotFoldable:
+            except NotFoldable as refusal:
+                if self.watch is not None:
+                    self.watch.refused(node, carried, refusal)
                 continue
-            carried = tuple(f is not self._leaves[i] for f, i in zip(inputs, node.inputs, strict=True))
             for number, form in enumerate(forms):
                 cost = self.cost(node, form)
+                may_keep, may_leave = (
+                    (True, True) if self.watch is None else self.watch.seen(node, form, state.cost + cost)
+                )
                 keep, leave = (Decision(carried, number, k) for k in (True, False))
-                if node.name not in self._absorbed or (state.safe and not any(carried)):
+                if may_keep and (node.name not in self._absorbed or (state.safe and not any(carried))):
                     yield state.after(node, gone, cost, keep, Seen(True, None, cost) if readers else None)
                 if not form.blocks or not readers:
                     continue
-                if not must_keep:
+                if may_leave and not must_keep:
                     yield state.after(node, gone, Cost(), leave, Seen(False, form, cost))
-                if readers > 1 or must_keep:
+                if may_keep and (readers > 1 or must_keep):
                     yield state.after(node, gone, cost, keep, Seen(True, form, cost))
 
 
-def _decisions(state: State) -> Decisions:
+def decisions_of(state: State) -> Decisions:
     found: list[Decision] = []
     trail = state.trail
     while trail is not None:

@@ -29,8 +29,8 @@ from convfold.algebra.series import chain
 from convfold.errors import NotFoldable
 from convfold.plan import Prices, plan
 from convfold.plan.border import Correct
+from convfold.plan.deferred import Given
 from convfold.plan.realisation import cheapest
-from convfold.plan.recipe import Given
 from convfold.plan.refusals import refusals
 from convfold.region import Node, Region, Signal
 

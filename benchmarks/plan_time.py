@@ -28,7 +28,7 @@ from convfold.algebra.realisation import Convolve
 from convfold.algebra.spatial import Resize
 from convfold.collector import collector_paused
 from convfold.plan import plan
-from convfold.plan.recipe import Given
+from convfold.plan.deferred import Given
 from convfold.region import Node, Region, Signal
 from convfold.spec import check
 from tests.plan.regions import random_region

@@ -17,7 +17,7 @@ from convfold.algebra.joins import Sum
 from convfold.algebra.realisation import Convolve
 from convfold.plan import Plan, plan
 from convfold.plan.cost import Cost, Prices
-from convfold.plan.recipe import Given
+from convfold.plan.deferred import Given
 from convfold.region import Node, Region, Signal
 from convfold.spec import SPEC, check
 

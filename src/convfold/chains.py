@@ -19,7 +19,7 @@ from convfold.errors import NotFoldable
 from convfold.graph.exported import Graph
 from convfold.layers.links import WAYS, Link
 from convfold.layers.padding import zero_padding
-from convfold.plan.recipe import Recipe, Uniform, lifted
+from convfold.plan.deferred import Deferred, Uniform, lifted
 from convfold.region import Node, Region
 
 #: Convolutions in turn; none: the input as it is.
@@ -145,9 +145,9 @@ class Reading:
         match node.operation:
             case Apply(operator=Uniform() as operator):
                 return x.then(self._lifted(operator.over(x.channels(c_in))))
-            case Apply(operator=Recipe() as operator, axis=axis):
+            case Apply(operator=Deferred() as operator, axis=axis):
                 return x.then(self._on_channels(x, axis, operator))
-            case Spatial(convolution=Recipe() as operator, axis=axis):
+            case Spatial(convolution=Deferred() as operator, axis=axis):
                 return x.then(self._on_channels(x, axis, operator))
             case Spatial() as step:
                 raise step.reason or NotFoldable("not-affine", f"{step.label} is no convolution")
@@ -163,7 +163,7 @@ class Reading:
             case _:
                 raise NotFoldable(_MIXED, "joined, added or cut along another axis than the channels")
 
-    def _on_channels(self, x: _Value, axis: int, operator: Recipe) -> Convolution:
+    def _on_channels(self, x: _Value, axis: int, operator: Deferred) -> Convolution:
         """The operator, if the axis it is on holds the channels, and those behind it what it wants there."""
         wanted = [(1,)] if operator.geometry.pointwise else [(i + 1,) for i in range(self.dims + 1)]
         if list(x.axes[axis : axis + len(wanted)]) != wanted:
@@ -186,7 +186,7 @@ class Reading:
     def _matrix(self, matrix: Tensor) -> Convolution:
         return Convolution(matrix).lifted(self.dims)
 
-    def _lifted(self, operator: Recipe) -> Convolution:
+    def _lifted(self, operator: Deferred) -> Convolution:
         return lifted(operator, self.dims).value.lifted(self.dims)
 
     def _identity(self, channels: int) -> Convolution:

@@ -93,7 +93,7 @@ class _Tracing:
     def _value(self, name: str) -> Value:
         found: dict[tuple[str, tuple[str, ...]], Choice] = {}
         for way in self.trace.ways(name):
-            if way.kept:
+            if way.materialised:
                 choice = self._choice(name, way.region, way.cost, verdict(way.cost, self.plan))
             else:
                 into = self._labels(self.readers[name])
@@ -152,7 +152,7 @@ class _Tracing:
         """By the laws, and by what the report says of neighbours that the plan left apart; costs are in the table."""
         label, seen = self.places.label, set()
         for r in self.trace.refusals(name):
-            where = f"{', '.join(map(label, r.carried)) or 'its inputs'} → {label(r.step)}"
+            where = f"{', '.join(map(label, r.inlined)) or 'its inputs'} → {label(r.step)}"
             seen.add((where, r.reason.code))
             yield Refusal(r.law, where, r.reason.code, _words(r.reason))
         for first, second, reason in refusals(self.plan.region, self.planner.border):

@@ -17,7 +17,7 @@ from convfold.algebra.spatial import Spatial, Spread, always_inside
 from convfold.algebra.window import Window
 from convfold.layers import ATEN, Call, Step, Value
 from convfold.ops import Eager
-from convfold.plan import recipe
+from convfold.plan import deferred
 from convfold.region import Signal
 from tests.folding import noise
 from tests.laws.oracle import applied, assert_close
@@ -253,7 +253,7 @@ def test_spread(
     inside = [always_inside(w, n, m) for w, n, m in zip(reading, between, after, strict=True)]
     bias = noise(4, seed=5) if biased and None not in inside else None
     b = Convolution(noise(4, 6 // groups, *(w.taps for w in reading)), bias, groups, reading)
-    taps = recipe.taps(recipe.Given(b.geometry, b), tuple(t or 0 for t in inside))
+    taps = deferred.taps(deferred.Given(b.geometry, b), tuple(t or 0 for t in inside))
     spread = Spread(s, reading, before, after)
     x = noise(2, 6, *before, seed=7)
     expected = applied(b, s(x))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.utils.flop_counter import FlopCounterMode
 
-from convfold.algebra import phases
+from convfold.algebra import polyphase
 from convfold.algebra.realisation import Convolve, Linear, Realisation, Scale, Shuffle, Transpose
 from convfold.graph.operators import Aten, Written
 from convfold.graph.unlift import Calls
@@ -61,7 +61,7 @@ def ways(layer: Layer, shape: tuple[int, ...], axis: int) -> list[Realisation]:
         found.append(Convolve())
     if g.dims:
         found.append(Transpose())
-        if (rate := phases.rate_of(g)) is not None:
+        if (rate := polyphase.rate_of(g)) is not None:
             found.append(Shuffle(rate))
     elif not g.diagonal:
         found.append(Linear())
@@ -90,4 +90,4 @@ def test_every_realisation(layer: Layer, data: st.DataObject) -> None:
 
 
 def test_scale_is_one_call_whatever_it_scales() -> None:
-    assert [c.macs for c in Scale().work(phases.Geometry(4, 4, 4, (), ()), (2, 3, 4), 2)] == [0]
+    assert [c.macs for c in Scale().work(polyphase.Geometry(4, 4, 4, (), ()), (2, 3, 4), 2)] == [0]

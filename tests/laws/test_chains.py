@@ -22,7 +22,7 @@ from convfold.layers.bordered import Bordered
 from convfold.layers.shuffle import pixel_shuffle, pixel_unshuffle
 from convfold.ops import Eager
 from convfold.plan.border import Border, Correct, Way, ways
-from convfold.plan.recipe import Given
+from convfold.plan.deferred import Given
 from tests.laws.generate import (
     Chooser,
     Layer,

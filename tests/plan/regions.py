@@ -15,7 +15,7 @@ from convfold.algebra.realisation import Convolve
 from convfold.algebra.spatial import Spatial
 from convfold.algebra.window import Window
 from convfold.layers import ATEN, Call, Step, Value
-from convfold.plan.recipe import Given
+from convfold.plan.deferred import Given
 from convfold.region import Node, Region, Signal
 
 aten = torch.ops.aten

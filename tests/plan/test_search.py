@@ -1,4 +1,4 @@
-"""The plan computes the same, never costs more, and is as cheap as any choice of what to keep."""
+"""The plan computes the same, never costs more, and is as cheap as any choice of what to materialise."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from convfold.algebra.realisation import Convolve
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.plan import Cost, Prices, plan
+from convfold.plan.deferred import Given
 from convfold.plan.form import Form
-from convfold.plan.recipe import Given
 from convfold.plan.search import Search
 from convfold.region import Node, Region, Signal
 from convfold.spec import check
@@ -49,23 +49,23 @@ def test_random_regions_compute_the_same_and_never_cost_more(seed: int) -> None:
 
 
 def cheapest_of_all(region: Region, prices: Prices) -> Cost:
-    """Every value carried or kept for every reader, tried one by one: 2^edges plans, no memory, no frontier."""
+    """Every value inlined or materialised for every reader, tried one by one: 2^edges plans, no memory, no frontier."""
     steps, by_name = region.steps, region.by_name
     edges = [(n.name, k) for n in steps for k, i in enumerate(n.inputs) if by_name[i].operation is not None]
     search = Search(region, prices)
     costs = []
     for choice in product((False, True), repeat=len(edges)):
-        carried = dict(zip(edges, choice, strict=True))
-        kept = set(region.outputs) | {by_name[n].inputs[k] for (n, k), c in carried.items() if not c}
-        costs += every_form(search, steps, carried, kept, {}, Cost())
+        inlined = dict(zip(edges, choice, strict=True))
+        materialised = set(region.outputs) | {by_name[n].inputs[k] for (n, k), c in inlined.items() if not c}
+        costs += every_form(search, steps, inlined, materialised, {}, Cost())
     return min(costs)
 
 
 def every_form(
     search: Search,
     steps: tuple[Node, ...],
-    carried: dict[tuple[str, int], bool],
-    kept: set[str],
+    inlined: dict[tuple[str, int], bool],
+    materialised: set[str],
     forms: dict[str, Form],
     paid: Cost,
 ) -> Iterator[Cost]:
@@ -74,7 +74,7 @@ def every_form(
         yield paid
         return
     n, *rest = steps
-    inputs = [forms[i] if carried.get((n.name, k)) else search.leaf(i) for k, i in enumerate(n.inputs)]
+    inputs = [forms[i] if inlined.get((n.name, k)) else search.leaf(i) for k, i in enumerate(n.inputs)]
     if any(not f.blocks for f in inputs):
         return
     try:
@@ -82,8 +82,8 @@ def every_form(
     except NotFoldable:
         return
     for form in found:
-        cost = search.cost(n, form) if n.name in kept else Cost()
-        yield from every_form(search, tuple(rest), carried, kept, forms | {n.name: form}, paid + cost)
+        cost = search.cost(n, form) if n.name in materialised else Cost()
+        yield from every_form(search, tuple(rest), inlined, materialised, forms | {n.name: form}, paid + cost)
 
 
 @pytest.mark.parametrize("objective", ["time", "macs"])

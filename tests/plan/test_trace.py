@@ -12,7 +12,7 @@ from convfold.algebra.convolution import Convolution
 from convfold.algebra.realisation import Convolve
 from convfold.algebra.window import Window
 from convfold.plan import Cost, Plan, Prices, plan
-from convfold.plan.recipe import Given
+from convfold.plan.deferred import Given
 from convfold.plan.search import Search
 from convfold.plan.trace import TRIED, Recorder, Trace, verdict
 from convfold.region import Node, Region, Signal
@@ -46,7 +46,7 @@ def test_every_way_is_a_plan_and_the_best_is_among_them(seed: int) -> None:
             assert ways
             for way in ways:
                 way.region.check()
-                assert way.kept == (name in way.region.by_name)
+                assert way.materialised == (name in way.region.by_name)
                 same_values(region, way.region)
             if trace.forms(name) <= TRIED:
                 assert min(way.cost for way in ways) <= best.cost
@@ -70,7 +70,7 @@ def test_a_pair_apart_and_together() -> None:
     assert ("a" in apart.region.by_name, "a" in together.region.by_name) == (True, False)
     assert (trace.forms("a"), trace.forms("b")) == (1, 2)
     assert apart.cost.macs == 2 * 4 * 4 * 9 * 9 * 8 < together.cost.macs
-    assert {way.kept for way in trace.ways("a")} == {True, False}
+    assert {way.materialised for way in trace.ways("a")} == {True, False}
     assert trace.refusals("a") == trace.refusals("b") == []
     assert verdict(together.cost, plan(region)) == "multiplies more than before"
 
@@ -78,9 +78,9 @@ def test_a_pair_apart_and_together() -> None:
 def test_the_law_that_refuses_is_named() -> None:
     trace = Trace(padded_pair(), ["a"], Prices(), "refuse")
     (refusal,) = trace.refusals("a")
-    assert (refusal.step, refusal.carried, refusal.law) == ("b", ("a",), "distribute")
+    assert (refusal.step, refusal.inlined, refusal.law) == ("b", ("a",), "distribute")
     assert refusal.reason.code == "ghost-depends-on-data"
-    assert [way.kept for way in trace.ways("a")] == [True]  # it cannot be left to its reader
+    assert [way.materialised for way in trace.ways("a")] == [True]  # it cannot be left to its reader
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from convfold.algebra import phases
+from convfold.algebra import polyphase
 from convfold.algebra.geometry import Geometry
 from convfold.algebra.operation import T, Work
 from convfold.algebra.window import Window
@@ -164,19 +164,19 @@ class Shuffle(Realisation):
     rate: int
 
     def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
-        split = phases.geometry(g, self.rate)
+        split = polyphase.geometry(g, self.rate)
         yield from Convolve().work(split, shape, axis)
         yield Work(0, 2 * prod(shape[:axis]) * split.c_out * prod(split.size(shape[axis + 1 :])))
         for w in g.windows:
-            if phases.excess(w, self.rate):
+            if polyphase.excess(w, self.rate):
                 yield Work(0, 0)
 
     def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
         """The periodic bias is a plain one before the shuffle."""
-        y = Convolve().lower(ops, phases.split(value, self.rate), axis, x, rank, weights)
+        y = Convolve().lower(ops, polyphase.split(value, self.rate), axis, x, rank, weights)
         y = ops.pixel_shuffle(y, self.rate)
         for i, w in enumerate(value.windows):
-            if extra := phases.excess(w, self.rate):
+            if extra := polyphase.excess(w, self.rate):
                 y = ops.slice(y, axis + 1 + i, 0, -extra)
         return y
 

@@ -14,7 +14,7 @@ from torch.fx import Node as FxNode
 
 from convfold.graph.unlift import Calls
 from convfold.ops import Ints, Spans, Weights
-from convfold.plan.recipe import Given, Recipe
+from convfold.plan.deferred import Deferred, Given
 
 aten = torch.ops.aten
 
@@ -98,10 +98,10 @@ class Aten:
         """A buffer."""
         return self.written.new(content.to(self.like).contiguous(), [self.path], kind)
 
-    def weights(self, of: Sequence[Recipe] = (), prefix: str = "") -> Weights[FxNode]:
+    def weights(self, of: Sequence[Deferred] = (), prefix: str = "") -> Weights[FxNode]:
         """Called after the modules they come from, laid out in memory as theirs are."""
-        given = [g for recipe in of for g in recipe.given]
-        sources = list(dict.fromkeys(source for recipe in of for source in recipe.sources))
+        given = [g for operator in of for g in operator.given]
+        sources = list(dict.fromkeys(source for operator in of for source in operator.sources))
         paths = [p for p in (_common_path(sources), *sources[:1]) if p] or [""]
         trains = any(s in self.written.training for s in sources)
         made: dict[tuple[str, torch.Size], FxNode] = {}

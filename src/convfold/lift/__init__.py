@@ -19,7 +19,7 @@ from convfold.errors import NotFoldable
 from convfold.layers import AnyAxis, Map, Step, Value
 from convfold.lift.axes import channel_axes
 from convfold.lift.split import split
-from convfold.plan.recipe import Given, uniform
+from convfold.plan.deferred import Given, uniform
 from convfold.program import Program
 from convfold.region import Node, Region, Signal
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from convfold.algebra.apply import Apply
 from convfold.plan.composition import compose, cost_of
 from convfold.plan.cost import Cost, Prices
+from convfold.plan.deferred import Uniform
 from convfold.plan.descent import descended
 from convfold.plan.realize import realize
-from convfold.plan.recipe import Uniform
 from convfold.plan.rules.siblings import siblings
 from convfold.plan.search import Decisions, Search
 from convfold.region import Region
@@ -75,7 +75,7 @@ class Planner:
         Then no runtime is slower for it.
         """
         found = self._best(region)
-        for _ in range(AGAIN if found.changed else 0):  # values that were not there before may be worth keeping
+        for _ in range(AGAIN if found.changed else 0):  # values that were not there before may be worth materialising
             done = self._planned(found.region, self.prices, descended_only=True)
             again = Plan(found.region, done, found.after, cost_of(done, self.prices)).if_it_pays()
             if not again.changed:
@@ -108,9 +108,9 @@ class Planner:
         search = Search(region, prices, border=self.border)
         key = (prices, _shape(region), descended_only)
         if key not in self._known:
-            self._known[key] = descended(search, search.kept() if descended_only else search.run()[1])
-        kept = search.kept_forms(self._known[key])
-        return realize(search, kept, siblings(kept, search))
+            self._known[key] = descended(search, search.materialised() if descended_only else search.run()[1])
+        materialised = search.materialised_forms(self._known[key])
+        return realize(search, materialised, siblings(materialised, search))
 
 
 def plan(region: Region, prices: Prices | None = None, border: str = "exact") -> Plan:

@@ -13,8 +13,8 @@ from convfold.algebra.apply import Apply
 from convfold.algebra.operation import Operation
 from convfold.plan.border import Correct
 from convfold.plan.cost import Cost, Prices
+from convfold.plan.deferred import Deferred, composed
 from convfold.plan.realisation import chosen
-from convfold.plan.recipe import Recipe, composed
 from convfold.region import Node, Region, shared_out
 
 
@@ -52,11 +52,11 @@ def _composed(node: Node, region: Region, prices: Prices) -> tuple[Node, Cost]:
 
 def _with_numbers(node: Node, region: Region, prices: Prices) -> Operation | None:
     match node.operation:
-        case Apply(operator=Recipe() as recipe, axis=axis) as step:
-            operator = composed(recipe)
-            if operator is recipe:  # the model's own: its call stays
+        case Apply(operator=Deferred() as planned, axis=axis) as step:
+            operator = composed(planned)
+            if operator is planned:  # the model's own: its call stays
                 return step
-            if operator.geometry != recipe.geometry:
+            if operator.geometry != planned.geometry:
                 how, _ = chosen(operator, region.by_name[node.inputs[0]].signal, axis, prices)
                 return Apply(operator, axis, how)
             return replace(step, operator=operator)

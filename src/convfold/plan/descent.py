@@ -1,7 +1,7 @@
 """From one set of decisions to another that no single change makes cheaper.
 
 The search sees what is on its frontier, and of a wide one only so much. Descent changes one thing at a time of a whole
-plan: a value kept or carried, one reader taking it as it is or through its form, another of its forms.
+plan: a value materialised or inlined, one reader taking it as it is or through its form, another of its forms.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Change = dict[int, Decision]
 
 @dataclass
 class Descent:
-    """A whole plan, and what each of its kept values costs."""
+    """A whole plan, and what each of its materialised values costs."""
 
     search: Search
     decisions: list[Decision]
@@ -72,36 +72,36 @@ class Descent:
 
     def _changes(self, i: int) -> Iterator[Change]:
         now = self.decisions[i]
-        if now.kept:
+        if now.materialised:
             for j, k in self.readers[self.steps[i].name]:
-                yield {j: self._reading(j, {k: not self.decisions[j].carried[k]})}
+                yield {j: self._reading(j, {k: not self.decisions[j].inlined[k]})}
         yield self._turned([i])
         if len(through := self._through(i)) > 1:
             yield self._turned(through)
         for form in range(self._alternatives(i)):
             if form != now.form:
-                yield {i: Decision(now.carried, form, now.kept)}
+                yield {i: Decision(now.inlined, form, now.materialised)}
 
     def _through(self, i: int) -> list[int]:
-        """The step and the views of it that are kept as it is: what they move is carried with it or not at all."""
+        """The step and the views of it that are had as it is had: what they move is inlined with it or not at all."""
         found = [i]
         for at in found:  # grows as it goes
             for j, _ in self.readers[self.steps[at].name]:
                 view = isinstance(self.steps[j].operation, Layout | Slice)
-                if view and j not in found and self.decisions[j].kept == self.decisions[i].kept:
+                if view and j not in found and self.decisions[j].materialised == self.decisions[i].materialised:
                     found.append(j)
         return found
 
     def _turned(self, steps: list[int]) -> Change:
-        """What is kept carried, and the other way round, with all readers following; outputs stay kept."""
+        """What is materialised inlined, and the other way round, all readers following; outputs stay materialised."""
         change: Change = {}
         for i in steps:
             name, now = self.steps[i].name, change.get(i) or self.decisions[i]
             if name in self.search.region.outputs or not self.readers[name]:
                 continue
-            change[i] = Decision(now.carried, now.form, not now.kept)
+            change[i] = Decision(now.inlined, now.form, not now.materialised)
             for j, k in self.readers[name]:
-                change[j] = self._reading(j, {k: now.kept}, change.get(j))
+                change[j] = self._reading(j, {k: now.materialised}, change.get(j))
         return change
 
     def _alternatives(self, i: int) -> int:
@@ -110,17 +110,17 @@ class Descent:
     def _reading(self, j: int, flips: dict[int, bool], now: Decision | None = None) -> Decision:
         """The decision of step j with some inputs read the other way; the form is the first there is."""
         now = now or self.decisions[j]
-        carried = tuple(flips.get(k, c) for k, c in enumerate(now.carried))
-        return Decision(carried, 0, now.kept)
+        inlined = tuple(flips.get(k, c) for k, c in enumerate(now.inlined))
+        return Decision(inlined, 0, now.materialised)
 
     def _inputs(self, i: int, decision: Decision, forms: dict[str, Form]) -> list[Form]:
         return [
-            (forms.get(name) or self.forms[name]) if carried else self.search.leaf(name)
-            for name, carried in zip(self.steps[i].inputs, decision.carried, strict=True)
+            (forms.get(name) or self.forms[name]) if inlined else self.search.leaf(name)
+            for name, inlined in zip(self.steps[i].inputs, decision.inlined, strict=True)
         ]
 
     def _followed(self, change: Change) -> tuple[dict[str, Form], dict[str, Cost]] | None:
-        """The forms that differ after a change, and the costs of those kept; None where it has no exact form."""
+        """Forms that differ after a change, and the costs of those materialised; None where there is no exact form."""
         forms: dict[str, Form] = {}
         costs: dict[str, Cost] = {}
         todo = set(change)
@@ -135,13 +135,13 @@ class Descent:
                 found = self.search.forms(node, inputs)
             except NotFoldable:
                 return None
-            if decision.form >= len(found) or not (decision.kept or found[decision.form].blocks):
+            if decision.form >= len(found) or not (decision.materialised or found[decision.form].blocks):
                 return None
             form = found[decision.form]
             if form is not self.forms.get(node.name):
-                todo |= {j for j, k in self.readers[node.name] if (change.get(j) or self.decisions[j]).carried[k]}
+                todo |= {j for j, k in self.readers[node.name] if (change.get(j) or self.decisions[j]).inlined[k]}
             forms[node.name] = form
-            if decision.kept:
+            if decision.materialised:
                 costs[node.name] = self.search.cost(node, form)
         return forms, costs
 

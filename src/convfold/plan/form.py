@@ -1,6 +1,6 @@
 """What a value is in terms of values already computed: the normal form the planner works in.
 
-    value = concat_i ( Σ_j  term_ij )        term = route after ( operator ( route before ( leaf ) ) )
+    value = concat_i ( Σ_j  term_ij )        term = moves after ( operator ( moves before ( leaf ) ) )
 
 A leaf is a value that is computed and kept. A term has one operator and any number of moves (layouts, slices, maps of
 the space axes), of which some come before the operator and some after; a pointwise one commutes with them, and where
@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 from convfold.algebra.layout import Layout
 from convfold.algebra.operation import Move
 from convfold.errors import NotFoldable
-from convfold.plan import recipe
+from convfold.plan import deferred
 from convfold.plan.cost import Prices
-from convfold.plan.recipe import Recipe
+from convfold.plan.deferred import Deferred
 from convfold.region import Signal
 
 T = TypeVar("T")
@@ -66,18 +66,18 @@ class Moved:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Term:
-    """The moves of ``route`` on a leaf and, after the first ``at`` of them, the operator if there is one.
+    """``moves`` on a leaf and, after the first ``at`` of them, the operator if there is one.
 
     ``paths``: where the operator has been composed as if no signal ended, the steps it stands for, each path from its
     input, and all of them added up: what the border must be (`plan.border`).
     """
 
     leaf: str
-    route: tuple[Moved, ...] = ()
-    operator: Recipe | None = None
+    moves: tuple[Moved, ...] = ()
+    operator: Deferred | None = None
     at: int = 0
     axis: int = -1  # of the operator, at its place
-    paths: tuple[tuple[Recipe, ...], ...] = ()
+    paths: tuple[tuple[Deferred, ...], ...] = ()
     sign: int = 1  # of the whole term, where it is a summand
 
     @property
@@ -87,13 +87,13 @@ class Term:
         return g is not None and g.pointwise and not g.periodic and not self.paths
 
     @property
-    def ways(self) -> tuple[tuple[Recipe, ...], ...]:
+    def ways(self) -> tuple[tuple[Deferred, ...], ...]:
         """What the operator stands for: its paths, or itself."""
         return self.paths or (() if self.operator is None else ((self.operator,),))
 
     def read(self, context: Context) -> Signal:
         """What the operator is applied to."""
-        return self.route[self.at - 1].signal if self.at else context.signals[self.leaf]
+        return self.moves[self.at - 1].signal if self.at else context.signals[self.leaf]
 
     def known(self, context: Context, dims: int) -> tuple[int | None, ...]:
         """Sizes of the operator's space axes, None where free."""
@@ -101,7 +101,7 @@ class Term:
 
     def traced(self, axis: int) -> int:
         """The axis just behind the operator that becomes ``axis`` at the end."""
-        for moved in reversed(self.route[self.at :]):
+        for moved in reversed(self.moves[self.at :]):
             before = moved.move.traced(axis)
             if before is None:
                 raise NotFoldable(
@@ -111,23 +111,23 @@ class Term:
         return axis
 
     def resized(self, axis: int, n: int) -> tuple[Moved, ...]:
-        """The route when ``axis`` at the end, which is the operator's behind it, has length n."""
-        route = list(self.route)
-        for i in reversed(range(self.at, len(route))):
-            route[i] = route[i].resized(axis, n)
-            before = route[i].move.traced(axis)
+        """The moves when ``axis`` at the end, which is the operator's behind it, has length n."""
+        moves = list(self.moves)
+        for i in reversed(range(self.at, len(moves))):
+            moves[i] = moves[i].resized(axis, n)
+            before = moves[i].move.traced(axis)
             assert before is not None  # whoever changes an axis has traced it
             axis = before
-        return tuple(route)
+        return tuple(moves)
 
     def followed(self, moved: Moved) -> Term:
         """One move more."""
-        if len(self.route) > self.at and (fewer := _fewer(moved, self.route[-1], self._before_last())) is not None:
-            return replace(self, route=(*self.route[:-1], *fewer))
-        return replace(self, route=(*self.route, moved))
+        if len(self.moves) > self.at and (fewer := _fewer(moved, self.moves[-1], self._before_last())) is not None:
+            return replace(self, moves=(*self.moves[:-1], *fewer))
+        return replace(self, moves=(*self.moves, moved))
 
     def _before_last(self) -> Signal | None:
-        return self.route[-2].signal if len(self.route) > 1 else None
+        return self.moves[-2].signal if len(self.moves) > 1 else None
 
     def placed(self, to: int) -> Term:
         """The same with the operator, a pointwise one, at another place.
@@ -139,20 +139,20 @@ class Term:
         if to == self.at:
             return self
         assert self.operator is not None
-        op = recipe.lifted(self.operator, 0)
-        route, axis = list(self.route), self.axis
+        op = deferred.lifted(self.operator, 0)
+        moves, axis = list(self.moves), self.axis
         down = to < self.at
         for i in range(self.at - 1, to - 1, -1) if down else range(self.at, to):
-            move = route[i].move
+            move = moves[i].move
             if op.geometry.period is not None and not move.constants:
                 raise NotFoldable("ghost-is-constant", "a bias before a step that does not preserve constants")
             other = move.traced(axis) if down else move.forward(axis)
             if other is None:
                 raise NotFoldable("layout-mixes-channels", "a step splits, joins or reads along the channel axis")
             behind = axis if down else other
-            route[i] = route[i].resized(behind, op.geometry.c_out if down else op.geometry.c_in)
+            moves[i] = moves[i].resized(behind, op.geometry.c_out if down else op.geometry.c_in)
             axis = other
-        return replace(self, route=tuple(route), operator=op, at=to, axis=axis)
+        return replace(self, moves=tuple(moves), operator=op, at=to, axis=axis)
 
     def lowest(self) -> Term:
         """The operator, a pointwise one, as near to the leaf as it gets: the one way to write the term."""
@@ -166,8 +166,8 @@ class Term:
 
     def _straightened(self) -> Term:
         """Moves that undo each other, met now that the operator has left their midst."""
-        term = replace(self, route=self.route[: self.at])
-        for moved in self.route[self.at :]:
+        term = replace(self, moves=self.moves[: self.at])
+        for moved in self.moves[self.at :]:
             term = term.followed(moved)
         return term
 
@@ -181,13 +181,13 @@ class Term:
             return self
         if self.operator is None or self.operator.identity:
             axis = len(y.shape) - 1
-            minus = recipe.uniform(y.shape[axis], -1.0, 0.0)
-            return replace(self, operator=minus, at=len(self.route), axis=axis, sign=1)
-        return replace(self, operator=recipe.negated(self.operator), paths=self.turned_paths, sign=1)
+            minus = deferred.uniform(y.shape[axis], -1.0, 0.0)
+            return replace(self, operator=minus, at=len(self.moves), axis=axis, sign=1)
+        return replace(self, operator=deferred.negated(self.operator), paths=self.turned_paths, sign=1)
 
     @property
-    def turned_paths(self) -> tuple[tuple[Recipe, ...], ...]:
-        return tuple((*path, recipe.negated(last)) for *path, last in self.paths)
+    def turned_paths(self) -> tuple[tuple[Deferred, ...], ...]:
+        return tuple((*path, deferred.negated(last)) for *path, last in self.paths)
 
 
 def _fewer(outer: Moved, inner: Moved, before: Signal | None) -> tuple[Moved, ...] | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from convfold.algebra import phases
+from convfold.algebra import polyphase
 from convfold.algebra.geometry import Geometry
 from convfold.algebra.realisation import Convolve, Linear, OwnCall, Realisation, Scale, Shuffle, Transpose
 from convfold.algebra.window import Window
 from convfold.plan.cost import Cost, Prices
-from convfold.plan.recipe import Given, Recipe
+from convfold.plan.deferred import Deferred, Given
 from convfold.region import Signal
 
 
-def chosen(operator: Recipe, x: Signal, axis: int, prices: Prices, part: bool = False) -> tuple[Realisation, Cost]:
+def chosen(operator: Deferred, x: Signal, axis: int, prices: Prices, part: bool = False) -> tuple[Realisation, Cost]:
     """The cheapest way to compute an operator on a signal, or on a ``part`` of one, and what it costs."""
     g = operator.geometry
     if isinstance(operator, Given) and operator.calls_own(axis, len(x.shape)) and not (part and operator.sized):
@@ -48,7 +48,7 @@ def _ways(g: Geometry, x: Signal, axis: int, scatters: bool) -> list[Realisation
 
 def _upsamplings(g: Geometry, x: Signal, axis: int) -> list[Realisation]:
     """Phases where they multiply no more than what is scattered; where they multiply a third more at most, either."""
-    rate = phases.rate_of(g)
+    rate = polyphase.rate_of(g)
     if rate is None:
         return [Transpose()]
     scattered, split = (sum(w.macs for w in how.work(g, x.shape, axis)) for how in (Transpose(), Shuffle(rate)))

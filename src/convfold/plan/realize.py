@@ -1,4 +1,4 @@
-"""From chosen forms back to a region: each kept value becomes the steps that compute it."""
+"""From chosen forms back to a region: each materialised value becomes the steps that compute it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from convfold.plan.search import Search
 from convfold.region import Node, Region
 
 
-def realize(search: Search, kept: dict[str, Form], together: list[Siblings]) -> Region:
-    """The region that computes the kept values, each from the others, some of them together.
+def realize(search: Search, materialised: dict[str, Form], together: list[Siblings]) -> Region:
+    """The region that computes the materialised values, each from the others, some of them together.
 
     A value whose form is its own step on its own inputs stays the node it was, origin and all.
     """
     region = search.region
     builder = _Builder(region)
     groups = {name: group for group in together for name in group.names}
-    for name, form in kept.items():
+    for name, form in materialised.items():
         node = region.by_name[name]
         if name in groups:
             builder.add_sibling(name, groups[name])
@@ -83,5 +83,5 @@ class _Builder:
 
 
 def _is_own(node: Node, value: Computed) -> bool:
-    """Its own step, read off its own inputs: nothing was carried into it."""
+    """Its own step, read off its own inputs: nothing was inlined into it."""
     return value.operation is node.operation and [v.name for v in value.inputs] == list(node.inputs)

@@ -49,13 +49,13 @@ def _reason(search: Search, first: Node, between: list[Node], second: Node) -> N
     """Why the second does not compose with the first through what lies between."""
     step = second.operation
     try:
-        carried = search.forms(first, [search.leaf(i) for i in first.inputs])
+        inlined = search.forms(first, [search.leaf(i) for i in first.inputs])
         for move in reversed(between):
-            carried = _through(search, move, carried)
+            inlined = _through(search, move, inlined)
         if isinstance(step, Spatial) and step.convolution is not None:
             name = f"{second.name}.convolution"  # the step as the convolution it also is: another step to the search
             second = replace(second, name=name, operation=Apply(step.convolution, step.axis, OwnCall()))
-        together = _through(search, second, carried)
+        together = _through(search, second, inlined)
     except NotFoldable as e:
         return e
     apart = sum((search.cost(n, search.own_form(n)) for n in (first, *between, second)), Cost())

@@ -1,12 +1,12 @@
-"""Which values to compute, and which to carry into those that read them.
+"""Which values to materialise, and which to inline into those that read them.
 
-A value read by a later step is either *kept* (computed, then read) or *carried* (its form is substituted, so that the
-reader composes with it); with several readers each may choose. A step may have several forms: a pool is a move and a
-convolution. The search walks the region once in topological order.
+A value read by a later step is either *materialised* (computed, then read) or *inlined* (its form is substituted, so
+that the reader composes with it); with several readers each may choose. A step may have several forms: a pool is a move
+and a convolution. The search walks the region once in topological order.
 Its state is what the readers still to come can see: the forms of the values on the frontier. States that show the
 same frontier are one; the cheapest survives. On a chain that is exact dynamic programming over where to cut, O(n²)
 compositions of geometry; on a graph it is exact as long as no more frontiers compete than there are places, and
-best-first beyond. The original (everything kept) is always among the candidates, so the plan is never dearer.
+best-first beyond. The original (everything materialised) is always among the candidates, so the plan is never dearer.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from convfold.algebra.layout import Layout
 from convfold.errors import NotFoldable
 from convfold.plan.composition import priced
 from convfold.plan.cost import Cost, Prices
+from convfold.plan.deferred import Uniform, is_move
 from convfold.plan.evaluation import FREE, Computed, computed
 from convfold.plan.form import Context, Form
-from convfold.plan.recipe import Uniform, is_move
 from convfold.plan.rules import carry
 from convfold.region import Node, Region, shared_out
 
@@ -36,31 +36,31 @@ TERMS = 10
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How a value on the frontier can be read: kept, carried as ``form``, or either."""
+    """How a value on the frontier can be read: materialised, inlined as ``form``, or either."""
 
-    kept: bool
+    materialised: bool
     form: Form | None
-    keep_cost: Cost  # what keeping it would cost now; the estimate for a form still to be paid for
+    price: Cost  # what materialising it would cost now; the estimate for a form still to be paid for
 
     def readings(self, leaf: Form) -> list[Form]:
         """The forms a reader may take it in."""
-        return [leaf] * self.kept + ([] if self.form is None else [self.form])
+        return [leaf] * self.materialised + ([] if self.form is None else [self.form])
 
     @property
     def terms(self) -> int:
         return sum(map(len, self.form.blocks)) if self.form is not None else 1
 
     def key(self, name: str) -> int:
-        return hash((name, self.kept, id(self.form)))
+        return hash((name, self.materialised, id(self.form)))
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """For one step: which inputs it reads carried, which of its forms it takes, and whether its own value is kept."""
+    """For one step: which inputs it reads inlined, which of its forms it takes, and is its own value materialised?"""
 
-    carried: tuple[bool, ...]
+    inlined: tuple[bool, ...]
     form: int
-    kept: bool
+    materialised: bool
 
 
 #: One decision a step, in the region's order: all there is to a plan, and good for every region of the same shape.
@@ -80,13 +80,13 @@ class State:
     frontier: dict[str, Seen]
     trail: Trail | None
     key: int = 0  # of what the frontier shows: the sum of its parts' hashes (two that clash lose a state, no more)
-    pending: Cost = FREE  # what keeping all that is carried would cost now
-    kept: int = 0  # how many values are: of states that cost the same, the one with fewer has more left to choose
+    pending: Cost = FREE  # what materialising all that is inlined would cost now
+    materialised: int = 0  # how many are: of states that cost the same, that with fewer has more left to choose
     safe: bool = True  # everything is, as the model has it: whatever comes can read it
 
     @property
     def rank(self) -> tuple[bool, tuple[int, int], int]:
-        return not self.safe, (self.cost + self.pending).rank, self.kept
+        return not self.safe, (self.cost + self.pending).rank, self.materialised
 
     def after(self, node: Node, gone: Sequence[str], paid: Cost, decision: Decision, seen: Seen | None) -> State:
         """One step on: values read for the last time leave the frontier, the step's own joins it."""
@@ -94,26 +94,28 @@ class State:
         for name in gone:
             old = frontier.pop(name)
             key -= old.key(name)
-            if not old.kept:
-                pending -= old.keep_cost
+            if not old.materialised:
+                pending -= old.price
         if seen is not None:
             frontier[node.name] = seen
             key += seen.key(node.name)
-            if not seen.kept:
-                pending += seen.keep_cost
-        plain = decision.kept and not any(decision.carried) and (seen is None or seen.form is None)
-        kept = self.kept + decision.kept
-        return State(self.cost + paid, frontier, Trail(self.trail, decision), key, pending, kept, self.safe and plain)
+            if not seen.materialised:
+                pending += seen.price
+        plain = decision.materialised and not any(decision.inlined) and (seen is None or seen.form is None)
+        materialised = self.materialised + decision.materialised
+        return State(
+            self.cost + paid, frontier, Trail(self.trail, decision), key, pending, materialised, self.safe and plain
+        )
 
 
 class Watch(Protocol):
     """Looks on while a search walks: is told of all it sees, and asked what of it may be taken."""
 
-    def refused(self, node: Node, carried: Sequence[bool], reason: NotFoldable) -> None:
-        """A law has: which of the step's inputs were to be read carried, and why that has no form."""
+    def refused(self, node: Node, inlined: Sequence[bool], reason: NotFoldable) -> None:
+        """A law has: which of the step's inputs were to be read inlined, and why that has no form."""
 
     def seen(self, node: Node, form: Form, cost: Cost) -> tuple[bool, bool]:
-        """A form of a step, and the cost of all up to there: may it be kept, and may it be left to its readers?"""
+        """A form of a step, and the cost of all up to there: may it be materialised, and may it be left to readers?"""
 
 
 class Search:
@@ -139,17 +141,17 @@ class Search:
     def run(self) -> tuple[Cost, Decisions]:
         """The cheapest cost found and the decisions that lead to it."""
         winner = self.walked()
-        assert winner is not None  # everything kept is a plan
+        assert winner is not None  # everything materialised is a plan
         before = self.original_cost()
         if winner.cost < before:
             return winner.cost, decisions_of(winner)
-        return before, self.kept()
+        return before, self.materialised()
 
     def walked(self) -> State | None:
         """The cheapest state at the region's end; None where a watch has allowed none to get there."""
         last_use = {name: i for i, step in enumerate(self.region.steps) for name in step.inputs}
-        kept_input = Seen(True, None, Cost())
-        states = [State(Cost(), {n.name: kept_input for n in self.region.inputs}, None)]
+        input_value = Seen(True, None, Cost())
+        states = [State(Cost(), {n.name: input_value for n in self.region.inputs}, None)]
         for i, node in enumerate(self.region.steps):
             gone = [name for name in dict.fromkeys(node.inputs) if last_use[name] == i]
             best: dict[object, State] = {}
@@ -165,20 +167,20 @@ class Search:
                 states = sorted(states, key=lambda s: s.rank)[:beam]
         return min(states, key=lambda s: s.cost, default=None)
 
-    def kept(self) -> Decisions:
+    def materialised(self) -> Decisions:
         """Everything as the region has it."""
         return tuple(Decision((False,) * len(n.inputs), 0, True) for n in self.region.steps)
 
     def leaf(self, name: str) -> Form:
-        """A value as a kept one is seen."""
+        """A value as a materialised one is seen."""
         return self._leaves[name]
 
     def original_cost(self) -> Cost:
-        """Everything kept, as the model has it."""
+        """Everything materialised, as the model has it."""
         return sum((self.own_cost(n) for n in self.region.steps), Cost())
 
     def own_form(self, node: Node) -> Form:
-        """A step read off values that are kept."""
+        """A step read off values that are materialised."""
         return self.forms(node, [self._leaves[i] for i in node.inputs])[0]
 
     def own_cost(self, node: Node) -> Cost:
@@ -187,26 +189,26 @@ class Search:
             return Cost()
         return priced(node, self.region, self.context.prices)
 
-    def kept_forms(self, decisions: Decisions) -> dict[str, Form]:
-        """The kept values and their forms, following decisions already made."""
+    def materialised_forms(self, decisions: Decisions) -> dict[str, Form]:
+        """The materialised values and their forms, following decisions already made."""
         forms: dict[str, Form] = {}
-        kept: dict[str, Form] = {}
+        materialised: dict[str, Form] = {}
         for node, decision in zip(self.region.steps, decisions, strict=True):
             inputs = [
-                forms[i] if carried else self._leaves[i]
-                for i, carried in zip(node.inputs, decision.carried, strict=True)
+                forms[i] if inlined else self._leaves[i]
+                for i, inlined in zip(node.inputs, decision.inlined, strict=True)
             ]
             forms[node.name] = self.forms(node, inputs)[decision.form]
-            if decision.kept:
-                kept[node.name] = forms[node.name]
-        return kept
+            if decision.materialised:
+                materialised[node.name] = forms[node.name]
+        return materialised
 
     def _is_absorbed(self, node: Node) -> bool:
-        """Carrying this is exact and never costs more: it need not be tried kept.
+        """Inlining this is exact and never costs more: it need not be tried materialised.
 
         A view on a way without forks: its reader takes it as it would the value behind it, and what is before it may
-        still be kept, for as much. An operator read only by one scale and shift of its channels: the scale leaves the
-        operator's geometry what it is, and whatever reads the pair may still keep or carry it.
+        still be materialised, for as much. An operator read only by one scale and shift of its channels: the scale
+        leaves the operator's geometry what it is, and whatever reads the pair may still materialise or inline it.
         """
         readers = self.consumers[node.name]
         if len(readers) != 1 or node.name in self.region.outputs:
@@ -243,7 +245,7 @@ class Search:
         return found
 
     def cost(self, node: Node, form: Form) -> Cost:
-        """What keeping a node in this form costs."""
+        """What materialising a node in this form costs."""
         if id(form) not in self._costs:  # forms live as long as the search: ids stay theirs
             self._costs[id(form)] = self.computed(node, form).cost
         return self._costs[id(form)]
@@ -261,30 +263,30 @@ class Search:
 
     def _step(self, state: State, node: Node, gone: Sequence[str]) -> Iterable[State]:
         readings = [state.frontier[i].readings(self._leaves[i]) for i in node.inputs]
-        must_keep = node.name in self.region.outputs
+        is_output = node.name in self.region.outputs
         readers = len(self.consumers[node.name])
         for inputs in product(*readings):
-            carried = tuple(f is not self._leaves[i] for f, i in zip(inputs, node.inputs, strict=True))
+            inlined = tuple(f is not self._leaves[i] for f, i in zip(inputs, node.inputs, strict=True))
             try:
                 forms = self.forms(node, list(inputs))
             except NotFoldable as refusal:
                 if self.watch is not None:
-                    self.watch.refused(node, carried, refusal)
+                    self.watch.refused(node, inlined, refusal)
                 continue
             for number, form in enumerate(forms):
                 cost = self.cost(node, form)
                 may_keep, may_leave = (
                     (True, True) if self.watch is None else self.watch.seen(node, form, state.cost + cost)
                 )
-                keep, leave = (Decision(carried, number, k) for k in (True, False))
-                if may_keep and (node.name not in self._absorbed or (state.safe and not any(carried))):
-                    yield state.after(node, gone, cost, keep, Seen(True, None, cost) if readers else None)
+                materialise, leave = (Decision(inlined, number, k) for k in (True, False))
+                if may_keep and (node.name not in self._absorbed or (state.safe and not any(inlined))):
+                    yield state.after(node, gone, cost, materialise, Seen(True, None, cost) if readers else None)
                 if not form.blocks or not readers:
                     continue
-                if may_leave and not must_keep:
+                if may_leave and not is_output:
                     yield state.after(node, gone, Cost(), leave, Seen(False, form, cost))
-                if may_keep and (readers > 1 or must_keep):
-                    yield state.after(node, gone, cost, keep, Seen(True, form, cost))
+                if may_keep and (readers > 1 or is_output):
+                    yield state.after(node, gone, cost, materialise, Seen(True, form, cost))
 
 
 def decisions_of(state: State) -> Decisions:

@@ -6,15 +6,13 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
 
-from convfold.algebra.apply import Apply
-from convfold.algebra.joins import Concat, Sum
-from convfold.algebra.layout import Slice
 from convfold.errors import NotFoldable
 from convfold.plan import Plan
 from convfold.plan.composition import cost_of
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.form import Form
 from convfold.plan.realize import realize
+from convfold.plan.rules import law_of
 from convfold.plan.rules.siblings import siblings
 from convfold.plan.search import Search, decisions_of
 from convfold.region import Node, Region
@@ -29,15 +27,15 @@ class Way:
 
     region: Region
     cost: Cost
-    kept: bool
+    materialised: bool
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A law that has no form of a step where these of its inputs are carried; none: not even of its own."""
+    """A law that has no form of a step where these of its inputs are inlined; none: not even of its own."""
 
     step: str
-    carried: tuple[str, ...]
+    inlined: tuple[str, ...]
     law: str
     reason: NotFoldable
 
@@ -51,9 +49,9 @@ class Recorder:
     refusals: dict[tuple[str, tuple[str, ...], str], Refusal] = field(default_factory=dict)
     held: tuple[str, Form | None] | None = None
 
-    def refused(self, node: Node, carried: Sequence[bool], reason: NotFoldable) -> None:
+    def refused(self, node: Node, inlined: Sequence[bool], reason: NotFoldable) -> None:
         """Of a value asked about, or of a step that would carry one."""
-        names = tuple(name for name, c in zip(node.inputs, carried, strict=True) if c)
+        names = tuple(name for name, c in zip(node.inputs, inlined, strict=True) if c)
         if node.name in self.names or any(name in self.names for name in names):
             found = Refusal(node.name, names, law_of(node), reason)
             self.refusals.setdefault((node.name, names, str(reason)), found)
@@ -71,7 +69,7 @@ class Recorder:
 
 
 class Trace:
-    """A region searched once more, by itself: planning keeps no record, and plans each shape only once."""
+    """A region searched once more, by itself: planning materialises no record, and plans each shape only once."""
 
     def __init__(self, region: Region, names: Collection[str], prices: Prices, border: str) -> None:
         self.recorder = Recorder(names)
@@ -80,10 +78,10 @@ class Trace:
 
     def refusals(self, name: str) -> list[Refusal]:
         """Of a value, and of steps that would carry it; of those that say the same, the one that carries least."""
-        found = [r for r in self.recorder.refusals.values() if r.step == name or name in r.carried]
+        found = [r for r in self.recorder.refusals.values() if r.step == name or name in r.inlined]
 
         def follows(r: Refusal, s: Refusal) -> bool:
-            return r.step == s.step and r.reason.code == s.reason.code and set(r.carried) > set(s.carried)
+            return r.step == s.step and r.reason.code == s.reason.code and set(r.inlined) > set(s.inlined)
 
         return [r for r in found if not any(follows(r, s) for s in found)]
 
@@ -103,24 +101,9 @@ class Trace:
         found = self.search.walked()
         self.recorder.held = None
         if found is not None:
-            kept = self.search.kept_forms(decisions_of(found))
-            region = realize(self.search, kept, siblings(kept, self.search))
+            materialised = self.search.materialised_forms(decisions_of(found))
+            region = realize(self.search, materialised, siblings(materialised, self.search))
             yield Way(region, cost_of(region, self.search.context.prices), form is not None)
-
-
-def law_of(node: Node) -> str:
-    """The file in `plan.rules` that says how a step acts on forms."""
-    match node.operation:
-        case Apply():
-            return "distribute"
-        case Sum():
-            return "gather"
-        case Concat():
-            return "concat"
-        case Slice():
-            return "rows"
-        case _:
-            return "commute"
 
 
 def verdict(cost: Cost, plan: Plan) -> str:

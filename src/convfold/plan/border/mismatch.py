@@ -17,7 +17,7 @@ from convfold.algebra.border import Piece, pieces
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.geometry import Geometry
 from convfold.algebra.margins import Margin, Shape, Strip, depends, margins, shapes, strips
-from convfold.plan.recipe import Recipe, lifted
+from convfold.plan.deferred import Deferred, lifted
 from convfold.region import Signal
 
 
@@ -47,8 +47,8 @@ class Border:
         known: sizes of the input's space axes, None where free; ``sizes`` are those of the example.
     """
 
-    whole: Recipe
-    paths: tuple[tuple[Recipe, ...], ...]
+    whole: Deferred
+    paths: tuple[tuple[Deferred, ...], ...]
     known: tuple[int | None, ...]
     sizes: tuple[int, ...]
 
@@ -83,7 +83,7 @@ class Border:
         return None not in self.known
 
     @property
-    def parts(self) -> Iterator[Recipe]:
+    def parts(self) -> Iterator[Deferred]:
         return chain.from_iterable(self.paths)
 
     @property

@@ -12,11 +12,11 @@ from convfold.ops import Ops
 from convfold.plan.border.mismatch import Border
 from convfold.plan.border.way import Mending, Way, Works, added, behind
 from convfold.plan.cost import Prices
+from convfold.plan.deferred import Deferred, composed
 from convfold.plan.realisation import chosen
-from convfold.plan.recipe import Recipe, composed
 from convfold.region import Signal
 
-Paths = Sequence[Sequence[Recipe]]
+Paths = Sequence[Sequence[Deferred]]
 
 
 class Steps(Way):
@@ -50,7 +50,7 @@ class Stepped:
 class _Strips(Mending):
     """In place of what the one convolution gave there."""
 
-    paths: tuple[tuple[Recipe, ...], ...]
+    paths: tuple[tuple[Deferred, ...], ...]
     strips: tuple[Stepped, ...]
 
     def lower(self, ops: Ops[T], y: T, x: T, axis: int, rank: int) -> T:

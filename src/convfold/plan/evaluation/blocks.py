@@ -8,7 +8,7 @@ from dataclasses import replace
 from convfold.algebra.joins import Concat
 from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
-from convfold.plan import recipe
+from convfold.plan import deferred
 from convfold.plan.evaluation.steps import Computed, cost_of, moved, step
 from convfold.plan.evaluation.terms import term_cost
 from convfold.plan.form import Context, Form, Moved, Term, Terms, with_length
@@ -37,20 +37,20 @@ def _stack(a: Terms, b: Terms, axis: int, size: int, context: Context) -> Term |
     if len(a) > 1 or len(b) > 1:
         return None
     (s,), (t,) = a, b
-    same = s.leaf == t.leaf and s.axis == t.axis and s.at == t.at and len(s.route) == len(t.route)
+    same = s.leaf == t.leaf and s.axis == t.axis and s.at == t.at and len(s.moves) == len(t.moves)
     if not same or s.operator is None or t.operator is None or s.operator.identity or t.operator.identity:
         return None
-    if s.route[: s.at] != t.route[: t.at] or s.paths or t.paths or s.sign != t.sign:
+    if s.moves[: s.at] != t.moves[: t.at] or s.paths or t.paths or s.sign != t.sign:
         return None
     try:
         if s.traced(axis) != s.axis or t.traced(axis) != t.axis:
             return None
         known = s.known(context, max(s.operator.geometry.dims, t.operator.geometry.dims))
-        both = recipe.stack(s.operator, t.operator, known)
+        both = deferred.stack(s.operator, t.operator, known)
     except NotFoldable:
         return None
-    joined = replace(s, operator=both, route=s.resized(axis, size))
-    if joined.route[s.at :] != t.resized(axis, size)[t.at :]:
+    joined = replace(s, operator=both, moves=s.resized(axis, size))
+    if joined.moves[s.at :] != t.resized(axis, size)[t.at :]:
         return None
     # The copy of the concat shrinks too, but by how much depends on the other blocks: not counted, so never too bold.
     return joined if term_cost(joined, context) <= term_cost(s, context) + term_cost(t, context) else None

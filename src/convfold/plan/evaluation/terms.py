@@ -37,7 +37,7 @@ def ending(term: Term, context: Context) -> Computed:
 
 
 def ends_in_map(term: Term) -> bool:
-    return len(term.route) > 0 and isinstance(term.route[-1].move, Spatial)
+    return len(term.moves) > 0 and isinstance(term.moves[-1].move, Spatial)
 
 
 def _computed(term: Term, context: Context) -> Iterator[Computed]:
@@ -78,7 +78,7 @@ def _places(term: Term) -> Iterator[Term]:
     """The last first."""
     above: list[Term] = [term]
     below: list[Term] = []
-    for found, step, end in ((above, 1, len(term.route)), (below, -1, 0)):
+    for found, step, end in ((above, 1, len(term.moves)), (below, -1, 0)):
         at = term
         while at.at != end:
             try:
@@ -93,11 +93,11 @@ def _places(term: Term) -> Iterator[Term]:
 def _chain(term: Term, context: Context, border: Border | None = None, place: int = 0) -> Computed:
     """The steps of one term, in its order; the border is mended after ``place`` moves, behind the operator."""
     value = x = Computed(context.signals[term.leaf], name=term.leaf)
-    for i in range(len(term.route) + 1):
+    for i in range(len(term.moves) + 1):
         if i == term.at and term.operator is not None and not term.operator.identity:
             value, x = applied(term, value, context), value
         if border is not None and i == place:
             value = bordered(value, x, border, context)
-        if i < len(term.route):
-            value = moved(term.route[i], value, context)
+        if i < len(term.moves):
+            value = moved(term.moves[i], value, context)
     return value

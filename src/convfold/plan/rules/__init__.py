@@ -10,7 +10,7 @@ from convfold.algebra.layout import Layout, Slice
 from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
 from convfold.plan.form import Context, Form
-from convfold.plan.rules import commute, concat, distribute, gather, rows
+from convfold.plan.rules import combine, commute, concat, distribute, rows
 from convfold.region import Node
 
 
@@ -24,7 +24,7 @@ def carry(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]:
         case Apply() as step:
             return [distribute.apply(step, inputs[0], context)]
         case Sum() as step:
-            return [gather.add(step, inputs, context)]
+            return [combine.add(step, inputs, context)]
         case Concat() as step:
             lengths = [context.signals[i].shape[step.axis] for i in node.inputs]
             return [concat.join(step, inputs, lengths)]
@@ -35,3 +35,10 @@ def carry(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]:
         case Layout() as step:
             return [commute.follow(step, inputs[0], node.signal)]
     raise NotFoldable("not-affine", "a step that a plan has made: it is what is left to do")
+
+
+def law_of(node: Node) -> str:
+    """The file here that says how a step acts on forms."""
+    laws = {Apply: distribute, Sum: combine, Concat: concat, Slice: rows}
+    found = next((law for kind, law in laws.items() if isinstance(node.operation, kind)), commute)
+    return found.__name__.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""P∘S = S∘P for pointwise P and a move S: the move joins the route, operators stay where they are.
+"""P∘S = S∘P for pointwise P and a move S: the move joins the moves, operators stay where they are.
 
 Where S is also a convolution (a pool, a zero pad, a repetition), the operator before it composes with it instead: two
 forms of one value, and the search takes either.
@@ -36,12 +36,12 @@ def _before(step: Pad, t: Term, context: Context) -> Term:
 
     That is so where A leaves the size what it was before W: its signal then goes on beyond its ends as x does.
     """
-    inner = t.route[-1].move if t.route else None
+    inner = t.moves[-1].move if t.moves else None
     refused = NotFoldable("padding-mode", "padding with copies of the data")
-    if t.operator is None or not isinstance(inner, Pad) or not inner.wraps or t.at != len(t.route):
+    if t.operator is None or not isinstance(inner, Pad) or not inner.wraps or t.at != len(t.moves):
         raise refused
     windows, axis = t.operator.geometry.windows, t.axis
-    x = t.route[-2].signal if len(t.route) > 1 else context.signals[t.leaf]
+    x = t.moves[-2].signal if len(t.moves) > 1 else context.signals[t.leaf]
     if len(windows) != len(step.wraps) or not (axis == step.axis == inner.axis) or t.paths:
         raise refused
     for w, (lo, hi) in zip(windows, inner.wraps, strict=True):
@@ -56,7 +56,7 @@ def _before(step: Pad, t: Term, context: Context) -> Term:
     pads = tuple(n for pair in reversed(wraps) for n in pair)
     together = replace(inner, pads=pads, sizes=(before, after), wraps=wraps, origin=None)
     shape = (*x.shape[: axis + 1], *after, *x.shape[axis + 1 + len(wraps) :])
-    return replace(t, route=(*t.route[:-1], Moved(together, replace(x, shape=shape))))
+    return replace(t, moves=(*t.moves[:-1], Moved(together, replace(x, shape=shape))))
 
 
 def act(step: Spatial, x: Form, y: Signal, context: Context) -> list[Form]:

@@ -13,15 +13,15 @@ from dataclasses import replace
 
 from convfold.algebra.apply import Apply
 from convfold.errors import GHOSTS, NotFoldable
-from convfold.plan import recipe
+from convfold.plan import deferred
+from convfold.plan.deferred import Deferred, Uniform
 from convfold.plan.form import Context, Form, Term, Terms
-from convfold.plan.recipe import Recipe, Uniform
-from convfold.plan.rules.gather import gathered
+from convfold.plan.rules.combine import combined
 
 
 def apply(step: Apply, x: Form, context: Context) -> Form:
     b = step.operator
-    assert isinstance(b, Recipe)
+    assert isinstance(b, Deferred)
     g = b.geometry
     if len(x.blocks) == 1:
         return Form((_over_sum(b, step.axis, x.blocks[0], context),))
@@ -33,42 +33,42 @@ def apply(step: Apply, x: Form, context: Context) -> Form:
     if g.groups == 1:
         terms: list[Term] = []
         for i, (cols, part) in enumerate(zip(columns, x.blocks, strict=True)):
-            column = context.once("block", recipe.block, b, range(g.c_out), cols, i == 0)
+            column = context.once("block", deferred.block, b, range(g.c_out), cols, i == 0)
             assert column is not None  # one group: no block is empty
             terms += _over_sum(column, step.axis, part, context)
-        return Form((gathered(terms, context),))
+        return Form((combined(terms, context),))
     blocks, sizes = [], []
     for cols, part in zip(columns, x.blocks, strict=True):
         rows = range(cols.start * g.c_out // g.c_in, cols.stop * g.c_out // g.c_in)
-        diagonal = context.once("block", recipe.block, b, rows, cols, True)
+        diagonal = context.once("block", deferred.block, b, rows, cols, True)
         assert diagonal is not None
         blocks.append(_over_sum(diagonal, step.axis, part, context))
         sizes.append(len(rows))
     return Form(tuple(blocks), step.axis, tuple(sizes))
 
 
-def _without_bias(b: Recipe, context: Context) -> Recipe:
+def _without_bias(b: Deferred, context: Context) -> Deferred:
     """For all summands but the first."""
     g = b.geometry
-    rest = context.once("block", recipe.block, b, range(g.c_out), range(g.c_in), False)
+    rest = context.once("block", deferred.block, b, range(g.c_out), range(g.c_in), False)
     assert rest is not None
     return rest
 
 
-def _over_sum(b: Recipe, axis: int, terms: Terms, context: Context) -> Terms:
+def _over_sum(b: Deferred, axis: int, terms: Terms, context: Context) -> Terms:
     rest = _without_bias(b, context) if len(terms) > 1 else b
     composed = [
         context.once("compose", lambda b, axis, t: _compose(b, axis, t, context), b if i == 0 else rest, axis, t)
         for i, t in enumerate(terms)
     ]
-    return gathered(composed, context)
+    return combined(composed, context)
 
 
-def _compose(b: Recipe, axis: int, t: Term, context: Context) -> Term:
+def _compose(b: Deferred, axis: int, t: Term, context: Context) -> Term:
     if t.sign < 0:
-        b, t = context.once("of_negative", recipe.of_negative, b), t.turned()
-    a, end = t.operator, len(t.route)
-    outer = Term(t.leaf, t.route, b, end, axis)
+        b, t = context.once("of_negative", deferred.of_negative, b), t.turned()
+    a, end = t.operator, len(t.moves)
+    outer = Term(t.leaf, t.moves, b, end, axis)
     if a is None or a.identity:
         return outer.lowest() if outer.movable else outer
     if isinstance(b, Uniform):  # on any axis: on the operator's, behind it
@@ -100,21 +100,21 @@ def _below(outer: Term, t: Term, context: Context) -> Term:
     if down.axis != t.axis:
         raise NotFoldable("layout-mixes-channels", f"channel axes differ: {t.axis} and {down.axis}")
     assert down.operator is not None
-    # Before the inner operator the route is what it was; behind it, what the outer one made of it.
-    return replace(_onto(down.operator, t, context), route=(*t.route[: t.at], *down.route[t.at :]))
+    # Before the inner operator the moves is what it was; behind it, what the outer one made of it.
+    return replace(_onto(down.operator, t, context), moves=(*t.moves[: t.at], *down.moves[t.at :]))
 
 
-def _onto(b: Recipe, t: Term, context: Context) -> Term:
+def _onto(b: Deferred, t: Term, context: Context) -> Term:
     """b composed with the term's operator, at its place."""
     assert t.operator is not None
     known = t.known(context, max(b.geometry.dims, t.operator.geometry.dims))
     try:
         if not t.paths:
-            return replace(t, operator=recipe.series(b, t.operator, known))
+            return replace(t, operator=deferred.series(b, t.operator, known))
     except NotFoldable as e:
         if e.code not in GHOSTS or context.border == "refuse":
             raise
-    endless = recipe.series(b, t.operator, known, endless=True)
+    endless = deferred.series(b, t.operator, known, endless=True)
     rest = _without_bias(b, context) if len(t.ways) > 1 else b
     paths = tuple((*path, b if i == 0 else rest) for i, path in enumerate(t.ways))
     return replace(t, operator=endless, paths=paths)
@@ -122,7 +122,7 @@ def _onto(b: Recipe, t: Term, context: Context) -> Term:
 
 def _past(t: Term, u: Uniform) -> None:
     """May a plain number's shift pass every move between the operator and the end?"""
-    if u.geometry.period is not None and not all(moved.move.constants for moved in t.route[t.at :]):
+    if u.geometry.period is not None and not all(moved.move.constants for moved in t.moves[t.at :]):
         raise NotFoldable("ghost-is-constant", "a shift beside a step that does not preserve constants")
 
 

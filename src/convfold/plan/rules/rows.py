@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from convfold.algebra.layout import Slice
 from convfold.errors import NotFoldable
-from convfold.plan import recipe
+from convfold.plan import deferred
+from convfold.plan.deferred import Deferred
 from convfold.plan.form import Form, Moved, Term, Terms
-from convfold.plan.recipe import Recipe
 from convfold.plan.rules.commute import follow
 from convfold.region import Signal
 
@@ -43,8 +43,8 @@ def _cut(step: Slice, t: Term, y: Signal) -> Term:
     return t.followed(Moved(step, y))
 
 
-def _block(operator: Recipe, rows: range) -> Recipe:
-    part = recipe.block(operator, rows, range(operator.geometry.c_in), bias=True)
+def _block(operator: Deferred, rows: range) -> Deferred:
+    part = deferred.block(operator, rows, range(operator.geometry.c_in), bias=True)
     assert part is not None
     return part
 
@@ -59,5 +59,5 @@ def _rows(terms: Terms, axis: int, rows: range) -> Terms:
         if len(rows) == 0:
             raise NotFoldable("partition-differs", "an empty slice")
         paths = tuple((*path, _block(last, rows)) for *path, last in t.paths)
-        out.append(replace(t, operator=_block(t.operator, rows), route=t.resized(axis, len(rows)), paths=paths))
+        out.append(replace(t, operator=_block(t.operator, rows), moves=t.resized(axis, len(rows)), paths=paths))
     return tuple(out)

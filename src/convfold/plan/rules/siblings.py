@@ -12,9 +12,9 @@ from functools import reduce
 
 from convfold.algebra.operation import Work
 from convfold.plan.cost import Cost
+from convfold.plan.deferred import Deferred, Given, stack
 from convfold.plan.evaluation import Computed, term_computed
 from convfold.plan.form import Form, Term
-from convfold.plan.recipe import Given, Recipe, stack
 from convfold.plan.search import Search
 
 
@@ -29,31 +29,31 @@ class Siblings:
     saved: Cost
 
 
-def siblings(kept: Mapping[str, Form], search: Search) -> list[Siblings]:
-    """Every group of kept values worth computing together."""
-    groups: dict[object, list[tuple[str, Recipe]]] = {}
-    for name, form in kept.items():
+def siblings(materialised: Mapping[str, Form], search: Search) -> list[Siblings]:
+    """Every group of materialised values worth computing together."""
+    groups: dict[object, list[tuple[str, Deferred]]] = {}
+    for name, form in materialised.items():
         if len(form.blocks) == 1 and len(form.blocks[0]) == 1:
             (t,) = form.blocks[0]
             op = t.operator
-            if op is None or t.route or t.paths or t.sign < 0 or op.geometry.groups > 1:
+            if op is None or t.moves or t.paths or t.sign < 0 or op.geometry.groups > 1:
                 continue
             if not (isinstance(op, Given) and op.call):
                 key = (t.leaf, t.axis, op.geometry.windows, op.geometry.periodic)
                 groups.setdefault(key, []).append((name, op))
-    found = [_together(members, kept, search) for members in groups.values() if len(members) > 1]
+    found = [_together(members, materialised, search) for members in groups.values() if len(members) > 1]
     return [s for s in found if s is not None]
 
 
-def _together(members: list[tuple[str, Recipe]], kept: Mapping[str, Form], search: Search) -> Siblings | None:
+def _together(members: list[tuple[str, Deferred]], materialised: Mapping[str, Form], search: Search) -> Siblings | None:
     names = tuple(name for name, _ in members)
-    (first,) = kept[names[0]].blocks[0]
+    (first,) = materialised[names[0]].blocks[0]
     operators = [op for _, op in members]
     known = first.known(search.context, operators[0].geometry.dims)
     both = reduce(lambda a, b: stack(a, b, known), operators)
     whole = term_computed(Term(first.leaf, (), both, 0, first.axis), search.context)
     nodes = [search.region.by_name[name] for name in names]
-    apart = sum((search.cost(node, kept[node.name]) for node in nodes), Cost())
+    apart = sum((search.cost(node, materialised[node.name]) for node in nodes), Cost())
     copied = Work(0, sum(2 * node.signal.numbers for node in nodes))  # one split, whatever the number of parts
     together = whole.cost + search.context.prices.call(copied, nodes[0].signal.itemsize)
     if not together < apart:

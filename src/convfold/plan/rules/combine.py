@@ -8,7 +8,7 @@ from itertools import combinations
 
 from convfold.algebra.joins import Sum
 from convfold.errors import NotFoldable
-from convfold.plan import recipe
+from convfold.plan import deferred
 from convfold.plan.cost import Cost
 from convfold.plan.evaluation import term_computed, term_cost
 from convfold.plan.form import Context, Form, Term, Terms
@@ -20,13 +20,13 @@ def add(step: Sum, inputs: Sequence[Form], context: Context) -> Form:
         raise NotFoldable("partition-differs", "the summands are concatenated from different parts")
     signed = step.signed(inputs)
     blocks = tuple(
-        gathered((t if sign > 0 else t.turned() for sign, f in signed for t in f.blocks[i]), context)
+        combined((t if sign > 0 else t.turned() for sign, f in signed for t in f.blocks[i]), context)
         for i in range(len(first.blocks))
     )
     return Form(blocks, first.axis, first.sizes)
 
 
-def gathered(terms: Iterable[Term], context: Context) -> Terms:
+def combined(terms: Iterable[Term], context: Context) -> Terms:
     """The terms with those joined that can be and should be.
 
     Two at a time, the pair that saves most first; or else all that can be: each pair of 1×5, 5×1 and 3×3 is dearer
@@ -35,10 +35,10 @@ def gathered(terms: Iterable[Term], context: Context) -> Terms:
     by_leaf: dict[str, list[Term]] = {}
     for t in terms:
         by_leaf.setdefault(t.leaf, []).append(t)
-    return tuple(t for alike in by_leaf.values() for t in _gathered(alike, context))
+    return tuple(t for alike in by_leaf.values() for t in _combined(alike, context))
 
 
-def _gathered(terms: list[Term], context: Context) -> list[Term]:
+def _combined(terms: list[Term], context: Context) -> list[Term]:
     if len(terms) < 2:
         return terms
     pairwise, whole = _in_pairs(terms, context), _together(terms, context)
@@ -87,7 +87,7 @@ def _joined(s: Term, t: Term, context: Context) -> Term | None:
 
 
 def _join(s: Term, t: Term, context: Context) -> Term | None:
-    if len(s.route) != len(t.route):
+    if len(s.moves) != len(t.moves):
         return None
     if s.operator is None:
         s, t = t, s
@@ -97,18 +97,18 @@ def _join(s: Term, t: Term, context: Context) -> Term | None:
         if s.at != t.at and s.movable:
             s = s.placed(t.at)
         a, b = s.operator, t.operator
-        if a is None or s.route != t.route:  # x + x: nothing says which axis holds the channels
+        if a is None or s.moves != t.moves:  # x + x: nothing says which axis holds the channels
             return None
         if b is None:
             if a.geometry.c_in != a.geometry.c_out:
                 return None
-            b = recipe.identity(a.geometry.c_in, a.geometry.dims)
+            b = deferred.identity(a.geometry.c_in, a.geometry.dims)
         elif (s.at, s.axis) != (t.at, t.axis):
             return None
         paths = t.ways or ((b,),)
         if s.sign != t.sign:
-            b, paths = recipe.negated(b), t.turned_paths or ((recipe.negated(b),),)
-        both = recipe.parallel(a, b, s.known(context, max(a.geometry.dims, b.geometry.dims)))
+            b, paths = deferred.negated(b), t.turned_paths or ((deferred.negated(b),),)
+        both = deferred.parallel(a, b, s.known(context, max(a.geometry.dims, b.geometry.dims)))
     except NotFoldable:
         return None
     return replace(s, operator=both, paths=(*s.ways, *paths) if s.paths or t.paths else ())

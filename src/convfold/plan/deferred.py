@@ -19,13 +19,13 @@ from convfold.algebra.window import Window
 
 
 @dataclass(frozen=True, eq=False)
-class Recipe:
+class Deferred:
     """An operator whose geometry is known and whose numbers are computed on demand, once, in float64."""
 
     geometry: Geometry
 
     @property
-    def parts(self) -> tuple[Recipe, ...]:
+    def parts(self) -> tuple[Deferred, ...]:
         """What it is composed of."""
         return ()
 
@@ -39,16 +39,16 @@ class Recipe:
         """Paths of the modules it is composed of, first applied first."""
         return (r.source for r in self._walk() if isinstance(r, Given | Uniform) and r.source)
 
-    def _walk(self) -> Iterator[Recipe]:
+    def _walk(self) -> Iterator[Deferred]:
         """This and everything it is composed of, each once: a chain of residuals shares its parts 2^n times."""
         seen: set[int] = set()
-        todo: list[Recipe] = [self]
+        todo: list[Deferred] = [self]
         while todo:
-            recipe = todo.pop()
-            if id(recipe) not in seen:
-                seen.add(id(recipe))
-                yield recipe
-                todo.extend(reversed(recipe.parts))
+            operator = todo.pop()
+            if id(operator) not in seen:
+                seen.add(id(operator))
+                yield operator
+                todo.extend(reversed(operator.parts))
 
     @cached_property
     def value(self) -> Convolution:
@@ -57,8 +57,8 @@ class Recipe:
 
     def forget(self) -> None:
         """Let go of numbers that have been used."""
-        for recipe in self._walk():
-            recipe.__dict__.pop("value", None)
+        for operator in self._walk():
+            operator.__dict__.pop("value", None)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.value.to(x.dtype)(x)
@@ -74,7 +74,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, eq=False)
-class Given(Recipe):
+class Given(Deferred):
     """An operator of the model as it stands; ``source`` is the path of the module it belongs to."""
 
     operator: Convolution
@@ -98,7 +98,7 @@ class Given(Recipe):
 
 
 @dataclass(frozen=True, eq=False)
-class Uniform(Recipe):
+class Uniform(Deferred):
     """``factor · x + shift`` with plain numbers: a scale of the channels, whichever axis they are on.
 
     So it commutes with every layout, the ones that split or join channels too.
@@ -122,7 +122,7 @@ class Uniform(Recipe):
 
 
 @dataclass(frozen=True, eq=False)
-class Identity(Recipe):
+class Identity(Deferred):
     """The Dirac: what a branch that does nothing contributes to a sum."""
 
     @property
@@ -135,14 +135,14 @@ class Identity(Recipe):
 
 
 @dataclass(frozen=True, eq=False)
-class Series(Recipe):
-    outer: Recipe
-    inner: Recipe
+class Series(Deferred):
+    outer: Deferred
+    inner: Deferred
     sizes: Sizes
     endless: bool = False
 
     @property
-    def parts(self) -> tuple[Recipe, ...]:
+    def parts(self) -> tuple[Deferred, ...]:
         return (self.inner, self.outer)
 
     @cached_property
@@ -152,15 +152,15 @@ class Series(Recipe):
 
 
 @dataclass(frozen=True, eq=False)
-class Pair(Recipe):
+class Pair(Deferred):
     """Two operators on one input."""
 
-    first: Recipe
-    second: Recipe
+    first: Deferred
+    second: Deferred
     sizes: Sizes
 
     @property
-    def parts(self) -> tuple[Recipe, ...]:
+    def parts(self) -> tuple[Deferred, ...]:
         return (self.first, self.second)
 
 
@@ -181,35 +181,35 @@ class Stack(Pair):
 
 
 @dataclass(frozen=True, eq=False)
-class Block(Recipe):
-    whole: Recipe
+class Block(Deferred):
+    whole: Deferred
     rows: range
     cols: range
     bias: bool
 
     @property
-    def parts(self) -> tuple[Recipe, ...]:
+    def parts(self) -> tuple[Deferred, ...]:
         return (self.whole,)
 
     @cached_property
     def value(self) -> Convolution:
         part = self.whole.value.block(self.rows, self.cols)
-        assert part is not None  # a zero block has no recipe
+        assert part is not None  # a zero block has no operator
         return part if self.bias else Convolution(part.kernel, None, part.groups, part.windows)
 
 
 @dataclass(frozen=True, eq=False)
-class Taps(Recipe):
+class Taps(Deferred):
     """Every tap of an operator as a pointwise one of its own: channel ``o·∏taps + t`` is output o's tap t.
 
     The bias is that of one tap, ``bearer``, which must be one that never reads outside.
     """
 
-    whole: Recipe
+    whole: Deferred
     bearer: tuple[int, ...]
 
     @property
-    def parts(self) -> tuple[Recipe, ...]:
+    def parts(self) -> tuple[Deferred, ...]:
         return (self.whole,)
 
     @cached_property
@@ -225,13 +225,13 @@ class Taps(Recipe):
 
 
 @dataclass(frozen=True, eq=False)
-class Lifted(Recipe):
+class Lifted(Deferred):
     """A pointwise operator seen with another number of space axes."""
 
-    whole: Recipe
+    whole: Deferred
 
     @property
-    def parts(self) -> tuple[Recipe, ...]:
+    def parts(self) -> tuple[Deferred, ...]:
         return (self.whole,)
 
     @cached_property
@@ -240,13 +240,13 @@ class Lifted(Recipe):
 
 
 @dataclass(frozen=True, eq=False)
-class Composed(Recipe):
+class Composed(Deferred):
     """An operator whose numbers have been seen: ``geometry`` knows of the zeros among them."""
 
-    whole: Recipe
+    whole: Deferred
 
     @property
-    def parts(self) -> tuple[Recipe, ...]:
+    def parts(self) -> tuple[Deferred, ...]:
         return (self.whole,)
 
     @cached_property
@@ -254,7 +254,7 @@ class Composed(Recipe):
         return recovered(self.whole.value)
 
 
-def composed(a: Recipe) -> Recipe:
+def composed(a: Deferred) -> Deferred:
     """The same with its numbers; what the model gave stays what it is."""
     if isinstance(a, Given | Composed):
         return a
@@ -277,7 +277,7 @@ def is_move(step: Apply) -> bool:
     return isinstance(step.operator, Given) and step.operator.call is not None
 
 
-def identity(channels: int, dims: int = 0) -> Recipe:
+def identity(channels: int, dims: int = 0) -> Deferred:
     return Identity(Geometry(channels, channels, channels, (Window(),) * dims))
 
 
@@ -286,21 +286,21 @@ def uniform(channels: int, factor: float | Tensor, shift: float | Tensor, source
     return Uniform(Geometry(channels, channels, channels, (), period), factor, shift, source)
 
 
-def negated(a: Recipe) -> Recipe:
+def negated(a: Deferred) -> Deferred:
     """−A: what it gives, bias too, with the sign turned."""
     if isinstance(a, Uniform):
         return uniform(a.geometry.c_in, -a.factor, -a.shift, a.source)
     return series(uniform(a.geometry.c_out, -1.0, 0.0), a, None)
 
 
-def of_negative(a: Recipe) -> Recipe:
+def of_negative(a: Deferred) -> Deferred:
     """x ↦ A(−x): only what it reads has its sign turned."""
     if isinstance(a, Uniform):
         return uniform(a.geometry.c_in, -a.factor, a.shift, a.source)
     return series(a, uniform(a.geometry.c_in, -1.0, 0.0), None)
 
 
-def series(outer: Recipe, inner: Recipe, sizes: Sizes, endless: bool = False) -> Recipe:
+def series(outer: Deferred, inner: Deferred, sizes: Sizes, endless: bool = False) -> Deferred:
     """outer ∘ inner; raises :class:`NotFoldable` exactly where the algebra would."""
     if inner.identity:
         return outer
@@ -310,15 +310,15 @@ def series(outer: Recipe, inner: Recipe, sizes: Sizes, endless: bool = False) ->
     return Series(g, outer, inner, sizes, endless)
 
 
-def parallel(a: Recipe, b: Recipe, sizes: Sizes) -> Recipe:
+def parallel(a: Deferred, b: Deferred, sizes: Sizes) -> Deferred:
     return Parallel(geo.parallel(a.geometry, b.geometry, sizes), a, b, sizes)
 
 
-def stack(a: Recipe, b: Recipe, sizes: Sizes) -> Recipe:
+def stack(a: Deferred, b: Deferred, sizes: Sizes) -> Deferred:
     return Stack(geo.stack(a.geometry, b.geometry, sizes), a, b, sizes)
 
 
-def block(a: Recipe, rows: range, cols: range, bias: bool) -> Recipe | None:
+def block(a: Deferred, rows: range, cols: range, bias: bool) -> Deferred | None:
     """A block of the channel matrix; None where it is all zero."""
     if len(rows) == a.geometry.c_out and len(cols) == a.geometry.c_in and (bias or a.geometry.period is None):
         return a
@@ -332,12 +332,12 @@ def block(a: Recipe, rows: range, cols: range, bias: bool) -> Recipe | None:
     return Block(g, a, rows, cols, bias)
 
 
-def taps(a: Recipe, bearer: tuple[int, ...]) -> Recipe:
+def taps(a: Deferred, bearer: tuple[int, ...]) -> Deferred:
     g = a.geometry
     return Taps(Geometry(g.c_out * prod(g.taps), g.c_in, g.groups, (), None if g.period is None else ()), a, bearer)
 
 
-def lifted(a: Recipe, dims: int) -> Recipe:
+def lifted(a: Deferred, dims: int) -> Deferred:
     if a.geometry.dims == dims or isinstance(a, Uniform):
         return a
     return Lifted(a.geometry.lifted(dims), a)

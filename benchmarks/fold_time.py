@@ -36,7 +36,7 @@ import convfold
 import zoo
 from benchmarks.record import console, progress, record
 from benchmarks.timing import interleaved, medians, ratio, wall
-from convfold.graph.read import read
+from convfold.frontends.torch.read import read
 from zoo.own import repvgg_stack
 
 MODELS = ("resnet-18", "ghostnetv3", "segformer-b0-256", "edsr-baseline-x4", "convnext-tiny", "upernet-convnext-tiny")

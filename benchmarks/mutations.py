@@ -25,7 +25,7 @@ import zoo
 from benchmarks.faults import FAULTS, Fault, Parts
 from benchmarks.record import console, record
 from convfold.comparison.trials import at_sizes
-from convfold.graph.read import Inputs
+from convfold.frontends.torch.read import Inputs
 
 
 @dataclass(frozen=True)

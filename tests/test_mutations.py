@@ -29,7 +29,7 @@ def test_edits_of_a_folded_net_are_caught(name: str) -> None:
 
 def test_a_graph_read_wrongly_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it is compared with is the model itself, not the graph that was made of it."""
-    import convfold.graph.exported as exported
+    import convfold.frontends.torch.exported as exported
 
     right = exported.normalise
 

@@ -53,7 +53,7 @@ ROADS = [
     "from convfold import fold, verify; import convfold.fold; from convfold import merge",
     "import convfold.fold as f, convfold.merge; assert f is convfold.fold",
     "from convfold import *; import convfold; assert [fold, verify] == [convfold.fold, convfold.verify]",
-    "import convfold.graph.read, convfold.plan, convfold.report",
+    "import convfold.frontends.torch.read, convfold.plan, convfold.report",
     "import pickle; pickle.loads(b'\\x80\\x04cconvfold.verify\\nVerdict\\n.')",
     "from convfold.algebra.convolution import Convolution; assert Convolution.of(nn.Conv2d(2, 3, 5)).c_out == 3",
     "from convfold.algebra.convolution import Convolution; assert Convolution.identity(3, 2).to_module().groups == 3",

@@ -16,8 +16,8 @@ from convfold.agreement import ILLEGAL_SIZE, Trial, inside, line
 from convfold.algebra import doors
 from convfold.chains import Reading
 from convfold.errors import InvalidInput, NotFoldable
-from convfold.graph.exported import Graph
-from convfold.graph.read import Source, read
+from convfold.frontends.torch.exported import Graph
+from convfold.frontends.torch.read import Source, read
 from convfold.layers.batch_norm import TRAINING
 from convfold.layers.links import Link
 from convfold.layers.spelling import has_numbers

@@ -16,7 +16,7 @@ from convfold.algebra.joins import Concat, Sum
 from convfold.algebra.layout import Layout, Slice
 from convfold.algebra.spatial import Pad, Spatial
 from convfold.errors import NotFoldable
-from convfold.graph.exported import Graph
+from convfold.frontends.torch.exported import Graph
 from convfold.layers.links import WAYS, Link
 from convfold.layers.padding import zero_padding
 from convfold.plan.deferred import Deferred, Uniform, lifted

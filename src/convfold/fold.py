@@ -25,11 +25,11 @@ from convfold.comparison.trials import at_sizes
 from convfold.config import FoldConfig
 from convfold.diagram import diagram
 from convfold.errors import InvalidInput, VerificationFailed
-from convfold.graph.checkpoint import reweighted, take_over
-from convfold.graph.exported import Graph
-from convfold.graph.places import Places
-from convfold.graph.program import path_of
-from convfold.graph.read import Source, export, read
+from convfold.frontends.torch.checkpoint import reweighted, take_over
+from convfold.frontends.torch.exported import Graph
+from convfold.frontends.torch.places import Places
+from convfold.frontends.torch.program import path_of
+from convfold.frontends.torch.read import Source, export, read
 from convfold.plan import Plan, Planner, Prices
 from convfold.plan.border import HOISTED, Correct
 from convfold.plan.machine import measured

@@ -16,8 +16,8 @@ from torch.export import ExportedProgram
 
 from convfold.arguments import BadUsage, Free, Origin, Shape, short
 from convfold.errors import InvalidInput
-from convfold.graph.archive import load
-from convfold.graph.read import refuse_training
+from convfold.frontends.torch.archive import load
+from convfold.frontends.torch.read import refuse_training
 from convfold.inputs import Inputs, freed, of_module, of_program
 
 

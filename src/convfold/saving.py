@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from convfold.errors import InvalidInput
-from convfold.graph.quiet import quiet
+from convfold.frontends.torch.quiet import quiet
 
 if TYPE_CHECKING:  # whether a file can be written is asked before torch is loaded
     from torch.export import ExportedProgram

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from torch.fx import Node as FxNode
 
 from convfold.errors import REASONS, NotFoldable
-from convfold.graph.places import Places
+from convfold.frontends.torch.places import Places
 from convfold.plan import Plan, Planner
 from convfold.plan.border import HOISTED, Correct, ways
 from convfold.plan.cost import Cost

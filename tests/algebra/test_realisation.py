@@ -1,4 +1,4 @@
-"""What realisations multiply, with numbers worked by hand; `tests/graph/test_operators.py` holds them against torch."""
+"""What realisations multiply, with numbers worked by hand; the operators of the frontends are held against torch."""
 
 from __future__ import annotations
 

@@ -162,8 +162,8 @@ def test_fewer_of_both_is_never_declined() -> None:
 
 def test_where_time_would_take_more_multiply_adds_the_plan_has_fewer_or_as_many() -> None:
     """Multiply-adds that cost next to nothing are not taken in place of bytes and calls."""
-    from convfold.graph.exported import Graph
-    from convfold.graph.read import read
+    from convfold.frontends.torch.exported import Graph
+    from convfold.frontends.torch.read import read
 
     case = zoo.build("tiny-pyramid-pooling")
     planner = Planner(Prices("time", Machine(1e15, 1e9, 1e-4)))

@@ -21,9 +21,9 @@
 | a split or slice left with no channels; a map empty at the least size | `test_empty` |
 | infinite masks and bounds; weights that are NaN | `test_infinities` |
 | rows chosen by a mask; quantised or complex weights: verified, saved, written as ONNX | `test_other_types` |
-| a branch on a value, named with its line; TorchScript; weights without numbers | `graph.test_untraceable` |
-| dataclasses in and out; text that torch writes and cannot read | `graph.test_containers` |
-| torch's graphs, logs and warnings on standard error | `graph.test_quiet`, `cli.test_noise` |
+| a branch on a value, named with its line; TorchScript; weights without numbers | `frontends.torch.test_untraceable` |
+| dataclasses in and out; text that torch writes and cannot read | `frontends.torch.test_containers` |
+| torch's graphs, logs and warnings on standard error | `frontends.torch.test_quiet`, `cli.test_noise` |
 | folded recurrent layers that do not pickle or change type; hooks lost in copies | `test_copies` |
 | a failed check that passes; a misspelt option ignored; merged and slower | `test_judgement` |
 

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 import convfold
 from convfold.cli import main
-from convfold.graph.archive import load
+from convfold.frontends.torch.archive import load
 from tests.traps.files import members, rewritten, save_net, zipped
 
 

@@ -110,8 +110,8 @@ class TestLayers:
 
     def test_the_reason(self) -> None:
         net = Net(lambda m, x: m.first(x)[:, 4:4] * 2, first=nn.Conv2d(3, 8, 1)).eval()
-        source = convfold.graph.read.read(net, torch.randn(2, 3, 5, 4))
-        lifted = convfold.graph.exported.Graph(source).lift()
+        source = convfold.frontends.torch.read.read(net, torch.randn(2, 3, 5, 4))
+        lifted = convfold.frontends.torch.exported.Graph(source).lift()
         assert {(r.code, r.detail) for r in lifted.opaque.values()} == {("not-affine", "a signal without elements")}
 
 

@@ -15,8 +15,8 @@ from torch.export import Dim
 from torch.utils import _pytree as pytree
 
 import convfold
-from convfold.graph.archive import load
-from convfold.graph.words import RULES
+from convfold.frontends.torch.archive import load
+from convfold.frontends.torch.words import RULES
 from tests.folding import noise
 from tests.traps.files import reworded, rewritten, save_net
 

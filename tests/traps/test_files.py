@@ -22,7 +22,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 import convfold
 from convfold.cli import main
-from convfold.graph.archive import load
+from convfold.frontends.torch.archive import load
 from tests.folding import double, noise
 from tests.laws.oracle import assert_close
 from tests.traps.files import EXTENSION, members, payloads, rewritten, save_net, torch_saved, zipped

@@ -74,8 +74,8 @@ class TestMeant:
     def test_the_reason(self) -> None:
         """Left alone like any other call that is not affine, not refused with the model."""
         net = with_pair(lambda m, x: (m.pair(x) + m.mask).softmax(-1), mask=torch.tensor([0.0, -INF, 0.0, 0.0, -INF]))
-        source = convfold.graph.read.read(net, noise(2, 5))
-        lifted = convfold.graph.exported.Graph(source).lift()
+        source = convfold.frontends.torch.read.read(net, noise(2, 5))
+        lifted = convfold.frontends.torch.exported.Graph(source).lift()
         (refusal,) = lifted.opaque.values()
         assert refusal.code == "not-affine" and refusal.detail == "mask is infinite or not a number"
 

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import convfold
-from convfold.graph.exported import Graph
-from convfold.graph.read import read
+from convfold.frontends.torch.exported import Graph
+from convfold.frontends.torch.read import read
 from tests.folding import Net, call_name, calls, codes, noise, randomised
 from tests.laws.oracle import assert_close
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext, suppress
 
 import click
 
-from convfold.graph.quiet import ABOUT_THEMSELVES, Messages, aloud
+from convfold.frontends.torch.quiet import ABOUT_THEMSELVES, Messages, aloud
 
 #: Letters of a line.
 LONGEST = 1000

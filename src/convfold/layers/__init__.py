@@ -1,51 +1,11 @@
 """How each affine layer becomes a value of the algebra: one file a layer, all its spellings inside."""
 
-from convfold.layers import (
-    arithmetic,
-    batch_norm,
-    concat,
-    convolution,
-    flip,
-    identity,
-    layout,
-    linear,
-    links,
-    mean,
-    module,
-    norm_tail,
-    padding,
-    pool,
-    resize,
-    shuffle,
-    slicing,
-    transposed,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
 from convfold.layers.spelling import ATEN, AnyAxis, Call, Map, Reading, Step, Value
 
-__all__ = [
-    "ATEN",
-    "AnyAxis",
-    "Call",
-    "Map",
-    "Reading",
-    "Step",
-    "Value",
-    "arithmetic",
-    "batch_norm",
-    "concat",
-    "convolution",
-    "flip",
-    "identity",
-    "layout",
-    "linear",
-    "links",
-    "mean",
-    "module",
-    "norm_tail",
-    "padding",
-    "pool",
-    "resize",
-    "shuffle",
-    "slicing",
-    "transposed",
-]
+__all__ = ["ATEN", "AnyAxis", "Call", "Map", "Reading", "Step", "Value"]
+
+for _file in iter_modules(__path__):  # each registers what it reads: a new layer is a new file
+    import_module(f"{__name__}.{_file.name}")

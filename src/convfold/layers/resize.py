@@ -56,7 +56,7 @@ for _mode, _names in _MODES.items():
 
 @aten("expand.default")
 def read_expand(call: Call) -> Reading:
-    """One position repeated: a nearest resize from one. `graph.normalise` has written −1 for every other axis."""
+    """One position repeated: a nearest resize from one. The frontend has written −1 for every other axis."""
     x = call["self"]
     if x.symbols == call.out.symbols:
         return x  # type: ignore[no-any-return]

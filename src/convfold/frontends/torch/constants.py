@@ -1,0 +1,100 @@
+"""Values of a graph that do not depend on its inputs: weights, and whatever is computed from weights alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+from torch.fx.node import map_arg
+
+from convfold.errors import NotFoldable
+from convfold.frontends.torch.unlift import Calls
+from convfold.precision import cast, computing_in
+
+
+class Constants:
+    """Which nodes are constant, and their content; computed ones are evaluated in float64, on demand, once.
+
+    Weight standardisation, parametrisations and LoRA products are such; so is a frozen batch norm's scale.
+    """
+
+    def __init__(self, calls: Calls, differentiable: bool = False) -> None:
+        self.weights, self.differentiable = calls.weights, differentiable
+        self._content: dict[Node, Any] = {}
+        self._constant: set[Node] = set()
+        written = {node.args[0] for node in calls.graph.nodes if node.op == "call_function" and _writes(node)}
+        for node in calls.graph.nodes:
+            if (node.op == "get_attr" and node not in written) or (
+                node.op == "call_function"
+                and all(a in self._constant for a in node.all_input_nodes)
+                and not _writes(node)
+                and not _varies(node)
+            ):
+                self._constant.add(node)
+
+    def __contains__(self, node: object) -> bool:
+        return node in self._constant
+
+    def __getitem__(self, node: Node) -> Tensor:
+        """What a constant is. Raises `NotFoldable` where that is not to be computed: quantised, sparse."""
+        if node not in self._content:
+            if node.op == "get_attr":
+                self._content[node] = self.weights[str(node.target)]
+            else:
+                _refuse_quantised(node)
+                self._content[node] = self._evaluated(node)
+        content = self._content[node]
+        if isinstance(content, Tensor) and content.layout is not torch.strided:
+            raise NotFoldable("not-affine", f"{node.name} is a sparse tensor")
+        return content  # type: ignore[no-any-return]
+
+    def _evaluated(self, node: Node) -> Any:
+        # Cast before autograd sees them: below it, backward would be given another type than it has kept.
+        args, kwargs = cast(map_arg((node.args, dict(node.kwargs)), self.__getitem__), torch.float64)
+        try:
+            with torch.set_grad_enabled(self.differentiable), computing_in(torch.float64):
+                return node.target(*args, **kwargs)  # type: ignore[operator]
+        except (RuntimeError, TypeError) as e:  # NotImplementedError is a RuntimeError
+            why = str(e).strip().partition("\n")[0][:100]
+            raise NotFoldable("not-affine", f"{node.target} on weights does not run in float64: {why}") from e
+
+    def read_by(self, node: Node) -> dict[str, Tensor]:
+        """The weights by name that the constant inputs of a call are, or are computed from."""
+        found: dict[str, Tensor] = {}
+        todo = [a for a in node.all_input_nodes if a in self._constant]
+        while todo:
+            a = todo.pop()
+            if a.op == "get_attr":
+                found[str(a.target)] = self.weights[str(a.target)]
+            todo.extend(a.all_input_nodes)
+        return found
+
+    def requires_grad(self, node: Node) -> bool:
+        """Does any weight it is computed from require a gradient?"""
+        if node.op == "get_attr":
+            return bool(getattr(self[node], "requires_grad", False))
+        return any(self.requires_grad(a) for a in node.all_input_nodes)
+
+
+def _refuse_quantised(node: Node) -> None:
+    """A weight stored in eight bits and widened where it is used: composed with others it would be stored wide."""
+    out = node.meta.get("val")
+    if not isinstance(out, Tensor) or not out.is_floating_point() or out.itemsize == 1:
+        return
+    for a in node.all_input_nodes:
+        t = a.meta.get("val")
+        if isinstance(t, Tensor) and t.itemsize == 1 and t.dtype != torch.bool:
+            raise NotFoldable("quantised", f"{a.name} is stored as {str(t.dtype)[6:]}")
+
+
+def _writes(node: Node) -> bool:
+    """Does it write into an argument? A buffer that every call updates is no constant."""
+    schema = getattr(node.target, "_schema", None)
+    return bool(schema and schema.is_mutable)
+
+
+def _varies(node: Node) -> bool:
+    """Random numbers, or memory as it is found: not the same every time."""
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) or "empty" in str(node.target)

@@ -1,0 +1,117 @@
+"""torch.export in, torch.fx out: an exported program becomes one plain graph module, is rewritten, and handed back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Graph as FxGraph
+from torch.fx import GraphModule
+
+from convfold.errors import InvalidInput
+from convfold.frontends.torch.constants import Constants
+from convfold.frontends.torch.empty import drop_empty_parts
+from convfold.frontends.torch.following import follow
+from convfold.frontends.torch.free import is_free
+from convfold.frontends.torch.guard import check_states
+from convfold.frontends.torch.mark import marking, of_constant, of_region
+from convfold.frontends.torch.measure import measure
+from convfold.frontends.torch.normalise import normalise, sweep
+from convfold.frontends.torch.program import FxProgram, path_of
+from convfold.frontends.torch.read import Source
+from convfold.frontends.torch.sizes import ExampleSizes
+from convfold.frontends.torch.unlift import unlift
+from convfold.lift import Stretches, lift
+from convfold.lower import Lowering
+from convfold.region import Region
+from convfold.report import Totals
+
+_TRAINING = {
+    torch.ops.aten._native_batch_norm_legit_functional.default,
+    torch.ops.aten._native_batch_norm_legit.default,
+    torch.ops.aten._batch_norm_with_update_functional.default,
+}
+
+
+class Graph:
+    """One model's graph, ready to be lifted from and written to. The user's own weights are copied, never shared."""
+
+    def __init__(self, source: Source, excluded: Callable[[str], bool] = lambda path: False) -> None:
+        self.source, self.excluded = source, excluded
+        self.evaluated: list[str] = []  # modules whose weights were computed from weights, and are constants now
+        self.calls = unlift(source.program)
+        self.given = self.calls.read()
+        self.sizes = ExampleSizes(_example_sizes(source, self.calls.graph))
+        _refuse_training(self.calls.graph)
+        normalise(self.calls.graph)
+        drop_empty_parts(self.calls.graph)
+
+    def lift(self, differentiable: bool = False) -> Stretches:
+        """``differentiable``: the operators' numbers keep the history of the weights they are computed from."""
+        self.program = FxProgram(self.calls, Constants(self.calls, differentiable), self.sizes)
+        with torch.set_grad_enabled(differentiable):
+            return lift(self.program, self.excluded)
+
+    def write(self, stretches: Stretches, changes: Iterable[tuple[Region, Region]]) -> GraphModule:
+        """Every planned region in place of the one it came from."""
+        program, lowering = self.program, Lowering(self.program, stretches)
+        with torch.no_grad():
+            for before, after in changes:
+                with marking(program.written.parameters, of_region(after)):
+                    lowering.write(before, after)
+            for weight in program.computed:
+                if weight.users and any(user not in program.replaced for user in weight.users):
+                    with marking(program.written.parameters, of_constant(weight)):
+                        self.evaluated.append(program.evaluate(weight))
+        sweep(self.calls.graph)
+        program.written.name_parameters()
+        follow(self.calls)
+        module = self.calls.module()
+        check_states(module, self.given, self.calls.read())
+        return module
+
+    def measure(self) -> Totals:
+        """What the graph costs as it stands, at the example's sizes."""
+        return measure(self.calls.graph, self.calls.weights.__getitem__, self.sizes.number)
+
+
+def _example_sizes(source: Source, graph: FxGraph) -> dict[Any, int]:
+    """What each free symbol is in the user's example (export itself may have used a larger batch)."""
+    flat = torch.utils._pytree.tree_leaves((source.args, source.kwargs))
+    found: dict[Any, int] = {}
+    placeholders = [n for n in graph.nodes if n.op == "placeholder"]
+    if len(flat) != len(placeholders):
+        raise InvalidInput(f"the program takes {len(placeholders)} inputs, got {len(flat)}")
+    for node, given in zip(placeholders, flat, strict=True):
+        expected = node.meta.get("val")
+        if not isinstance(expected, Tensor):
+            continue
+        if not isinstance(given, Tensor) or given.dim() != expected.dim():
+            got = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+            raise InvalidInput(f"input {node.name!r}: expected shape {_shape(expected)}, got {got}")
+        for wanted, n in zip(expected.shape, given.shape, strict=True):
+            if not is_free(wanted):
+                if wanted != n:
+                    raise InvalidInput(
+                        f"input {node.name!r}: expected shape {_shape(expected)}, got {tuple(given.shape)}"
+                    )
+            elif wanted.node.expr.is_symbol:
+                found[wanted.node.expr] = int(n)
+    return found
+
+
+def _shape(t: Tensor) -> str:
+    return f"({', '.join('any' if is_free(n) else str(n) for n in t.shape)})"
+
+
+def _refuse_training(graph: FxGraph) -> None:
+    for node in graph.nodes:
+        if node.target in _TRAINING or (
+            node.target is torch.ops.aten.batch_norm.default and node.args[5] and node.args[3] is not None
+        ):
+            raise InvalidInput(
+                f"batch norm {path_of(node) or node.name!r} is in training mode; its statistics change with the batch. "
+                "Call model.eval() before exporting."
+            )

@@ -1,0 +1,71 @@
+"""New calls in an exported graph, each with what it computes at the example, as if it had been traced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx import Graph, Node
+from torch.fx.node import map_arg
+
+from convfold.frontends.torch.free import is_free
+from convfold.frontends.torch.unsure import Unsure
+
+aten = torch.ops.aten
+
+#: What else a call knows of the line it comes from.
+_ORIGIN = ("nn_module_stack", "stack_trace", "torch_fn", "source_fn_stack", "custom")
+
+
+class Insert:
+    """Calls written where, and in the name of, another one: ``with insert.at(node): insert(target, x)``."""
+
+    def __init__(self, graph: Graph, mode: FakeTensorMode | None) -> None:
+        self.graph, self.mode = graph, mode
+        self.origin: dict[str, Any] = {}
+
+    @contextmanager
+    def at(self, node: Node) -> Iterator[None]:
+        self.origin = {key: node.meta[key] for key in _ORIGIN if key in node.meta}
+        with self.graph.inserting_before(node):
+            yield
+
+    def __call__(self, target: Any, *args: Any, **kwargs: Any) -> Node:
+        if self.mode is None:
+            raise Unsure("the program has no values to infer others from")
+        given = map_arg((args, kwargs), lambda n: n.meta["val"])
+        try:
+            with self.mode, torch.no_grad():
+                value = target(*given[0], **given[1])
+        except RuntimeError as e:  # sizes that are known at run time only
+            raise Unsure(f"{target} at the example: {e}") from e
+        node = self.graph.call_function(target, args, kwargs)
+        node.meta.update(self.origin, val=value)
+        return node
+
+    def sizes(self, of: Node, shape: Sequence[Any]) -> list[int | Node]:
+        """A shape as what a reshape of a value takes: numbers, one −1 where one size is free, else sizes it asks for.
+
+        Raises `Unsure` where several sizes are free and one is not among the value's own.
+        """
+        free = [i for i, n in enumerate(shape) if is_free(n)]
+        if len(free) == 1 and 0 not in [n for n in shape if not is_free(n)]:
+            return [-1 if is_free(n) else int(n) for n in shape]
+        return [self._size(of, n) if is_free(n) else int(n) for n in shape]
+
+    def _size(self, of: Node, n: torch.SymInt) -> Node:
+        for i, m in enumerate(value(of).shape):
+            if is_free(m) and m.node.expr == n.node.expr:
+                return self(aten.sym_size.int, of, i)
+        raise Unsure(f"size {n} is not among those of {of.name}")
+
+
+def value(node: Node) -> Tensor:
+    found = node.meta.get("val")
+    if not isinstance(found, Tensor):
+        raise Unsure(f"{node.name} is no tensor")
+    return found

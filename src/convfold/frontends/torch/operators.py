@@ -1,0 +1,250 @@
+"""The operations of the algebra as ATen calls in a graph, on parameters of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, count, takewhile
+from operator import floordiv, getitem, mul, sub
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Node as FxNode
+
+from convfold.frontends.torch.unlift import Calls
+from convfold.ops import Ints, Spans, Weights
+from convfold.plan.deferred import Deferred, Given
+
+aten = torch.ops.aten
+
+END = 2**63 - 1
+_CONV = {1: aten.conv1d.default, 2: aten.conv2d.default, 3: aten.conv3d.default}
+_TRANSPOSE = {
+    1: aten.conv_transpose1d.default,
+    2: aten.conv_transpose2d.input,
+    3: aten.conv_transpose3d.input,
+}
+
+
+@dataclass
+class NewParameter:
+    """A weight the plan computed, read by ``node``; it gets its name when the old ones are gone."""
+
+    node: FxNode
+    paths: list[str]  # where it would like to live, best first
+    kind: str  # weight or bias
+    mark: str = ""  # what it means: see `frontends.torch.mark`
+
+
+class Written:
+    """The weights that have been written into a graph; ``training``: sources that have one that trains."""
+
+    def __init__(self, calls: Calls, training: set[str]) -> None:
+        self.calls, self.training = calls, training
+        self.parameters: list[NewParameter] = []
+
+    def weight(self, content: Tensor, source: str) -> FxNode:
+        """A weight that was computed from weights."""
+        own = content.detach().contiguous()
+        trains = source in self.training
+        return self.new(nn.Parameter(own, trains) if own.is_floating_point() else own, [source], "weight")
+
+    def new(self, content: Tensor, paths: list[str], kind: str) -> FxNode:
+        node = self.calls.graph.get_attr(path := f"_new_{len(self.parameters)}")
+        self.calls.weights[path] = content
+        self.parameters.append(NewParameter(node, paths, kind))
+        return node
+
+    def name_parameters(self) -> None:
+        """Call the new parameters after the longest common module path of what they came from; after the sweep.
+
+        No weight of the original has such a name, nor has one that means something else: a state dict of another
+        model then never fits by accident.
+        """
+        weights = self.calls.weights
+        taken = set(weights)
+        inside = {path.rpartition(".")[0] for path in taken}
+        for p in self.parameters:
+            if not p.node.users:
+                continue
+            leaf = "_".join(filter(None, ("folded", p.kind, p.mark)))
+            wanted = [f"{path}.{leaf}" if path else leaf for path in p.paths]
+            numbered = (f"{wanted[-1]}_{i}" for i in count(1))
+            path = next(name for name in chain(wanted, numbered) if name not in taken and name not in inside)
+            taken.add(path)
+            weights[path] = weights.pop(str(p.node.target))
+            p.node.target = path
+            p.node.name = self.calls.graph._graph_namespace.create_name(path.replace(".", "_"), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Aten:
+    """Writes where the graph is being inserted into.
+
+    ``path``: the module that numbers belong to which are no weights; ``nodes``: the model's calls, by the names that
+    regions know them by.
+    """
+
+    written: Written
+    nodes: dict[str, FxNode]
+    like: Tensor
+    path: str = ""
+
+    def call(self, target: Any, *args: Any, **kwargs: Any) -> FxNode:
+        return self.written.calls.graph.call_function(target, args, kwargs)
+
+    def constant(self, kind: str, content: Tensor) -> FxNode:
+        """A buffer."""
+        return self.written.new(content.to(self.like).contiguous(), [self.path], kind)
+
+    def weights(self, of: Sequence[Deferred] = (), prefix: str = "") -> Weights[FxNode]:
+        """Called after the modules they come from, laid out in memory as theirs are."""
+        given = [g for operator in of for g in operator.given]
+        sources = list(dict.fromkeys(source for operator in of for source in operator.sources))
+        paths = [p for p in (_common_path(sources), *sources[:1]) if p] or [""]
+        trains = any(s in self.written.training for s in sources)
+        made: dict[tuple[str, torch.Size], FxNode] = {}
+
+        def weight(kind: str, content: Tensor) -> FxNode:
+            key = (kind, content.shape)
+            if key not in made:
+                data = content.detach().contiguous()
+                if (fmt := _channels_last(given, data.dim() - 2)) is not None:
+                    data = data.contiguous(memory_format=fmt)
+                made[key] = self.written.new(nn.Parameter(data, requires_grad=trains), paths, prefix + kind)
+            return made[key]
+
+        return weight
+
+    def again(self, call: str, operator: Callable[[Tensor], Tensor], x: FxNode) -> FxNode:
+        """Its other arguments do not depend on how many channels there are."""
+        node = self.nodes[call]
+        return self.call(node.target, x, *node.args[1:], **node.kwargs)
+
+    def conv(
+        self,
+        x: FxNode,
+        weight: FxNode,
+        bias: FxNode | None,
+        stride: Ints,
+        padding: Ints,
+        dilation: Ints,
+        groups: int,
+    ) -> FxNode:
+        numbers = list(stride), list(padding), list(dilation)
+        return self.call(_CONV[len(stride)], x, weight, bias, *numbers, groups)
+
+    def conv_transpose(
+        self,
+        x: FxNode,
+        weight: FxNode,
+        bias: FxNode | None,
+        stride: Ints,
+        padding: Ints,
+        extra: Ints,
+        groups: int,
+        dilation: Ints,
+    ) -> FxNode:
+        numbers = list(stride), list(padding), list(extra)
+        return self.call(_TRANSPOSE[len(stride)], x, weight, bias, *numbers, groups, list(dilation))
+
+    def linear(self, x: FxNode, weight: FxNode, bias: FxNode | None) -> FxNode:
+        return self.call(aten.linear.default, x, weight, bias)
+
+    def matmul(self, a: FxNode, b: FxNode) -> FxNode:
+        return self.call(aten.matmul.default, a, b)
+
+    def add(self, a: FxNode, b: FxNode) -> FxNode:
+        return self.call(aten.add.Tensor, a, b)
+
+    def sub(self, a: FxNode, b: FxNode) -> FxNode:
+        return self.call(aten.sub.Tensor, a, b)
+
+    def neg(self, a: FxNode) -> FxNode:
+        return self.call(aten.neg.default, a)
+
+    def mul(self, a: FxNode, b: FxNode) -> FxNode:
+        return self.call(aten.mul.Tensor, a, b)
+
+    def muladd(self, a: FxNode, b: FxNode, c: FxNode) -> FxNode:
+        return self.call(aten.addcmul.default, c, a, b)
+
+    def pad(self, x: FxNode, flat: Ints, mode: str = "constant") -> FxNode:
+        if mode == "constant":
+            return self.call(aten.constant_pad_nd.default, x, list(flat))
+        return self.call(aten.pad.default, x, list(flat), mode)
+
+    def slice(self, x: FxNode, axis: int, start: int, stop: int | None, step: int = 1) -> FxNode:
+        return self.call(
+            aten.slice.Tensor, x, axis, start, END if stop is None else stop, *([step] if step > 1 else ())
+        )
+
+    def end(self, x: FxNode, axis: int, n: int, step: int = 1) -> FxNode:
+        if step == 1:
+            return self.slice(x, axis, -n, None)
+        size = self.call(aten.sym_size.int, x, axis)
+        first = self.call(torch.sym_max, self.call(sub, size, n), 0)
+        first = self.call(mul, self.call(floordiv, first, step), step)
+        return self.call(aten.slice.Tensor, x, axis, first, END)
+
+    def reshape(self, x: FxNode, shape: Ints, call: str | None = None) -> FxNode:
+        if call is None:
+            return self.call(aten.reshape.default, x, list(shape))
+        node = self.nodes[call]
+        if node.target is not aten.reshape.default:  # squeeze, unsqueeze: indifferent to how long the channels are
+            return self.call(node.target, x, *node.args[1:], **node.kwargs)
+        # Free sizes stay the nodes they were; only the carried axis may have another length now.
+        before, asked = node.meta["val"].shape, node.args[1]
+        assert isinstance(asked, list | tuple)
+        now = [m if isinstance(n, int) and n != m else a for n, m, a in zip(before, shape, asked, strict=True)]
+        return self.call(aten.reshape.default, x, now)
+
+    def permute(self, x: FxNode, order: Ints) -> FxNode:
+        return self.call(aten.permute.default, x, list(order))
+
+    def concat(self, xs: Sequence[FxNode], axis: int) -> FxNode:
+        return self.call(aten.cat.default, list(xs), axis)
+
+    def split(self, x: FxNode, sizes: Ints, axis: int) -> Sequence[FxNode]:
+        parts = self.call(aten.split_with_sizes.default, x, list(sizes), axis)
+        return [self.call(getitem, parts, i) for i in range(len(sizes))]
+
+    def pixel_shuffle(self, x: FxNode, rate: int) -> FxNode:
+        return self.call(aten.pixel_shuffle.default, x, rate)
+
+    def ones_like(self, x: FxNode) -> FxNode:
+        return self.call(aten.ones_like.default, x)
+
+    def added_to(self, y: FxNode, axis: int, spans: Spans, part: FxNode) -> FxNode:
+        place = y
+        for i, span in enumerate(spans, start=axis):
+            if span is not None:
+                place = self.slice(place, i, span.start, span.stop)
+        self.call(aten.add_.Tensor, place, part)
+        return y
+
+    def put_into(self, y: FxNode, axis: int, n: int, high: bool, part: FxNode) -> FxNode:
+        self.call(aten.copy_.default, self.end(y, axis, n) if high else self.slice(y, axis, 0, n), part)
+        return y
+
+    def periodic(self, values: FxNode, axis: int, period: int, y: FxNode) -> FxNode:
+        n = self.call(aten.sym_size.int, y, axis + 1)
+        index = self.call(aten.arange.default, n, device=self.like.device)
+        index = self.call(aten.remainder.Scalar, index, period)
+        return self.call(aten.index_select.default, values, axis, index)
+
+
+def _channels_last(given: Sequence[Given], dims: int) -> torch.memory_format | None:
+    """The format of the kernels it was composed of, if they agree that channels come last."""
+    fmt = {2: torch.channels_last, 3: torch.channels_last_3d}.get(dims)
+    kernels = [g.operator.kernel for g in given if g.operator.dims == dims and g.operator.kernel.shape[1] > 1]
+    if fmt is None or not kernels:
+        return None
+    last = all(k.is_contiguous(memory_format=fmt) for k in kernels)
+    return fmt if last and not all(k.is_contiguous() for k in kernels) else None  # a single tap is both
+
+
+def _common_path(sources: list[str]) -> str:
+    parts = [s.split(".") for s in sources]
+    return ".".join(a[0] for a in takewhile(lambda a: len(set(a)) == 1, zip(*parts, strict=False)))

@@ -23,7 +23,7 @@ from benchmarks.count import count, parameters
 from benchmarks.leftover import leftover
 from benchmarks.record import console, progress, record
 from benchmarks.timing import Measure, interleaved, ratio, repeats, wall
-from convfold.precision import run_in
+from convfold.frontends.torch.running.precision import run_in
 
 MODELS = (
     "repvgg-a0", "mobileone-s0", "pp-lcnet-v3", "textnet", "rt-detr-r18-encoder", "rt-detr-r18", "resnet-18",

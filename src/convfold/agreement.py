@@ -12,10 +12,10 @@ from torch.nn.utils import parametrize
 
 from convfold.algebra.window import Window
 from convfold.errors import ConvfoldError, VerificationFailed
+from convfold.frontends.torch.running.precision import run_in
+from convfold.frontends.torch.running.state import State
 from convfold.layers.known import reader
 from convfold.layers.links import flattened
-from convfold.precision import run_in
-from convfold.state import State
 
 #: What a module raises on inputs too small or of the wrong shape for it.
 ILLEGAL_SIZE = (RuntimeError, ValueError, LookupError, AssertionError, TypeError, AttributeError, ConvfoldError)

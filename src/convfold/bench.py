@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from convfold.state import State
+from convfold.frontends.torch.running.state import State
 
 #: One run is as many calls as take about this long, in seconds: far above the clock's resolution.
 RUN = 0.005

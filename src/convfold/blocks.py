@@ -18,10 +18,10 @@ from convfold.chains import Reading
 from convfold.errors import InvalidInput, NotFoldable
 from convfold.frontends.torch.exported import Graph
 from convfold.frontends.torch.read import Source, read
+from convfold.frontends.torch.running.state import State, untouched
 from convfold.layers.batch_norm import TRAINING
 from convfold.layers.links import Link
 from convfold.layers.spelling import has_numbers
-from convfold.state import State, untouched
 
 #: Sizes to try a block on, of as many axes as it has: even ones, for it may halve them, then larger and odd ones.
 SPACES = ((16, 24, 32), (64, 96, 80), (17, 23, 29), (224, 192, 160))

@@ -30,6 +30,7 @@ from convfold.frontends.torch.exported import Graph
 from convfold.frontends.torch.places import Places
 from convfold.frontends.torch.program import path_of
 from convfold.frontends.torch.read import Source, export, read
+from convfold.frontends.torch.running.state import seeded
 from convfold.plan import Plan, Planner, Prices
 from convfold.plan.border import HOISTED, Correct
 from convfold.plan.machine import measured
@@ -37,7 +38,6 @@ from convfold.plan.refusals import refusals
 from convfold.region import Node, Region
 from convfold.report import Applied, Mended, Refused, Report
 from convfold.saving import save
-from convfold.state import seeded
 from convfold.trace import Stop, Stretch
 from convfold.tracing import traced
 from convfold.verify import Verdict, verify

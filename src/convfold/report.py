@@ -11,22 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from convfold.errors import REASONS
+from convfold.totals import Totals
 from convfold.verify import Verdict
 
 if TYPE_CHECKING:
     from convfold.plan.border import Ghost
     from convfold.trace import Stop, Stretch
-
-
-@dataclass(frozen=True)
-class Totals:
-    """Of the whole model at the example's sizes."""
-
-    macs: int  # multiply-adds of convolutions and matrix products
-    params: int
-    ops: int  # calls that compute
-    layers: int  # convolutions and linear layers
-    batch_norms: int
 
 
 @dataclass(frozen=True)

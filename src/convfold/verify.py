@@ -17,8 +17,8 @@ from convfold.comparison.rounding import UNITS, RoundingAtRandom
 from convfold.comparison.trials import Inputs, Trial, at_example, randomised
 from convfold.comparison.verdict import Verdict, concluded
 from convfold.errors import InvalidInput
-from convfold.precision import run_in
-from convfold.state import State, Watch
+from convfold.frontends.torch.running.precision import run_in
+from convfold.frontends.torch.running.state import State, Watch
 
 __all__ = ["Verdict", "verify"]
 

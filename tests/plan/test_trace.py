@@ -16,6 +16,7 @@ from convfold.plan.deferred import Given
 from convfold.plan.search import Search
 from convfold.plan.trace import TRIED, Recorder, Trace, verdict
 from convfold.region import Node, Region, Signal
+from convfold.spec import check
 from tests.plan.regions import random_region
 from tests.plan.test_search import same_values
 
@@ -45,7 +46,7 @@ def test_every_way_is_a_plan_and_the_best_is_among_them(seed: int) -> None:
             ways = list(trace.ways(name))
             assert ways
             for way in ways:
-                way.region.check()
+                check("lift", way.region)
                 assert way.materialised == (name in way.region.by_name)
                 same_values(region, way.region)
             if trace.forms(name) <= TRIED:

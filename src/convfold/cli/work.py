@@ -98,7 +98,7 @@ def bench(
         with session.working() as stage:
             models = [_found(o, shapes if i == 0 else (), stage) for i, o in enumerate(origins)]
             from convfold.bench import compare
-            from convfold.state import State
+            from convfold.frontends.torch.running.state import State
 
             args, kwargs = _inputs_of(*models)
             modules = [m.module for m in models]

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils import _pytree as pytree
 
-from convfold.reach import is_plain
-from convfold.state import State, Watch, writes
+from convfold.frontends.torch.running.reach import is_plain
+from convfold.frontends.torch.running.state import State, Watch, writes
 
 #: How many units in the last place a result is moved by at most, one sample after another. A sum of many terms is off
 #: by a few. Beside a quantiser the effect is rare and large: more of it tells whether a difference is of that kind.

@@ -10,8 +10,8 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from convfold.errors import NotFoldable
+from convfold.frontends.torch.running.precision import cast, computing_in
 from convfold.frontends.torch.unlift import Calls
-from convfold.precision import cast, computing_in
 
 
 class Constants:

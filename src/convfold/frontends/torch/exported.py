@@ -26,7 +26,7 @@ from convfold.frontends.torch.unlift import unlift
 from convfold.lift import Stretches, lift
 from convfold.lower import Lowering
 from convfold.region import Region
-from convfold.report import Totals
+from convfold.totals import Totals
 
 _TRAINING = {
     torch.ops.aten._native_batch_norm_legit_functional.default,

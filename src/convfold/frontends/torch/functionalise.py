@@ -28,8 +28,8 @@ from convfold.frontends.torch.inline import flat
 from convfold.frontends.torch.insert import Insert
 from convfold.frontends.torch.memory import Memories
 from convfold.frontends.torch.respell import respell, without_dropout
+from convfold.frontends.torch.running.state import UNSAID, writes
 from convfold.frontends.torch.unsure import Unsure
-from convfold.state import UNSAID, writes
 
 #: What may be written into from outside, and what torch calls that.
 _MUTATIONS = {InputKind.BUFFER: OutputKind.BUFFER_MUTATION, InputKind.USER_INPUT: OutputKind.USER_INPUT_MUTATION}

@@ -15,7 +15,7 @@ from torch.fx.node import map_aggregate
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from convfold.report import Totals
+from convfold.totals import Totals
 
 aten = torch.ops.aten
 

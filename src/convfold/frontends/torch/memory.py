@@ -15,10 +15,10 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from convfold.frontends.torch.insert import Insert, value
+from convfold.frontends.torch.running.state import writes
 from convfold.frontends.torch.twin import result
 from convfold.frontends.torch.unsure import Unsure
 from convfold.frontends.torch.views import SPLITS, View, same, storage, view
-from convfold.state import writes
 
 aten = torch.ops.aten
 

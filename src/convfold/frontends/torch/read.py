@@ -20,9 +20,9 @@ from convfold.frontends.torch.free import is_free
 from convfold.frontends.torch.functionalise import functional
 from convfold.frontends.torch.guard import InputCheck
 from convfold.frontends.torch.quiet import quiet
+from convfold.frontends.torch.running.state import untouched
 from convfold.frontends.torch.traced import traced
 from convfold.frontends.torch.untraceable import refuse_unexportable, untraceable
-from convfold.state import untouched
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 

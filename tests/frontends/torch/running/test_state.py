@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import convfold
 from convfold.bench import compare
-from convfold.state import State, untouched
+from convfold.frontends.torch.running.state import State, untouched
 from tests.folding import Net, noise, randomised
 from tests.stateful import (
     EXPORTED,

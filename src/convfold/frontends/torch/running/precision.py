@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils import _pytree as pytree
 
-from convfold import double
-from convfold.reach import is_plain, memory
-from convfold.state import State, Watch, writes
+from convfold.frontends.torch.running import double
+from convfold.frontends.torch.running.reach import is_plain, memory
+from convfold.frontends.torch.running.state import State, Watch, writes
 
 #: Tensors of a model up to this many numbers are cast once for a run, larger ones for each call that reads them.
 SMALL = 1 << 16

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import convfold.precision
-from convfold import double as by_taps
-from convfold.double import convolution
-from convfold.precision import run_in
+from convfold.frontends.torch.running import double as by_taps
+from convfold.frontends.torch.running import precision
+from convfold.frontends.torch.running.double import convolution
+from convfold.frontends.torch.running.precision import run_in
 from tests.folding import Net, noise, randomised
 
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -90,14 +90,14 @@ class TestRunIn:
         """Not kept in float64 all together: 2 of 6 layers' worth at most."""
         net = randomised(nn.Sequential(*(nn.Linear(300, 300) for _ in range(6)))).eval()
         held = []
-        right = convfold.precision.Computing._on_scratch
+        right = precision.Computing._on_scratch
 
         def counted(self: Any, x: Tensor) -> Tensor:
             y = right(self, x)
             held.append(self.scratch.numel())
             return y
 
-        monkeypatch.setattr(convfold.precision.Computing, "_on_scratch", counted)
+        monkeypatch.setattr(precision.Computing, "_on_scratch", counted)
         x = noise(4, 300, dtype=torch.float32)
         with torch.no_grad():
             y = run_in(torch.float64, net, (x,), {})
@@ -159,7 +159,9 @@ class TestRunIn:
     def test_a_table_is_not_cast_for_a_few_of_its_rows(self, monkeypatch: pytest.MonkeyPatch) -> None:
         cast: list[int] = []
         monkeypatch.setattr(
-            convfold.precision.Computing, "_on_scratch", lambda self, x: cast.append(x.numel()) or x.double()
+            precision.Computing,
+            "_on_scratch",
+            lambda self, x: cast.append(x.numel()) or x.double(),
         )
         net = randomised(nn.Embedding(5000, 64))
         with torch.no_grad():

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convfold.reach import Reach, memory
+from convfold.frontends.torch.running.reach import Reach, memory
 
 T = TypeVar("T")
 

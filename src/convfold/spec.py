@@ -116,16 +116,16 @@ def _for_nothing(module: GraphModule) -> Iterator[str]:
             yield node.name
 
 
-#: Of every region, planned or not.
-_REGION = (
+#: Of every region, planned or not, and of those a search has thought of.
+_WIRED = (
     Invariant("a value has one producer", _made_twice),
     Invariant("a value is computed before it is read", _read_early),
     Invariant("every output is computed", _outputs_missing),
     Invariant("a step has as many inputs as its operation takes", _wrong_arity),
     Invariant("an operator says how it is computed", _undecided),
     Invariant("an operator fits the signals before and behind it", _wrong_channels),
-    Invariant("every value is read or an output", _unread),
 )
+_REGION = (*_WIRED, Invariant("every value is read or an output", _unread))
 
 
 def _of_region(invariant: Invariant) -> Invariant:
@@ -140,6 +140,7 @@ _PLANNED = (
 )
 
 SPEC: dict[str, tuple[Invariant, ...]] = {
+    "search": _WIRED,
     "lift": _REGION,
     "plan": _PLANNED,
     "compose": (*_PLANNED, Invariant("a mended border has its numbers", _not_written)),

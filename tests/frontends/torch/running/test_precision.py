@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import convfold
 from convfold.frontends.torch.running import double as by_taps
 from convfold.frontends.torch.running import precision
 from convfold.frontends.torch.running.double import convolution

@@ -47,9 +47,10 @@ class TestUntouched:
         assert snapshot(a, b) == before and torch.equal(x, values)
 
     def test_by_explain_and_fold(self, kind: Kind) -> None:
+        ways = (convfold.explain, convfold.fold)  # imported here: what that draws is not of this
         model, x = net(kind), image()
         before, values = snapshot(model), x.clone()
-        for way in (convfold.explain, convfold.fold):
+        for way in ways:
             try:
                 way(model, x)
             except (convfold.InvalidInput, convfold.VerificationFailed, RuntimeError):

@@ -22,6 +22,6 @@ def read_sum(call: Call) -> Reading:
 def _reduced(call: Call, mean: bool) -> Reading:
     x = call["self"]
     axes = sorted({axis % x.dim for axis in call["dim"] or ()})
-    if not axes or (call["dtype"] is not None and call["dtype"] != x.dtype):
+    if len(axes) in (0, x.dim) or (call["dtype"] is not None and call["dtype"] != x.dtype):
         raise NotFoldable("not-affine", "over all axes, or in another type")
     return spatial(call, axes, partial(Reduce, axes=tuple(axes), mean=mean, kept=bool(call["keepdim"])))

@@ -17,6 +17,7 @@ from convfold.algebra.layout import Layout
 from convfold.algebra.operation import Move
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
+from convfold.plan.border import Border, Way, ways
 from convfold.plan.cost import Prices
 from convfold.plan.deferred import Deferred
 from convfold.region import Signal
@@ -28,12 +29,12 @@ T = TypeVar("T")
 class Context:
     """What the laws look up: the signals of the leaves, by name, what steps cost, and what to do at the border.
 
-    ``border``: see `FoldConfig.border`.
+    ``ways``: those a border may be mended; None: no operator is to have one.
     """
 
     signals: dict[str, Signal]
     prices: Prices
-    border: str = "exact"
+    ways: Callable[[Border], list[Way]] | None = ways
     _known: dict[tuple[object, ...], tuple[object, object]] = field(default_factory=dict)
 
     def once(self, what: str, make: Callable[..., T], *given: Any) -> T:

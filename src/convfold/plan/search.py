@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 from convfold.algebra.apply import Apply
 from convfold.algebra.layout import Layout
 from convfold.errors import NotFoldable
+from convfold.plan.border import ALLOWED
 from convfold.plan.composition import priced
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.deferred import Uniform, is_move
@@ -129,7 +130,7 @@ class Search:
     ) -> None:
         self.region, self.watch = region, watch
         self.beam = beam or min(MANY, max(STATES // max(len(region.steps), 1), FEW))
-        self.context = Context({n.name: n.signal for n in region.nodes}, prices or Prices(), border)
+        self.context = Context({n.name: n.signal for n in region.nodes}, prices or Prices(), ALLOWED[border])
         self.consumers = region.consumers()
         self._forms: dict[tuple[object, ...], list[Form] | NotFoldable] = {}
         self._costs: dict[int, Cost] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from convfold.algebra.apply import Apply
 from convfold.algebra.operation import Operation
-from convfold.plan.border import HOISTED, Border, Correct, ways
+from convfold.plan.border import Border, Correct
 from convfold.plan.cost import Cost
 from convfold.plan.form import Context, Moved, Term, with_length
 from convfold.plan.realisation import chosen
@@ -49,7 +49,8 @@ def bordered(y: Computed, x: Computed, border: Border, context: Context) -> Comp
     """``y``, a value of its own, with its border mended the cheapest way; ``x`` is what it was computed from."""
     axis = len(y.signal.shape) - 1 - len(border.sizes)
     found = []
-    for way in ways(border) if context.border == "exact" else [HOISTED]:
+    assert context.ways is not None  # else nothing would have been composed beyond a border
+    for way in context.ways(border):
         step = Correct(border, axis, way, way.works(border, context.prices, x.signal, y.signal, axis))
         cost = context.prices.of(step, [], y.signal)
         found.append(Computed(y.signal, y.cost + cost, step, (y, x) if way.reads else (y,)))

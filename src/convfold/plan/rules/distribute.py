@@ -112,7 +112,7 @@ def _onto(b: Deferred, t: Term, context: Context) -> Term:
         if not t.paths:
             return replace(t, operator=deferred.series(b, t.operator, known))
     except NotFoldable as e:
-        if e.code not in GHOSTS or context.border == "refuse":
+        if e.code not in GHOSTS or context.ways is None:
             raise
     endless = deferred.series(b, t.operator, known, endless=True)
     rest = _without_bias(b, context) if len(t.ways) > 1 else b

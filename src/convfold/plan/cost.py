@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 from convfold.algebra.geometry import Geometry
@@ -68,17 +69,23 @@ class Prices:
     objective: str = "time"
     machine: Machine = field(default=DEFAULT)
 
-    def call(self, work: Work, itemsize: int) -> Cost:
-        """One call, or several that go over the data together."""
-        macs, moved, calls = work.macs, work.moved * itemsize, work.calls
+    @cached_property
+    def rates(self) -> tuple[int, int, int]:
+        """Of a multiply-add, a byte and a call."""
         if self.objective == "macs":
-            return Cost(macs, moved, work.ops, (macs, moved + OPERATION * calls))
-        m, idle = self.machine, -(-LANES // work.abreast) if work.abreast else 1
-        mac, byte, call = round(1e18 / m.peak), round(1e18 / m.bandwidth), round(1e18 * m.overhead)
-        return Cost(macs, moved, work.ops, (0, macs * idle * mac + moved * byte + calls * call))
+            return 0, 1, OPERATION
+        m = self.machine
+        return round(1e18 / m.peak), round(1e18 / m.bandwidth), round(1e18 * m.overhead)
 
     def all(self, works: Iterable[Work], itemsize: int) -> Cost:
-        return sum((self.call(work, itemsize) for work in works), Cost())
+        """Calls, one after the other, on numbers of so many bytes."""
+        mac, byte, call = self.rates
+        macs = moved = ops = rank = 0
+        for w in works:
+            idle = -(-LANES // w.abreast) if w.abreast else 1
+            macs, moved, ops = macs + w.macs, moved + w.moved * itemsize, ops + w.ops
+            rank += w.macs * idle * mac + w.moved * itemsize * byte + w.calls * call
+        return Cost(macs, moved, ops, (macs if self.objective == "macs" else 0, rank))
 
     def of(self, step: Operation, xs: Sequence[Signal], y: Signal) -> Cost:
         """One step of a region, from the signals it reads to the one it gives."""

@@ -55,7 +55,7 @@ def _together(members: list[tuple[str, Deferred]], materialised: Mapping[str, Fo
     nodes = [search.region.by_name[name] for name in names]
     apart = sum((search.cost(node, materialised[node.name]) for node in nodes), Cost())
     copied = Work(0, sum(2 * node.signal.numbers for node in nodes))  # one split, whatever the number of parts
-    together = whole.cost + search.context.prices.call(copied, nodes[0].signal.itemsize)
+    together = whole.cost + search.context.prices.all([copied], nodes[0].signal.itemsize)
     if not together < apart:
         return None
     stops = [sum(op.geometry.c_out for op in operators[: i + 1]) for i in range(len(operators))]

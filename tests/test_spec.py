@@ -48,7 +48,6 @@ REGIONS: dict[str, Region] = {
     "a step has as many inputs as its operation takes": region(A, replace(B, inputs=("a", "x"))),
     "an operator says how it is computed": region(UNDECIDED, B),
     "an operator fits the signals before and behind it": region(A, replace(B, signal=Signal((1, 3, 5, 5)))),
-    "every value is read or an output": region(A, B, conv("c", "a")),
 }
 
 

@@ -46,7 +46,7 @@ def test_every_way_is_a_plan_and_the_best_is_among_them(seed: int) -> None:
             ways = list(trace.ways(name))
             assert ways
             for way in ways:
-                check("search", way.region)
+                check("lift", way.region)
                 assert way.materialised == (name in way.region.by_name)
                 same_values(region, way.region)
             if trace.forms(name) <= TRIED:

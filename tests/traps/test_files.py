@@ -268,7 +268,7 @@ def test_what_is_allowed_is_called_and_changed_only_as_values_are(net: Path, tmp
 LOADERS = (
     "torch.load torch.jit.load torch.export.load torch.package torch.hub pickle marshal shelve zipfile tarfile runpy"
 )
-DOORS = {"graph/pickled.py": {"pickle"}, "graph/members.py": {"zipfile"}}
+DOORS = {"frontends/torch/pickled.py": {"pickle"}, "frontends/torch/members.py": {"zipfile"}}
 
 
 def test_nothing_else_in_the_package_loads() -> None:

@@ -112,7 +112,8 @@ class OneCall:
                     computed(target, example)
         except _ILLEGAL:
             assume(False)
-        graph, weights, nodes = Graph(), {}, {}
+        graph, weights = Graph(), {}
+        nodes: dict[int, Node] = {}  # by the tensor they stand for
 
         def node(a: Any) -> Any:
             if not isinstance(a, Tensor):
@@ -159,6 +160,15 @@ class OneCall:
             return region.evaluate(inputs)
 
 
+def read(target: Any, *args: Any) -> Tensor:
+    """What the reading of one call computes, where it is one step."""
+    one = OneCall.of(target, Example(args))
+    stretches = one.lift()
+    (region,) = stretches.regions
+    (y,) = one.evaluated(region, stretches).values()
+    return y
+
+
 class Between(nn.Module):
     """A call between layers: one before each of its signals, one behind each of its outputs."""
 
@@ -179,8 +189,9 @@ class Between(nn.Module):
 
     def forward(self, *xs: Tensor) -> list[Tensor]:
         given = [layer(x) for layer, x in zip(self.before, xs, strict=True)]
-        found = {"signal": given.__getitem__, "held": self.held.__getitem__, "plain": lambda a: a}
-        args = pytree.tree_unflatten([found[kind](a) for kind, a in self.places], self.spec)
+        held = list(self.held)
+        found = [given[a] if kind == "signal" else held[a] if kind == "held" else a for kind, a in self.places]
+        args = pytree.tree_unflatten(found, self.spec)
         result = self.call(*args, **self.kwargs)
         results = [result] if isinstance(result, Tensor) else result
         return [layer(y) for layer, y in zip(self.behind, results, strict=True) if y.is_floating_point()]  # no masks

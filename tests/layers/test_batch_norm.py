@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from convfold.layers.examples import Example, constant
+from convfold.layers.examples import constant
 from tests.folding import Net, noise
 from tests.laws.oracle import assert_close
-from tests.layers.calls import OneCall
+from tests.layers.calls import read
 from tests.layers.table import CONV, NORM, SPACE, Case, check
 
 INSTANCE = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
@@ -72,7 +72,5 @@ def test_what_is_not_affine_stays() -> None:
 def test_a_call_that_names_its_epsilon_otherwise() -> None:
     """cudnn's, found in what was exported on a GPU, calls it ``epsilon``."""
     x, stats = noise(2, 3, 4, 5), [constant(noise(3, seed=i).abs()) for i in range(4)]
-    one = OneCall.of(torch.ops.aten.cudnn_batch_norm.default, Example((x, *stats, False, 0.1, 0.3)))
-    (region,) = (stretches := one.lift()).regions
-    (y,) = one.evaluated(region, stretches).values()
+    y = read(torch.ops.aten.cudnn_batch_norm.default, x, *stats, False, 0.1, 0.3)
     assert_close(y, F.batch_norm(x, stats[2], stats[3], stats[0], stats[1], eps=0.3))

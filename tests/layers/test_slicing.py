@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convfold.layers.examples import Example
 from tests.folding import Net, noise
 from tests.laws.oracle import assert_close
-from tests.layers.calls import OneCall
+from tests.layers.calls import read
 from tests.layers.table import Case, check
 
 SHAPE = (4, 6, 7)
@@ -121,7 +120,4 @@ def test_of_a_grouped_convolution_a_sum_and_a_linear_layer() -> None:
 def test_narrowed_from_the_end() -> None:
     """The last three of five by ``narrow``, which is no slice up to position 0."""
     x = noise(2, 5)
-    one = OneCall.of(torch.ops.aten.narrow.default, Example((x, 1, -3, 3)))
-    (region,) = (stretches := one.lift()).regions
-    (y,) = one.evaluated(region, stretches).values()
-    assert_close(y, x[:, 2:])
+    assert_close(read(torch.ops.aten.narrow.default, x, 1, -3, 3), x[:, 2:])

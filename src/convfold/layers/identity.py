@@ -19,7 +19,7 @@ from convfold.layers.spelling import Call, Step, Value, aten, known_channels
     "feature_alpha_dropout.default",
 )
 def read_dropout(call: Call) -> Value:
-    if call["train"] and call["p"] != 0:
+    if call["train"] is not False and call["p"] != 0:  # native_dropout drops where it is not told, too
         raise NotFoldable("training-mode", "dropout is active")
     return call["input"]  # type: ignore[no-any-return]
 
@@ -63,7 +63,7 @@ def drawn_dropout(draw: Draw, spelling: str) -> Example:
 @example("native_dropout.default")
 def drawn_native_dropout(draw: Draw, spelling: str) -> Example:
     p, train = draw.pick((0.0, 0.4)), draw.pick((False, True, None))
-    return Example((draw.signal(*shape(draw)), p, train), refused="training-mode" if train and p else None)
+    return Example((draw.signal(*shape(draw)), p, train), refused="training-mode" if train is not False and p else None)
 
 
 @example("clone.default", "alias.default", "detach.default", "contiguous.default", "lift_fresh_copy.default")

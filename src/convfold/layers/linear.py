@@ -80,6 +80,8 @@ def read_einsum(call: Call) -> Reading:
     mapped = axes.replace(c, o)
     if len(set(axes)) != len(axes) or sorted(mapped) != sorted(out):
         raise NotFoldable("not-affine", "axes summed over or taken along a diagonal")
+    if not x.is_fixed(axes.index(c)) or x.shape[axes.index(c)] != weight.shape[matrix.index(c)]:
+        raise NotFoldable("not-affine", "a matrix of one column, which torch repeats for as many channels as there are")
     kernel = weight.tensor() if matrix == o + c else weight.tensor().t()
     step = Step(Map(Convolution(kernel), axes.index(c), Product()), (x,))
     order = [mapped.index(a) for a in out]
@@ -128,7 +130,7 @@ def drawn_matmul(draw: Draw, spelling: str) -> Example:
 
 @example("einsum.default")
 def drawn_einsum(draw: Draw, spelling: str) -> Example:
-    """A matrix ``oc`` or ``co``, before or behind a signal whose axes come out in any order."""
+    """A matrix ``oc`` or ``co``, before or behind a signal whose axes come out in any order; or one to be repeated."""
     axes = "cbhw"[: draw.integer(1, 4)]
     size = dict(zip("ocbhw", each(draw, 5, 1, 4), strict=True))
     matrix, rest = draw.pick(("oc", "co")), list(axes)
@@ -137,10 +139,13 @@ def drawn_einsum(draw: Draw, spelling: str) -> Example:
     out = "".join(rest.pop(draw.integer(0, len(rest) - 1)) for _ in axes)
     summed = len(out) > 1 and draw.integer(0, 3) == 3
     out = out[1:] if summed else out
-    terms = [(matrix, draw.weight(*(size[a] for a in matrix))), (signal, draw.signal(*(size[a] for a in signal)))]
+    x, one = draw.signal(*(size[a] for a in signal)), draw.integer(0, 3) == 3
+    repeated = one and size["c"] > 1
+    size["c"] = 1 if one else size["c"]
+    terms = [(matrix, draw.weight(*(size[a] for a in matrix))), (signal, x)]
     terms = terms[::-1] if flag(draw) else terms
     equation = f"{terms[0][0]}, {terms[1][0]}{draw.pick(('->', ' -> '))}{out}"
-    return Example((equation, [t for _, t in terms]), refused="not-affine" if summed else None)
+    return Example((equation, [t for _, t in terms]), refused="not-affine" if summed or repeated else None)
 
 
 @module_example(nn.Linear)

@@ -48,7 +48,7 @@ def read(call: Call) -> Reading:
         raise NotFoldable("padding-mode", "padding by an unknown amount, or of the batch")
     axes = [x.dim - 1 - i for i in reversed(range(len(pads) // 2)) if pads[2 * i] or pads[2 * i + 1]]
     dims, mode = x.dim - 2, call["mode"] or "constant"
-    kind = partial(Pad, pads=tuple(pads), mode=mode)
+    kind = partial(Pad, pads=tuple(call["pad"] if copies else pads), mode=mode)  # of copies torch wants every axis
     if copies or not 1 <= dims <= 3 or len(pads) > 2 * dims:
         circular = mode == "circular" and 1 <= dims <= 3 and min(pads) >= 0
         pairs = list(zip(pads[::2], pads[1::2], strict=True))[::-1]

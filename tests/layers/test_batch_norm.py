@@ -6,7 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.folding import Net
+from convfold.layers.examples import constant
+from tests.folding import Net, noise
+from tests.laws.oracle import assert_close
+from tests.layers.calls import read
 from tests.layers.table import CONV, NORM, SPACE, Case, check
 
 INSTANCE = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
@@ -64,3 +67,10 @@ def test_what_is_not_affine_stays() -> None:
             Case("sync", nn.Sequential(nn.Conv2d(3, 4, 2), nn.SyncBatchNorm(4)), (3, 7, 6), {"conv2d": 1}, merges=True),
         ]
     )
+
+
+def test_a_call_that_names_its_epsilon_otherwise() -> None:
+    """cudnn's, found in what was exported on a GPU, calls it ``epsilon``."""
+    x, stats = noise(2, 3, 4, 5), [constant(noise(3, seed=i).abs()) for i in range(4)]
+    y = read(torch.ops.aten.cudnn_batch_norm.default, x, *stats, False, 0.1, 0.3)
+    assert_close(y, F.batch_norm(x, stats[2], stats[3], stats[0], stats[1], eps=0.3))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.folding import Net
+from convfold.algebra.layout import Layout
+from tests.folding import STATIC, Net, fold_checked
 from tests.layers.table import Case, check
 
 
@@ -282,3 +284,20 @@ def test_a_pointwise_layer_enters_a_concat_of_positions() -> None:
             ),
         ]
     )
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_of_axes_one_long_the_one_that_is_named(axis: int) -> None:
+    """Shapes alone do not tell which of them is put in or taken out."""
+    cases = [
+        (lambda m, x: m.b(m.a(x).squeeze(axis)), nn.Conv2d(1, 1, 1), nn.Conv1d(1, 3, 1), (1, 1, 1)),
+        (lambda m, x: m.b(m.a(x).unsqueeze(axis)), nn.Conv1d(1, 1, 1), nn.Conv2d(1, 3, 1), (1, 1)),
+    ]
+    for function, a, b, shape in cases:
+        fold_checked(Net(function, a=a, b=b), shape, dynamic_shapes=STATIC)
+
+
+def test_no_two_axes_become_one() -> None:
+    view = Layout.view((1, 1, 4), (1, 4), (1, 4))
+    assert [view.forward(i) for i in range(3)] == [0, None, 1]
+    assert [view.traced(j) for j in range(2)] == [0, 2]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from convfold import fold
-from tests.folding import Net, double, noise
+from tests.folding import Net, assert_same, double, fold_checked, noise
 from tests.laws.oracle import assert_close
 from tests.layers.table import Case, check
 
@@ -105,3 +106,12 @@ def test_no_batch_axis() -> None:
     assert result.report.after.layers == 1
     with torch.no_grad():
         assert_close(result.module(noise(3)), net(noise(3)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_matrix_of_one_column_is_repeated(channels: int) -> None:
+    """By einsum, for as many channels as there are: where there is one, their number may still be free."""
+    layers = {"a": nn.Linear(1, 1), "b": nn.Linear(1, 1)}
+    net = Net(lambda m, x: m.b(torch.einsum("oc,cb->ob", m.w, m.a(x))), w=noise(1, 1), **layers)
+    result = fold_checked(net, (channels, 1))
+    assert_same(result.module, net, [(channels, 1)], [1, 2, 5])

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.folding import Net
+from tests.folding import Net, noise
+from tests.laws.oracle import assert_close
+from tests.layers.calls import read
 from tests.layers.table import CONV, NORM, SPACE, Case, check
 
 ZERO: dict[int, type[nn.Module]] = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
@@ -163,3 +165,10 @@ def test_torch_agrees_that_a_crop_then_a_pad_is_not_nothing() -> None:
     """The oracle of the row above."""
     x = torch.ones(1, 1, 4)
     assert F.pad(F.pad(x, (-1, -1)), (1, 1)).tolist() == [[[0, 1, 1, 0]]]
+
+
+def test_copies_along_the_last_axis_only() -> None:
+    """The axes that get none are said all the same: of four axes torch pads two with copies, not one."""
+    x = noise(2, 3, 4, 5)
+    y = read(torch.ops.aten.pad.default, x, [0, 1, 0, 0], "reflect")
+    assert_close(y, F.pad(x, [0, 1, 0, 0], "reflect"))

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.folding import Net
+from tests.folding import Net, noise
+from tests.laws.oracle import assert_close
+from tests.layers.calls import read
 from tests.layers.table import Case, check
 
 SHAPE = (4, 6, 7)
@@ -113,3 +115,9 @@ def test_of_a_grouped_convolution_a_sum_and_a_linear_layer() -> None:
             Case("ShuffleNet", Net(half, conv=nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2))), SHAPE),
         ]
     )
+
+
+def test_narrowed_from_the_end() -> None:
+    """The last three of five by ``narrow``, which is no slice up to position 0."""
+    x = noise(2, 5)
+    assert_close(read(torch.ops.aten.narrow.default, x, 1, -3, 3), x[:, 2:])

@@ -45,15 +45,16 @@ class Layout(Move):
     def view(cls, before: Sequence[Hashable], after: Sequence[Hashable], shape: Sequence[int]) -> Layout:
         """From a shape to another; lengths may be symbols, ``shape`` is the new one in example numbers.
 
-        An axis survives if it is as long after as before and stands behind as many elements: the same stride.
+        An axis survives if it is as long after as before and stands behind as many elements: the same stride. Of axes
+        one long there may be several such; none becomes two.
         """
-        carried = []
+        carried: dict[int, int] = {}  # after: before
         for i, n in enumerate(before):
             for j, m in enumerate(after):
-                if n == m and prod(before[:i]) == prod(after[:j]):  # type: ignore[arg-type]
-                    carried.append((i, j))
+                if j not in carried and n == m and prod(before[:i]) == prod(after[:j]):  # type: ignore[arg-type]
+                    carried[j] = i
                     break
-        return cls(tuple(carried), None, tuple(shape), (tuple(before), tuple(after)))
+        return cls(tuple((i, j) for j, i in carried.items()), None, tuple(shape), (tuple(before), tuple(after)))
 
     def traced(self, axis: int) -> int | None:
         return next((i for i, j in self.carried if j == axis), None)

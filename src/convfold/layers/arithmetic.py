@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from convfold.algebra.joins import Sum
 from convfold.algebra.realisation import Scale
 from convfold.errors import NotFoldable
+from convfold.layers.examples import Draw, Example, along, example, flag, shape, varies
 from convfold.layers.spelling import AnyAxis, Call, Map, Reading, Step, Value, aten, diagonal
 
 
@@ -125,3 +126,57 @@ def _along(c: Any, x: Value) -> tuple[Tensor | None, int | None]:
     if len(axes) > 1:
         raise NotFoldable("not-affine", "the constant differs from position to position")
     return t.double().reshape(-1), x.dim - t.dim() + axes[0]
+
+
+@example("add.Tensor", "sub.Tensor", "rsub.Tensor", "add.Scalar", "sub.Scalar", "rsub.Scalar")
+def drawn_sum(draw: Draw, spelling: str) -> Example:
+    x = draw.signal(*shape(draw))
+    alpha = draw.pick((1, 2, -3, 0.5, 0))
+    if spelling.endswith("Scalar"):
+        return Example((x, draw.pick((0, 3, -1.5)), alpha))
+    other = draw.pick((x, draw.signal(*x.shape), along(draw, x.shape), draw.weight(*x.shape), -1.5, _grown(draw, x)))
+    constant = not isinstance(other, Tensor) or isinstance(other, nn.Parameter)
+    grows = isinstance(other, Tensor) and torch.broadcast_shapes(x.shape, other.shape) != x.shape
+    many = isinstance(other, Tensor) and (varies(other) > 1 if constant else other.shape != x.shape)
+    pair = (other, x) if isinstance(other, Tensor) and flag(draw) else (x, other)
+    return Example(pair, {"alpha": alpha}, "not-affine" if grows or many else None)
+
+
+@example("mul.Tensor", "div.Tensor", "mul.Scalar", "div.Scalar")
+def drawn_product(draw: Draw, spelling: str) -> Example:
+    x = draw.signal(*shape(draw))
+    number = draw.pick((1, 3, -1.5))
+    if spelling.endswith("Scalar"):
+        return Example((x, number))
+    other = draw.pick((along(draw, x.shape), draw.weight(*x.shape), number, draw.signal(*x.shape), _grown(draw, x)))
+    constant = not isinstance(other, Tensor) or isinstance(other, nn.Parameter)
+    pair = (other, x) if isinstance(other, Tensor) and flag(draw) else (x, other)
+    affine = constant and (pair[0] is x or spelling.startswith("mul"))
+    fits = not isinstance(other, Tensor) or (
+        varies(other) <= 1 and torch.broadcast_shapes(x.shape, other.shape) == x.shape
+    )
+    return Example(pair, refused=None if affine and fits else "not-affine")
+
+
+def _grown(draw: Draw, x: Tensor) -> Tensor:
+    """What makes the result larger than the signal, where that is one long on some axis, or has fewer of them."""
+    sizes = [draw.integer(1, 3) if n == 1 else n for n in x.shape]
+    return draw.pick((draw.weight(*sizes), draw.signal(*sizes), draw.weight(2, *(1,) * x.dim())))
+
+
+@example("neg.default")
+def drawn_neg(draw: Draw, spelling: str) -> Example:
+    return Example((draw.signal(*shape(draw)),))
+
+
+@example("addcmul.default")
+def drawn_addcmul(draw: Draw, spelling: str) -> Example:
+    x = draw.signal(*shape(draw))
+    i, j = draw.integer(0, 2), draw.integer(1, 2)
+    terms: list[Tensor] = [along(draw, x.shape) for _ in range(3)]
+    terms[i] = x
+    both = flag(draw)  # a second signal
+    terms[(i + j) % 3] = draw.signal(*x.shape) if both else terms[(i + j) % 3]
+    axes = {k - t.dim() for t in terms if t is not x for k, n in enumerate(t.shape) if n != 1}
+    refused = "not-affine" if both or len(axes) > 1 else None
+    return Example(tuple(terms), {"value": draw.pick((1, -2, 0.5))}, refused)

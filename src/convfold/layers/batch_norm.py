@@ -13,6 +13,18 @@ from torch import Tensor, nn
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.realisation import Scale
 from convfold.errors import NotFoldable
+from convfold.layers.examples import (
+    Draw,
+    Example,
+    ModuleExample,
+    constant,
+    dims_of,
+    example,
+    flag,
+    module_example,
+    optional,
+    space,
+)
 from convfold.layers.known import module
 from convfold.layers.spelling import Call, Map, Step, aten, diagonal
 
@@ -50,7 +62,8 @@ def read_kept(call: Call) -> Step:
     mean, var = call.tensor("running_mean"), call.tensor("running_var")
     if mean is None or var is None:
         raise NotFoldable("training-mode", "the batch norm keeps no running statistics")
-    op = batch_norm(mean, var, call.tensor("weight"), call.tensor("bias"), call["eps"])
+    eps = call["epsilon"] if call["eps"] is None else call["eps"]  # cudnn spells it out
+    op = batch_norm(mean, var, call.tensor("weight"), call.tensor("bias"), eps)
     return Step(Map(op, 1, Scale()), (call["input"],))
 
 
@@ -76,3 +89,36 @@ def read_either(call: Call) -> list[Step | None]:
     if call["training"]:
         raise NotFoldable("training-mode", TRAINING)
     return [read_kept(call)]
+
+
+@example(
+    "batch_norm.default",
+    "_native_batch_norm_legit_no_training.default",
+    "_batch_norm_no_update.default",
+    "_native_batch_norm_legit.no_stats",
+    "native_batch_norm.default",
+    "_native_batch_norm_legit.default",
+    "cudnn_batch_norm.default",
+)
+def drawn(draw: Draw, spelling: str) -> Example:
+    c = draw.integer(1, 4)
+    x = draw.signal(draw.integer(1, 2), c, *space(draw, draw.integer(0, 3)))
+    weight = draw.weight(c) if spelling.startswith("cudnn") else optional(draw, c)
+    training = spelling.endswith("no_stats") or (flag(draw) and x.numel() > c)
+    mean, var = draw.weight(c), constant(draw.weight(c).abs() + 0.1)
+    stats = () if spelling.endswith("no_stats") else (mean, var)
+    says = "no_training" not in spelling and "no_update" not in spelling
+    numbers = (0.1, draw.pick((1e-5, 0.3)))
+    last = (False,) if spelling == "batch_norm.default" else ()
+    args = (x, weight, optional(draw, c), *stats, *((training,) if says else ()), *numbers, *last)
+    return Example(args, refused="training-mode" if training and says else None)
+
+
+@module_example(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, *_InstanceNorm)
+def drawn_module(draw: Draw, cls: Any) -> ModuleExample:
+    c, dims = draw.integer(1, 4), draw.integer(0, 3) if cls is nn.SyncBatchNorm else dims_of(cls)
+    dims -= int(cls is nn.BatchNorm1d and flag(draw))
+    m = cls(c, eps=draw.pick((1e-5, 0.3)), affine=flag(draw), track_running_stats=flag(draw)).train(flag(draw))
+    refused = "training-mode" if m.training or not m.track_running_stats else None
+    least = int(refused is not None)  # of one position alone torch takes no statistics
+    return ModuleExample(m, draw.signal(2, c, *(n + least for n in space(draw, dims))), refused)

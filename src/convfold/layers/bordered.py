@@ -8,8 +8,10 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
+from convfold.algebra import series
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.margins import Margin, margins, strips
+from convfold.layers.examples import Draw, ModuleExample, each, module_example, optional, space
 from convfold.layers.known import module
 from convfold.layers.links import Link, links, ways
 from convfold.ops import end
@@ -88,3 +90,26 @@ def of_bordered(m: Bordered, channels: int | None = None, dims: int | None = Non
 @module(Branches)
 def of_branches(m: Branches, channels: int | None = None, dims: int | None = None) -> Link:
     return Link(tuple(way for branch in m.branches for way in ways(links([branch], channels, dims))))
+
+
+@module_example(Bordered)
+def drawn(draw: Draw, cls: type[Bordered]) -> ModuleExample:
+    """Of two that keep the size. One module they are unless the second, reading outside, finds something there."""
+    dims, (c, middle, out) = draw.integer(1, 3), each(draw, 3, 1, 3)
+    first, second = draw.pick((1, 3)), draw.pick((1, 3))
+    a = Convolution(draw.weight(middle, c, *(first,) * dims), optional(draw, middle), padding=first // 2)
+    b = Convolution(draw.weight(out, middle, *(second,) * dims), optional(draw, out), padding=second // 2)
+    found = "ghost-depends-on-data" if first > 1 else "ghost-is-constant" if a.bias is not None else None
+    m = cls(series.chain([a, b], endless=True), [a, b])
+    return ModuleExample(m, draw.signal(draw.integer(1, 2), c, *space(draw, dims)), found if second > 1 else None)
+
+
+@module_example(Branches)
+def drawn_branches(draw: Draw, cls: type[Branches]) -> ModuleExample:
+    """Of convolutions that keep the size."""
+    dims, c, out = draw.integer(1, 3), draw.integer(1, 3), draw.integer(1, 3)
+    branches = []
+    for _ in range(draw.integer(1, 3)):
+        taps = each(draw, dims, 1, 3)
+        branches.append(Convolution(draw.weight(out, c, *taps), optional(draw, out), padding="same").to_module())
+    return ModuleExample(cls(branches), draw.signal(draw.integer(1, 2), c, *space(draw, dims)))

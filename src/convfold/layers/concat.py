@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from convfold.algebra.joins import Concat
 from convfold.errors import NotFoldable
+from convfold.layers.examples import Draw, Example, axis, example, shape
 from convfold.layers.spelling import Call, Step, aten
 
 
@@ -14,3 +17,14 @@ def read(call: Call) -> Step:
     if any(p.dim != call.out.dim or p.dtype != call.out.dtype or axis in p.signal.free for p in parts):
         raise NotFoldable("not-affine", "parts of unknown length or of another type")
     return Step(Concat(axis), tuple(parts))
+
+
+@example("cat.default", "concat.default", "concatenate.default")
+def drawn(draw: Draw, spelling: str) -> Example:
+    x = draw.signal(*shape(draw))
+    dim = axis(draw, x.dim())
+    parts: list[Tensor] = [x]
+    for _ in range(draw.integer(0, 3)):
+        other = [draw.integer(1, 3) if i == dim % x.dim() else n for i, n in enumerate(x.shape)]
+        parts.append(draw.pick((draw.signal(*other), draw.weight(*other), x)))
+    return Example((parts, dim))

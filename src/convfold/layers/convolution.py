@@ -9,6 +9,21 @@ from torch import nn
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.realisation import Convolve, Transpose
 from convfold.algebra.window import Window, per_axis
+from convfold.layers.examples import (
+    Draw,
+    Example,
+    ModuleExample,
+    dims_of,
+    example,
+    flag,
+    grouped_channels,
+    lead,
+    module_example,
+    optional,
+    spelled,
+    transposed_windows,
+    windows,
+)
 from convfold.layers.known import module
 from convfold.layers.links import Link
 from convfold.layers.spelling import Call, Map, Step, aten, nonzero
@@ -51,3 +66,45 @@ def read_core(call: Call) -> Step:
         op = Convolution(weight, bias, **numbers)
     how = Transpose() if call["transposed"] else Convolve()
     return Step(Map(op, call["input"].dim - 1 - op.dims, how), (call["input"],))
+
+
+@example("conv1d.default", "conv2d.default", "conv3d.default")
+def drawn(draw: Draw, spelling: str) -> Example:
+    (c_in, c_out, groups), w = grouped_channels(draw), windows(draw, dims_of(spelling))
+    weight = draw.weight(c_out, c_in // groups, *w.taps)
+    numbers = [spelled(draw, n) for n in (w.stride, w.padding, w.dilation)]
+    return Example((draw.signal(*lead(draw), c_in, *w.space), weight, optional(draw, c_out), *numbers, groups))
+
+
+@example("conv1d.padding", "conv2d.padding", "conv3d.padding")
+def drawn_by_name(draw: Draw, spelling: str) -> Example:
+    (c_in, c_out, groups), w = grouped_channels(draw), windows(draw, dims_of(spelling))
+    same = flag(draw)
+    stride = (1,) * len(w.taps) if same else w.stride
+    space = (n if same else n + d * (t - 1) for n, d, t in zip(w.space, w.dilation, w.taps, strict=True))
+    numbers = spelled(draw, stride), "same" if same else "valid", spelled(draw, w.dilation), groups
+    weight = draw.weight(c_out, c_in // groups, *w.taps)
+    return Example((draw.signal(*lead(draw), c_in, *space), weight, optional(draw, c_out), *numbers))
+
+
+@example("convolution.default")
+def drawn_core(draw: Draw, spelling: str) -> Example:
+    (c_in, c_out, groups), dims, transposed = grouped_channels(draw), draw.integer(1, 3), flag(draw)
+    w = transposed_windows(draw, dims) if transposed else windows(draw, dims)
+    ends = (c_in, c_out // groups) if transposed else (c_out, c_in // groups)
+    extra = list(w.output_padding) or [0] * dims
+    numbers = list(w.stride), list(w.padding), list(w.dilation), transposed, extra, groups
+    x = draw.signal(draw.integer(1, 2), c_in, *w.space)
+    return Example((x, draw.weight(*ends, *w.taps), optional(draw, c_out), *numbers))
+
+
+@module_example(nn.Conv1d, nn.Conv2d, nn.Conv3d)
+def drawn_module(draw: Draw, cls: Any) -> ModuleExample:
+    (c_in, c_out, groups), w = grouped_channels(draw), windows(draw, dims_of(cls))
+    mode = draw.pick(("zeros", "reflect", "replicate", "circular"))
+    padding = "same" if flag(draw) and max(w.stride) == 1 else w.padding
+    m = cls(c_in, c_out, w.taps, w.stride, padding, w.dilation, groups, flag(draw), mode)
+    pads = max(m._reversed_padding_repeated_twice)
+    copies = mode != "zeros"  # of what is there: no more than that
+    space = (max(n, copies * (pads + 1)) for n in w.space)
+    return ModuleExample(m, draw.signal(draw.integer(1, 2), c_in, *space), "padding-mode" if copies and pads else None)

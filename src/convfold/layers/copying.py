@@ -18,6 +18,7 @@ from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.layers import convolution
+from convfold.layers.examples import Draw, ModuleExample, dims_of, each, flag, module_example, space
 from convfold.layers.known import module
 from convfold.layers.links import Link
 from convfold.layers.module import CONV, filled
@@ -156,3 +157,22 @@ def to_module(value: Convolution, mode: str, attached: bool) -> nn.Module:
     inner = Convolution(value.kernel, value.bias, value.groups, plain).to_module(attached)
     flat = tuple(n for pair in reversed(pairs) for n in pair)
     return nn.Sequential(Wrap(flat) if mode == "circular" else _PADS[mode][len(pairs) - 1](flat), inner)
+
+
+@module_example(*(kind for kinds in _PADS.values() for kind in kinds), Wrap)
+def drawn(draw: Draw, cls: Any) -> ModuleExample:
+    """A pad copies no more than there is; `Wrap` goes round as often as it takes."""
+    dims, most = (draw.integer(1, 3), 5) if cls is Wrap else (dims_of(cls), 3)
+    space = each(draw, dims, 1 if cls is Wrap else 4, 6)
+    pads = each(draw, 2 * dims, 0, most)
+    x = draw.signal(draw.integer(1, 2), draw.integer(1, 3), *space)
+    return ModuleExample(cls(pads), x, "padding-mode" if any(pads) else None)
+
+
+@module_example(*_CIRCULAR.values())
+def drawn_wrapping(draw: Draw, cls: Any) -> ModuleExample:
+    """On signals shorter than the padding too."""
+    dims, c = dims_of(cls), draw.integer(1, 3)
+    taps, padding = each(draw, dims, 1, 3), each(draw, dims, 1, 4)
+    m = cls(c, draw.integer(1, 3), taps, draw.integer(1, 2), padding, bias=flag(draw), padding_mode="circular")
+    return ModuleExample(m, draw.signal(draw.integer(1, 2), c, *space(draw, dims)), "padding-mode")

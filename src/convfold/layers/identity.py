@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from convfold.algebra.convolution import Convolution
 from convfold.errors import NotFoldable
+from convfold.layers.examples import Draw, Example, ModuleExample, example, flag, module_example, shape, space
 from convfold.layers.known import module
 from convfold.layers.spelling import Call, Step, Value, aten, known_channels
 
@@ -17,7 +19,7 @@ from convfold.layers.spelling import Call, Step, Value, aten, known_channels
     "feature_alpha_dropout.default",
 )
 def read_dropout(call: Call) -> Value:
-    if call["train"] and call["p"] != 0:
+    if call["train"] is not False and call["p"] != 0:  # native_dropout drops where it is not told, too
         raise NotFoldable("training-mode", "dropout is active")
     return call["input"]  # type: ignore[no-any-return]
 
@@ -50,3 +52,45 @@ def of_module(m: nn.Module, channels: int | None = None, dims: int | None = None
     if m.training and not isinstance(m, nn.Identity):
         raise NotFoldable("training-mode", f"{type(m).__name__} is active; call eval() first")
     return Convolution.identity(known_channels(m, channels), dims or 0)
+
+
+@example("dropout.default", "feature_dropout.default", "alpha_dropout.default", "feature_alpha_dropout.default")
+def drawn_dropout(draw: Draw, spelling: str) -> Example:
+    p, train = draw.pick((0.0, 0.4)), flag(draw)
+    return Example((draw.signal(*shape(draw, 2)), p, train), refused="training-mode" if train and p else None)
+
+
+@example("native_dropout.default")
+def drawn_native_dropout(draw: Draw, spelling: str) -> Example:
+    p, train = draw.pick((0.0, 0.4)), draw.pick((False, True, None))
+    return Example((draw.signal(*shape(draw)), p, train), refused="training-mode" if train is not False and p else None)
+
+
+@example("clone.default", "alias.default", "detach.default", "contiguous.default", "lift_fresh_copy.default")
+def drawn_copy(draw: Draw, spelling: str) -> Example:
+    x = draw.signal(*shape(draw))
+    formats = (torch.contiguous_format, *((torch.channels_last,) if x.dim() == 4 else ()))
+    takes = spelling.startswith(("clone", "contiguous"))
+    return Example((x,), {"memory_format": draw.pick(formats)} if takes and flag(draw) else {})
+
+
+@example("_to_copy.default", "to.dtype")
+def drawn_cast(draw: Draw, spelling: str) -> Example:
+    x, dtype = draw.signal(*shape(draw)), draw.pick((torch.float64, torch.float32))
+    refused = "not-affine" if dtype != x.dtype else None
+    if spelling.startswith("to."):
+        return Example((x, dtype, False, flag(draw)), refused=refused)
+    device = draw.pick((None, x.device))  # a call that names one is left to say where it computes
+    return Example((x,), {"dtype": dtype, "device": device}, "not-affine" if device else refused)
+
+
+@module_example(
+    nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout
+)
+def drawn_module(draw: Draw, cls: type[nn.Module]) -> ModuleExample:
+    training = flag(draw)
+    known = {nn.Dropout1d: 1, nn.Dropout2d: 2, nn.Dropout3d: 3}
+    dims = known[cls] if cls in known else draw.integer(0, 3)
+    x = draw.signal(draw.integer(1, 2), draw.integer(1, 3), *space(draw, dims))
+    refused = "training-mode" if training and cls is not nn.Identity else None
+    return ModuleExample(cls().train(training), x, refused)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import prod
+
 from convfold.algebra.layout import Layout
+from convfold.layers.examples import Draw, Example, axis, example, flag, regrouped, shape, some_axes
 from convfold.layers.spelling import Call, Reading, Step, Value, aten
 
 
@@ -35,12 +39,76 @@ def read_t(call: Call) -> Reading:
     "reshape.default",
     "flatten.using_ints",
     "unflatten.int",
-    "squeeze.dim",
-    "squeeze.dims",
-    "unsqueeze.default",
 )
 def read_view(call: Call) -> Reading:
     x = call["self"]
     if x.symbols == call.out.symbols:
         return x  # type: ignore[no-any-return]
     return Step(Layout.view(x.symbols, call.out.symbols, call.out.shape), (x,))
+
+
+@aten("squeeze.dim", "squeeze.dims", "unsqueeze.default")
+def read_squeeze(call: Call) -> Reading:
+    """Which of several axes one long is meant only the call says: the shapes do not."""
+    x, y = call["self"], call.out
+    if x.symbols == y.symbols:
+        return x  # type: ignore[no-any-return]
+    longer, shorter = (x, y) if x.dim > y.dim else (y, x)
+    named = {axis % longer.dim for axis in call.numbers("dim") if longer.symbols[axis] == 1}
+    kept = [axis for axis in range(longer.dim) if axis not in named]
+    pairs = list(zip(kept, range(shorter.dim), strict=True))
+    carried = tuple(pairs if longer is x else [(b, a) for a, b in pairs])
+    return Step(replace(Layout.view(x.symbols, y.symbols, y.shape), carried=carried), (x,))
+
+
+@example("permute.default")
+def drawn_permute(draw: Draw, spelling: str) -> Example:
+    x = draw.signal(*shape(draw))
+    rest = list(range(x.dim()))
+    order = [rest.pop(draw.integer(0, len(rest) - 1)) - draw.pick((0, x.dim())) for _ in range(x.dim())]
+    return Example((x, order))
+
+
+@example("transpose.int")
+def drawn_transpose(draw: Draw, spelling: str) -> Example:
+    x = draw.signal(*shape(draw))
+    return Example((x, axis(draw, x.dim()), axis(draw, x.dim())))
+
+
+@example("t.default")
+def drawn_t(draw: Draw, spelling: str) -> Example:
+    return Example((draw.signal(*shape(draw, 1, 2)),))
+
+
+@example("view.default", "_unsafe_view.default", "reshape.default")
+def drawn_view(draw: Draw, spelling: str) -> Example:
+    """Axes split, joined, left alone, put in and taken out; one of them may be written −1."""
+    factors = shape(draw, 1, 6)
+    after = list(regrouped(draw, factors))
+    if flag(draw):
+        after[draw.integer(0, len(after) - 1)] = -1
+    return Example((draw.signal(*regrouped(draw, factors)), after))
+
+
+@example("flatten.using_ints")
+def drawn_flatten(draw: Draw, spelling: str) -> Example:
+    x = draw.signal(*shape(draw))
+    start, end = sorted((draw.integer(0, x.dim() - 1), draw.integer(0, x.dim() - 1)))
+    return Example((x, start - draw.pick((0, x.dim())), end - draw.pick((0, x.dim()))))
+
+
+@example("unflatten.int")
+def drawn_unflatten(draw: Draw, spelling: str) -> Example:
+    sizes, rest = shape(draw, 1, 3), shape(draw, 1, 3)
+    i = draw.integer(0, len(rest) - 1)
+    x = draw.signal(*rest[:i], prod(sizes), *rest[i + 1 :])
+    return Example((x, i - draw.pick((0, x.dim())), list(sizes)))
+
+
+@example("squeeze.dim", "squeeze.dims", "unsqueeze.default")
+def drawn_squeeze(draw: Draw, spelling: str) -> Example:
+    """Axes that are longer than one stay."""
+    x = draw.signal(*(n if flag(draw) else 1 for n in shape(draw)))
+    if spelling == "squeeze.dims":
+        return Example((x, some_axes(draw, x.dim())))
+    return Example((x, axis(draw, x.dim() + (spelling == "unsqueeze.default"))))

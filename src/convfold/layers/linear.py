@@ -8,6 +8,17 @@ from convfold.algebra.convolution import Convolution
 from convfold.algebra.layout import Layout
 from convfold.algebra.realisation import Product
 from convfold.errors import NotFoldable
+from convfold.layers.examples import (
+    Draw,
+    Example,
+    ModuleExample,
+    each,
+    example,
+    flag,
+    module_example,
+    optional,
+    shape,
+)
 from convfold.layers.known import module
 from convfold.layers.spelling import Call, Map, Reading, Step, aten, nonzero
 
@@ -69,7 +80,75 @@ def read_einsum(call: Call) -> Reading:
     mapped = axes.replace(c, o)
     if len(set(axes)) != len(axes) or sorted(mapped) != sorted(out):
         raise NotFoldable("not-affine", "axes summed over or taken along a diagonal")
+    if not x.is_fixed(axes.index(c)) or x.shape[axes.index(c)] != weight.shape[matrix.index(c)]:
+        raise NotFoldable("not-affine", "a matrix of one column, which torch repeats for as many channels as there are")
     kernel = weight.tensor() if matrix == o + c else weight.tensor().t()
     step = Step(Map(Convolution(kernel), axes.index(c), Product()), (x,))
     order = [mapped.index(a) for a in out]
     return step if order == sorted(order) else Step(Layout.permute(order), (step,))
+
+
+@example("linear.default")
+def drawn(draw: Draw, spelling: str) -> Example:
+    x = draw.signal(*shape(draw))
+    c, out = x.shape[-1], draw.integer(1, 4)
+    if x.dim() > 1 and draw.integer(0, 4) == 4:
+        return Example((x, draw.weight(c)), refused="not-affine")
+    return Example((x, draw.weight(out, c), optional(draw, out)))
+
+
+@example("addmm.default")
+def drawn_addmm(draw: Draw, spelling: str) -> Example:
+    n, c, out = each(draw, 3, 1, 4)
+    bias = draw.weight(*draw.pick(((out,), (1, out), (1,), (1, 1), (), (n, out), (n, 1))))
+    refused = "not-affine" if bias.dim() > 1 and len(bias) > 1 else None
+    numbers = {"beta": draw.pick((1, 0.5, -2, 0)), "alpha": draw.pick((1, 2, -0.5))}
+    return Example((bias, draw.signal(n, c), draw.weight(c, out)), numbers, refused)
+
+
+@example("mm.default", "matmul.default")
+def drawn_matmul(draw: Draw, spelling: str) -> Example:
+    c, out = draw.integer(1, 4), draw.integer(1, 4)
+    rest = () if spelling.startswith("mm") else shape(draw, 0, 2)
+    n = draw.integer(1, 4)
+    vector = not spelling.startswith("mm") and draw.integer(0, 3) == 3
+    pairs = [
+        ((draw.signal(*rest, n, c), draw.weight(c, out)), None),
+        ((draw.weight(out, c), draw.signal(*rest, c, n)), None),
+        ((draw.signal(*rest, n, c), draw.signal(c, out)), "not-affine"),
+    ]
+    if vector:
+        pairs = [
+            ((draw.signal(c), draw.weight(c, out)), None),
+            ((draw.weight(out, c), draw.signal(c)), "not-affine"),
+            ((draw.signal(*rest, n, c), draw.weight(c)), "not-affine"),
+            ((draw.signal(*rest, n, c), draw.weight(2, c, out)), "not-affine"),
+        ]
+    args, refused = draw.pick(pairs)
+    return Example(args, refused=refused)
+
+
+@example("einsum.default")
+def drawn_einsum(draw: Draw, spelling: str) -> Example:
+    """A matrix ``oc`` or ``co``, before or behind a signal whose axes come out in any order; or one to be repeated."""
+    axes = "cbhw"[: draw.integer(1, 4)]
+    size = dict(zip("ocbhw", each(draw, 5, 1, 4), strict=True))
+    matrix, rest = draw.pick(("oc", "co")), list(axes)
+    signal = "".join(rest.pop(draw.integer(0, len(rest) - 1)) for _ in axes)
+    rest = list(signal.replace("c", "o"))
+    out = "".join(rest.pop(draw.integer(0, len(rest) - 1)) for _ in axes)
+    summed = len(out) > 1 and draw.integer(0, 3) == 3
+    out = out[1:] if summed else out
+    x, one = draw.signal(*(size[a] for a in signal)), draw.integer(0, 3) == 3
+    repeated = one and size["c"] > 1
+    size["c"] = 1 if one else size["c"]
+    terms = [(matrix, draw.weight(*(size[a] for a in matrix))), (signal, x)]
+    terms = terms[::-1] if flag(draw) else terms
+    equation = f"{terms[0][0]}, {terms[1][0]}{draw.pick(('->', ' -> '))}{out}"
+    return Example((equation, [t for _, t in terms]), refused="not-affine" if summed or repeated else None)
+
+
+@module_example(nn.Linear)
+def drawn_module(draw: Draw, cls: type[nn.Linear]) -> ModuleExample:
+    c = draw.integer(1, 4)
+    return ModuleExample(cls(c, draw.integer(1, 4), bias=flag(draw)), draw.signal(draw.integer(1, 2), c))

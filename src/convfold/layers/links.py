@@ -14,6 +14,7 @@ from convfold.algebra import doors, parallel, series
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
+from convfold.layers.examples import Draw, ModuleExample, each, flag, module_example
 from convfold.layers.known import module, reader, refuse_uninitialised
 
 
@@ -192,3 +193,13 @@ def composed(found: Sequence[Link]) -> Convolution:
         return steps[0]
     values = [step.to(torch.float64) for step in steps]
     return series.chain([step.value() if isinstance(step, Link) else step for step in values])
+
+
+@module_example(nn.Sequential)
+def drawn(draw: Draw, cls: type[nn.Sequential]) -> ModuleExample:
+    """Layers that know their channels beside some that do not, one Sequential inside another."""
+    c, middle, out = each(draw, 3, 1, 3)
+    first = nn.Conv2d(c, 4 * middle, (draw.integer(1, 3), draw.integer(1, 3)), bias=flag(draw))
+    inner = cls(nn.PixelShuffle(2), nn.AvgPool2d(2, 1), nn.Dropout(0.5))
+    last = nn.Conv2d(middle, out, draw.integer(1, 3), draw.integer(1, 2))
+    return ModuleExample(cls(first, inner, last).eval(), draw.signal(draw.integer(1, 2), c, *each(draw, 2, 4, 6)))

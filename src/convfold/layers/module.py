@@ -12,6 +12,8 @@ from convfold.algebra import doors
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.realisation import Convolve, Linear, Transpose
 from convfold.algebra.untraced import untraced
+from convfold.algebra.window import Window
+from convfold.layers.examples import Draw, ModuleExample, each, flag, grouped_channels, module_example, optional
 from convfold.layers.known import module
 
 CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -130,3 +132,15 @@ def _assign(layer: nn.Module, name: str, tensor: Tensor | None, attached: bool) 
     else:
         own = tensor.detach().clone(memory_format=torch.preserve_format)
         layer.register_parameter(name, nn.Parameter(own, requires_grad=tensor.requires_grad))
+
+
+@module_example(Affine)
+def drawn(draw: Draw, cls: type[Affine]) -> ModuleExample:
+    """A stride and an upsampling at once, uneven pads and crops, a bias that repeats with the phase."""
+    dims = draw.integer(1, 2)
+    c_in, c_out, groups = grouped_channels(draw)
+    windows = tuple(Window(*each(draw, 4, 1, 3), *each(draw, 2, -1, 3)) for _ in range(dims))
+    kernel = draw.weight(c_out, c_in // groups, *(w.taps for w in windows))
+    bias = optional(draw, c_out, *(each(draw, dims, 1, 3) if flag(draw) else ()))
+    x = draw.signal(draw.integer(1, 2), c_in, *each(draw, dims, 7, 9))
+    return ModuleExample(cls(Convolution(kernel, bias, groups, windows)), x)

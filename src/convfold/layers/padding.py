@@ -12,6 +12,16 @@ from convfold.algebra.convolution import Convolution
 from convfold.algebra.spatial import Pad
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
+from convfold.layers.examples import (
+    Draw,
+    Example,
+    ModuleExample,
+    dims_of,
+    each,
+    example,
+    lead,
+    module_example,
+)
 from convfold.layers.known import module
 from convfold.layers.spelling import Call, Reading, Step, aten, depthwise, known_channels, spatial
 
@@ -38,7 +48,7 @@ def read(call: Call) -> Reading:
         raise NotFoldable("padding-mode", "padding by an unknown amount, or of the batch")
     axes = [x.dim - 1 - i for i in reversed(range(len(pads) // 2)) if pads[2 * i] or pads[2 * i + 1]]
     dims, mode = x.dim - 2, call["mode"] or "constant"
-    kind = partial(Pad, pads=tuple(pads), mode=mode)
+    kind = partial(Pad, pads=tuple(call["pad"] if copies else pads), mode=mode)  # of copies torch wants every axis
     if copies or not 1 <= dims <= 3 or len(pads) > 2 * dims:
         circular = mode == "circular" and 1 <= dims <= 3 and min(pads) >= 0
         pairs = list(zip(pads[::2], pads[1::2], strict=True))[::-1]
@@ -66,3 +76,34 @@ def of_module(m: Any, channels: int | None = None, dims: int | None = None) -> C
     if m.value != 0:
         raise NotFoldable("padding-mode", f"pads with {m.value}, not zero")
     return zero_padding(known_channels(m, channels), m.padding, len(m.padding) // 2)
+
+
+@example("pad.default", "constant_pad_nd.default")
+def drawn(draw: Draw, spelling: str) -> Example:
+    """Any axes, the batch too, by zeros, by another number or by copies; some cropped, none to nothing."""
+    mode = draw.pick(("constant", "reflect", "replicate", "circular") if spelling.startswith("pad") else ("constant",))
+    rank = draw.integer(1, 5) if mode == "constant" else draw.integer(2, 5)
+    sizes = tuple(n + 2 for n in each(draw, rank, 1, 3 if rank < 4 else 2))
+    padded = draw.integer(0, rank) if mode == "constant" else draw.integer(max(1, rank - 2), min(rank - 1, 3))
+    low = -1 if mode in ("constant", "circular") else 0
+    pads = each(draw, 2 * padded, low, 2)
+    value = draw.pick((0, 0.0, 1.5)) if mode == "constant" else None
+    batch = padded == rank and any(pads[-2:])
+    refused = "padding-mode" if value or (batch and not value) else None
+    given = (mode, value) if spelling.startswith("pad") else (value,)
+    return Example((draw.signal(*sizes), list(pads), *given), refused=refused)
+
+
+@example(*(f"{kind}_pad{d}d.default" for kind in ("reflection", "replication") for d in (1, 2, 3)))
+def drawn_copies(draw: Draw, spelling: str) -> Example:
+    dims = dims_of(spelling)
+    pads = list(each(draw, 2 * dims, 0, 2))
+    return Example((draw.signal(*lead(draw), draw.integer(1, 3), *each(draw, dims, 3, 5)), pads))
+
+
+@module_example(nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d)
+def drawn_module(draw: Draw, cls: Any) -> ModuleExample:
+    pads, value = each(draw, 2 * dims_of(cls), -1, 2), draw.pick((0.0, 1.5))
+    zeros = "Zero" in cls.__name__
+    x = draw.signal(draw.integer(1, 2), draw.integer(1, 3), *each(draw, dims_of(cls), 3, 5))
+    return ModuleExample(cls(pads) if zeros else cls(pads, value), x, "padding-mode" if value and not zeros else None)

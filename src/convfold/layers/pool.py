@@ -12,6 +12,19 @@ from convfold.algebra.convolution import Convolution
 from convfold.algebra.spatial import AdaptivePool, AveragePool
 from convfold.algebra.window import Window, per_axis
 from convfold.errors import NotFoldable
+from convfold.layers.examples import (
+    Draw,
+    Example,
+    ModuleExample,
+    dims_of,
+    each,
+    example,
+    flag,
+    lead,
+    module_example,
+    space,
+    spelled,
+)
 from convfold.layers.known import module
 from convfold.layers.spelling import Call, Step, aten, depthwise, known_channels, spatial
 
@@ -91,3 +104,41 @@ def of_module(m: Any, channels: int | None = None, dims: int | None = None) -> C
         getattr(m, "divisor_override", None),  # AvgPool1d has none
         None,
     )
+
+
+def _drawn(draw: Draw, dims: int) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """The arguments by name, and a space with room for them; no window is nothing but padding."""
+    kernel = each(draw, dims, 1, 4 if dims < 3 else 3)
+    padding = tuple(draw.integer(0, k // 2) for k in kernel)
+    least = [max(1, k - 2 * p) if dims < 3 else k for k, p in zip(kernel, padding, strict=True)]  # as torch asks
+    stride = draw.pick((None, each(draw, dims, 1, 4)))
+    how: dict[str, Any] = {"ceil_mode": flag(draw), "count_include_pad": flag(draw)}
+    if dims > 1:
+        how["divisor_override"] = draw.pick((None, 5, prod(kernel)))
+    numbers = {"kernel_size": kernel, "stride": stride, "padding": padding}
+    return numbers | how, tuple(n + draw.integer(0, 4 if dims < 3 else 2) for n in least)
+
+
+@example(*(f"avg_pool{d}d.default" for d in (1, 2, 3)))
+def drawn(draw: Draw, spelling: str) -> Example:
+    numbers, space = _drawn(draw, dims_of(spelling))
+    kernel, stride, padding, *rest = numbers.values()
+    x = draw.signal(*lead(draw), draw.integer(1, 3), *space)
+    strides: Any = [] if stride is None else spelled(draw, stride)
+    return Example((x, spelled(draw, kernel), strides, spelled(draw, padding), *rest))
+
+
+@example(*(f"adaptive_avg_pool{d}d.default" for d in (1, 2, 3)), *(f"_adaptive_avg_pool{d}d.default" for d in (2, 3)))
+def drawn_adaptive(draw: Draw, spelling: str) -> Example:
+    """To fewer positions or more, evenly or not."""
+    dims = dims_of(spelling)
+    x = draw.signal(*lead(draw), draw.integer(1, 3), *space(draw, dims))
+    return Example((x, list(each(draw, dims, 1, 5))))
+
+
+@module_example(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+def drawn_module(draw: Draw, cls: Any) -> ModuleExample:
+    numbers, space = _drawn(draw, dims_of(cls))
+    uneven = any(numbers["padding"]) and not numbers["count_include_pad"] and numbers.get("divisor_override") is None
+    refused = "window-not-uniform" if uneven or numbers["ceil_mode"] else None
+    return ModuleExample(cls(**numbers), draw.signal(draw.integer(1, 2), draw.integer(1, 3), *space), refused)

@@ -13,6 +13,18 @@ from convfold.algebra.convolution import Convolution
 from convfold.algebra.spatial import Expand, Resize
 from convfold.algebra.window import Window, per_axis
 from convfold.errors import NotFoldable
+from convfold.layers.examples import (
+    Draw,
+    Example,
+    ModuleExample,
+    dims_of,
+    each,
+    example,
+    flag,
+    module_example,
+    shape,
+    space,
+)
 from convfold.layers.known import module
 from convfold.layers.spelling import Call, Reading, aten, depthwise, known_channels, spatial
 
@@ -56,14 +68,15 @@ for _mode, _names in _MODES.items():
 
 @aten("expand.default")
 def read_expand(call: Call) -> Reading:
-    """One position repeated: a nearest resize from one. The frontend has written −1 for every other axis."""
+    """One position repeated: a nearest resize from one. Every other axis stays as long as it is, however long."""
     x = call["self"]
     if x.symbols == call.out.symbols:
         return x  # type: ignore[no-any-return]
     if x.dim != call.out.dim:
         raise NotFoldable("not-affine", "an expansion that adds axes")
     axes = [i for i, (n, m) in enumerate(zip(x.symbols, call.out.symbols, strict=True)) if n != m]
-    return spatial(call, axes, partial(Expand, shape=call.numbers("size")))
+    shape = tuple(m if i in axes else -1 for i, m in enumerate(call.out.shape))
+    return spatial(call, axes, partial(Expand, shape=shape))
 
 
 def _scales(call: Call, dims: int) -> list[Any]:
@@ -97,3 +110,41 @@ def of_module(m: nn.Upsample, channels: int | None = None, dims: int | None = No
             "not-affine", f"Upsample(mode={m.mode!r}, scale_factor={m.scale_factor}) is not a convolution"
         )
     return repeat(known_channels(m, channels), tuple(map(int, factors)))
+
+
+@example(*(f"{name}.{overload}" for names in _MODES.values() for name in names for overload in ("vec", "default")))
+def drawn(draw: Draw, spelling: str) -> Example:
+    """To sizes, by factors, or to the sizes that the factors give or nearly so, which torch takes as they are."""
+    dims = dims_of(spelling)
+    x = draw.signal(draw.integer(1, 2), draw.integer(1, 3), *space(draw, dims))
+    factors = [draw.pick((2.0, 1.0, 1.5, 0.7, 2.25, 3.0)) for _ in range(dims)]
+    factors = [f if n * f >= 1 else 1.0 for n, f in zip(x.shape[2:], factors, strict=True)]
+    sizes, aligned = list(each(draw, dims, 1, 7 if dims < 3 else 5)), () if "nearest" in spelling else (flag(draw),)
+    by_factor = flag(draw)
+    if spelling.endswith("vec"):
+        return Example((x, None, *aligned, factors) if by_factor else (x, sizes, *aligned, None))
+    right = list(_floored(x.shape[2:], factors))
+    if not by_factor:
+        return Example((x, sizes, *aligned))
+    wrong = flag(draw) and sizes != right and "_aa" not in spelling  # antialiased, torch reads beyond the signal then
+    return Example((x, sizes if wrong else right, *aligned, *factors), refused="not-affine" if wrong else None)
+
+
+@example("expand.default")
+def drawn_expand(draw: Draw, spelling: str) -> Example:
+    before = tuple(n if flag(draw) else 1 for n in shape(draw))
+    after = [draw.integer(1, 4) if n == 1 else draw.pick((n, -1)) for n in before]
+    more = draw.pick(((), (), (2,), (1,)))
+    return Example((draw.signal(*before), [*more, *after]), refused="not-affine" if more else None)
+
+
+@module_example(nn.Upsample)
+def drawn_module(draw: Draw, cls: type[nn.Upsample]) -> ModuleExample:
+    dims = draw.integer(1, 3)
+    linear = ("linear", "bilinear", "trilinear")[dims - 1]
+    mode = draw.pick(("nearest", "nearest-exact", linear))
+    factor = draw.pick((float(draw.integer(1, 3)), tuple(map(float, each(draw, dims, 1, 3))), 1.5))
+    how: dict[str, Any] = {"size": each(draw, dims, 1, 6)} if flag(draw) else {"scale_factor": factor}
+    fits = mode != linear and "size" not in how and factor != 1.5
+    x = draw.signal(draw.integer(1, 2), draw.integer(1, 3), *space(draw, dims))
+    return ModuleExample(cls(mode=mode, **how), x, None if fits else "not-affine")

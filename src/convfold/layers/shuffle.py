@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -9,6 +11,7 @@ from convfold.algebra.convolution import Convolution
 from convfold.algebra.realisation import OwnCall
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
+from convfold.layers.examples import Draw, Example, ModuleExample, each, example, module_example, space
 from convfold.layers.known import module
 from convfold.layers.spelling import Call, Map, Step, aten, known_channels
 
@@ -74,3 +77,32 @@ def of_unshuffle(m: nn.PixelUnshuffle, channels: int | None = None, dims: int | 
 @module(nn.ChannelShuffle)
 def of_channels(m: nn.ChannelShuffle, channels: int | None = None, dims: int | None = None) -> Convolution:
     return channel_shuffle(known_channels(m, channels), m.groups)
+
+
+@example("pixel_shuffle.default", "pixel_unshuffle.default")
+def drawn(draw: Draw, spelling: str) -> Example:
+    r, c, (h, w) = draw.integer(1, 3), draw.integer(1, 3), each(draw, 2, 1, 4)
+    before = draw.pick(((2,), (1,), (), (2, 2)))
+    whole = (c * r * r, h, w) if "unshuffle" not in spelling else (c, r * h, r * w)
+    return Example((draw.signal(*before, *whole), r))
+
+
+@example("channel_shuffle.default")
+def drawn_channels(draw: Draw, spelling: str) -> Example:
+    groups = draw.integer(1, 3)
+    c = groups * draw.integer(1, 3)
+    return Example((draw.signal(draw.integer(1, 2), c, *space(draw, draw.integer(1, 3))), groups))
+
+
+@module_example(nn.PixelShuffle, nn.PixelUnshuffle)
+def drawn_module(draw: Draw, cls: Any) -> ModuleExample:
+    r, c, (h, w) = draw.integer(1, 3), draw.integer(1, 3), each(draw, 2, 1, 4)
+    whole = (c * r * r, h, w) if cls is nn.PixelShuffle else (c, r * h, r * w)
+    return ModuleExample(cls(r), draw.signal(draw.integer(1, 2), *whole))
+
+
+@module_example(nn.ChannelShuffle)
+def drawn_shuffle(draw: Draw, cls: Any) -> ModuleExample:
+    groups = draw.integer(1, 3)
+    c = groups * draw.integer(1, 3)
+    return ModuleExample(cls(groups), draw.signal(draw.integer(1, 2), c, *space(draw, draw.integer(1, 3))))

@@ -10,6 +10,7 @@ from convfold.algebra.convolution import Convolution
 from convfold.algebra.layout import Slice
 from convfold.algebra.realisation import OwnCall
 from convfold.errors import NotFoldable
+from convfold.layers.examples import Draw, Example, axis, constant, each, example, flag, indices, shape
 from convfold.layers.spelling import Call, Map, Reading, Step, Value, aten
 
 
@@ -29,6 +30,7 @@ def read(call: Call) -> Reading:
     n = x.shape[axis]
     start, stop, step = call["start"] or 0, call["end"], call["step"] or 1
     if call["length"] is not None:
+        start %= n
         stop = start + call["length"]
     if step != 1:
         raise NotFoldable("not-affine", "a slice with steps")
@@ -67,3 +69,52 @@ def read_index(call: Call) -> Step:
         raise NotFoldable("not-affine", "an index of more than one axis, or a mask")
     one_hot = torch.eye(x.shape[axes[0]], dtype=torch.float64, device=order.device)[order]
     return Step(Map(Convolution(one_hot), axes[0], OwnCall()), (x,))
+
+
+@example("slice.Tensor")
+def drawn(draw: Draw, spelling: str) -> Example:
+    """From either end, open on either side, beyond the last position too; never empty."""
+    x = draw.signal(*shape(draw))
+    dim = axis(draw, x.dim())
+    n = x.shape[dim]
+    start, step = draw.integer(0, n - 1), draw.pick((1, 1, 2))
+    stop = draw.integer(start + 1, n)
+    first = draw.pick((start, start - n, *((None,) if start == 0 else ())))
+    last = draw.pick((stop, *((stop - n,) if stop < n else (None, n + 5))))
+    return Example((x, dim, first, last, step), refused="not-affine" if step > 1 else None)
+
+
+@example("narrow.default")
+def drawn_narrow(draw: Draw, spelling: str) -> Example:
+    x = draw.signal(*shape(draw))
+    dim = axis(draw, x.dim())
+    n = x.shape[dim]
+    start = draw.integer(0, n - 1)
+    return Example((x, dim, draw.pick((start, start - n)), draw.integer(1, n - start)))
+
+
+@example("split.Tensor", "chunk.default", "split_with_sizes.default")
+def drawn_parts(draw: Draw, spelling: str) -> Example:
+    """Of one length but for the last, or of any; more chunks are asked for than there may be."""
+    x = draw.signal(*shape(draw))
+    dim = axis(draw, x.dim())
+    n = x.shape[dim]
+    cuts = sorted(each(draw, draw.integer(0, 3), 0, n))
+    sizes = [b - a for a, b in zip([0, *cuts], [*cuts, n], strict=True)]
+    return Example((x, sizes if "sizes" in spelling else draw.integer(1, n + 1), dim))
+
+
+@example("index.Tensor", "index_select.default")
+def drawn_index(draw: Draw, spelling: str) -> Example:
+    x = draw.signal(*shape(draw))
+    dim = axis(draw, x.dim())
+    n = x.shape[dim]
+    if spelling.startswith("index_select"):
+        return Example((x, dim, indices(draw, n)))
+    chosen = indices(draw, n, -n)
+    mask = constant(torch.tensor([True, *(flag(draw) for _ in range(n - 1))]))
+    index = draw.pick((chosen, chosen[None], mask))
+    index = constant(index.data)
+    none = [None] * (dim % x.dim())
+    refused = "not-affine" if index is not chosen and (index.dim() > 1 or index.dtype == torch.bool) else None
+    return Example((x, [*none, index]), refused=refused)

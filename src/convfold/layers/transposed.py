@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.realisation import Transpose
 from convfold.errors import NotFoldable
+from convfold.layers.examples import (
+    Draw,
+    Example,
+    ModuleExample,
+    dims_of,
+    example,
+    flag,
+    grouped_channels,
+    lead,
+    module_example,
+    optional,
+    spelled,
+    transposed_windows,
+)
 from convfold.layers.known import module
 from convfold.layers.spelling import Call, Map, Step, aten, nonzero
 
@@ -29,3 +45,19 @@ def read(call: Call) -> Step:
     numbers = {name: call[name] for name in ("stride", "padding", "output_padding", "groups", "dilation")}
     op = Convolution.conv_transpose(weight, nonzero(call.tensor("bias")), **numbers)
     return Step(Map(op, call["input"].dim - 1 - op.dims, Transpose()), (call["input"],))
+
+
+@example("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
+def drawn(draw: Draw, spelling: str) -> Example:
+    (c_in, c_out, groups), w = grouped_channels(draw), transposed_windows(draw, dims_of(spelling))
+    weight = draw.weight(c_in, c_out // groups, *w.taps)
+    numbers = [spelled(draw, n) for n in (w.stride, w.padding, w.output_padding)]
+    x = draw.signal(*lead(draw), c_in, *w.space)
+    return Example((x, weight, optional(draw, c_out), *numbers, groups, spelled(draw, w.dilation)))
+
+
+@module_example(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+def drawn_module(draw: Draw, cls: Any) -> ModuleExample:
+    (c_in, c_out, groups), w = grouped_channels(draw), transposed_windows(draw, dims_of(cls))
+    m = cls(c_in, c_out, w.taps, w.stride, w.padding, w.output_padding, groups, flag(draw), w.dilation)
+    return ModuleExample(m, draw.signal(draw.integer(1, 2), c_in, *w.space))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from convfold.algebra.joins import Sum
 from convfold.algebra.realisation import Scale
 from convfold.errors import NotFoldable
-from convfold.layers.examples import Draw, Example, along, example, flag, shape, varies
+from convfold.layers.examples import Draw, Example, along, example, flag, held, is_one_a_position, shape
 from convfold.layers.spelling import AnyAxis, Call, Map, Reading, Step, Value, aten, diagonal
 
 
@@ -134,12 +134,12 @@ def drawn_sum(draw: Draw, spelling: str) -> Example:
     alpha = draw.pick((1, 2, -3, 0.5, 0))
     if spelling.endswith("Scalar"):
         return Example((x, draw.pick((0, 3, -1.5)), alpha))
-    other = draw.pick((x, draw.signal(*x.shape), along(draw, x.shape), draw.weight(*x.shape), -1.5, _grown(draw, x)))
-    constant = not isinstance(other, Tensor) or isinstance(other, nn.Parameter)
-    grows = isinstance(other, Tensor) and torch.broadcast_shapes(x.shape, other.shape) != x.shape
-    many = isinstance(other, Tensor) and (varies(other) > 1 if constant else other.shape != x.shape)
+    other: Any = draw.pick(
+        (x, draw.signal(*x.shape), along(draw, x.shape), draw.weight(*x.shape), -1.5, _grown(draw, x))
+    )
     pair = (other, x) if isinstance(other, Tensor) and flag(draw) else (x, other)
-    return Example(pair, {"alpha": alpha}, "not-affine" if grows or many else None)
+    affine = is_one_a_position(other, x) if held(other) else other.shape == x.shape
+    return Example(pair, {"alpha": alpha}, None if affine else "not-affine")
 
 
 @example("mul.Tensor", "div.Tensor", "mul.Scalar", "div.Scalar")
@@ -148,14 +148,12 @@ def drawn_product(draw: Draw, spelling: str) -> Example:
     number = draw.pick((1, 3, -1.5))
     if spelling.endswith("Scalar"):
         return Example((x, number))
-    other = draw.pick((along(draw, x.shape), draw.weight(*x.shape), number, draw.signal(*x.shape), _grown(draw, x)))
-    constant = not isinstance(other, Tensor) or isinstance(other, nn.Parameter)
-    pair = (other, x) if isinstance(other, Tensor) and flag(draw) else (x, other)
-    affine = constant and (pair[0] is x or spelling.startswith("mul"))
-    fits = not isinstance(other, Tensor) or (
-        varies(other) <= 1 and torch.broadcast_shapes(x.shape, other.shape) == x.shape
+    other: Any = draw.pick(
+        (along(draw, x.shape), draw.weight(*x.shape), number, draw.signal(*x.shape), _grown(draw, x))
     )
-    return Example(pair, refused=None if affine and fits else "not-affine")
+    pair = (other, x) if isinstance(other, Tensor) and flag(draw) else (x, other)
+    affine = held(other) and is_one_a_position(other, x) and (pair[0] is x or spelling.startswith("mul"))
+    return Example(pair, refused=None if affine else "not-affine")
 
 
 def _grown(draw: Draw, x: Tensor) -> Tensor:

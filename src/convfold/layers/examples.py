@@ -16,8 +16,6 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from convfold.errors import REASONS
-
 T = TypeVar("T")
 
 
@@ -44,9 +42,6 @@ class Example:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     refused: str | None = None
 
-    def __post_init__(self) -> None:
-        assert self.refused is None or self.refused in REASONS
-
 
 @dataclass(frozen=True, eq=False)
 class ModuleExample:
@@ -55,9 +50,6 @@ class ModuleExample:
     module: nn.Module
     x: Tensor
     refused: str | None = None
-
-    def __post_init__(self) -> None:
-        assert self.refused is None or self.refused in REASONS
 
 
 Drawn = Callable[[Draw, str], Example]
@@ -198,9 +190,16 @@ def indices(draw: Draw, n: int, low: int = 0) -> nn.Parameter:
     return constant(torch.tensor(each(draw, draw.integer(1, 2 * n), low, n - 1)))
 
 
-def varies(t: Tensor) -> int:
-    """Along how many axes?"""
-    return sum(n != 1 for n in t.shape)
+def held(a: Any) -> bool:
+    """Is it the model's own, or a plain number?"""
+    return not isinstance(a, Tensor) or isinstance(a, nn.Parameter)
+
+
+def is_one_a_position(c: Any, x: Tensor) -> bool:
+    """Is a constant one number, or one a position of one axis of a signal, which it does not make larger?"""
+    if not isinstance(c, Tensor):
+        return True
+    return sum(n != 1 for n in c.shape) <= 1 and torch.broadcast_shapes(c.shape, x.shape) == x.shape
 
 
 def regrouped(draw: Draw, factors: Sequence[int]) -> tuple[int, ...]:

@@ -112,9 +112,6 @@ def drawn_index(draw: Draw, spelling: str) -> Example:
     if spelling.startswith("index_select"):
         return Example((x, dim, indices(draw, n)))
     chosen = indices(draw, n, -n)
-    mask = constant(torch.tensor([True, *(flag(draw) for _ in range(n - 1))]))
-    index = draw.pick((chosen, chosen[None], mask))
-    index = constant(index.data)
-    none = [None] * (dim % x.dim())
-    refused = "not-affine" if index is not chosen and (index.dim() > 1 or index.dtype == torch.bool) else None
-    return Example((x, [*none, index]), refused=refused)
+    mask = torch.tensor([True, *(flag(draw) for _ in range(n - 1))])
+    index, refused = draw.pick(((chosen, None), (constant(chosen[None]), "not-affine"), (constant(mask), "not-affine")))
+    return Example((x, [*[None] * (dim % x.dim()), index]), refused=refused)

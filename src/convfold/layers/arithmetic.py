@@ -11,7 +11,7 @@ from convfold.algebra.joins import Sum
 from convfold.algebra.realisation import Scale
 from convfold.errors import NotFoldable
 from convfold.layers.examples import Draw, Example, along, example, flag, held, is_one_a_position, shape
-from convfold.layers.spelling import AnyAxis, Call, Map, Reading, Step, Value, aten, diagonal
+from convfold.layers.spelling import Call, Convolved, Reading, Scaled, Step, Value, aten, diagonal
 
 
 @aten("add.Tensor", "add.Scalar")
@@ -31,7 +31,7 @@ def rsub(call: Call) -> Reading:
 
 @aten("neg.default")
 def neg(call: Call) -> Reading:
-    return Step(AnyAxis(-1.0), (call["self"],))
+    return Step(Scaled(-1.0), (call["self"],))
 
 
 @aten("mul.Tensor", "mul.Scalar")
@@ -88,7 +88,7 @@ def _sum(call: Call, a: Any, b: Any, scale_a: float, scale_b: float) -> Reading:
 
 
 def _scaled(x: Value, factor: float) -> Value | Step:
-    return x if factor == 1 else Step(AnyAxis(float(factor)), (x,))
+    return x if factor == 1 else Step(Scaled(float(factor)), (x,))
 
 
 def _affine(call: Call, x: Value, scale: Any, shift: Any) -> Reading:
@@ -105,9 +105,9 @@ def _affine(call: Call, x: Value, scale: Any, shift: Any) -> Reading:
     if not axes:
         factor, constant = _number(scale, 1.0), _number(shift, 0.0)
         learnt = isinstance(factor, Tensor) or isinstance(constant, Tensor)
-        return x if not learnt and (factor, constant) == (1.0, 0.0) else Step(AnyAxis(factor, constant), (x,))
+        return x if not learnt and (factor, constant) == (1.0, 0.0) else Step(Scaled(factor, constant), (x,))
     axis = axes.pop()
-    return Step(Map(diagonal(scale, shift, x.shape[axis]), axis, Scale()), (x,))
+    return Step(Convolved(diagonal(scale, shift, x.shape[axis]), axis, Scale()), (x,))
 
 
 def _number(t: Tensor | None, default: float) -> float | Tensor:

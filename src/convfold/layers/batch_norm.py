@@ -26,7 +26,7 @@ from convfold.layers.examples import (
     space,
 )
 from convfold.layers.known import module
-from convfold.layers.spelling import Call, Map, Step, aten, diagonal
+from convfold.layers.spelling import Call, Convolved, Step, aten, diagonal
 
 _InstanceNorm = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 _DIMS = {nn.BatchNorm2d: 2, nn.BatchNorm3d: 3, nn.InstanceNorm1d: 1, nn.InstanceNorm2d: 2, nn.InstanceNorm3d: 3}
@@ -64,7 +64,7 @@ def read_kept(call: Call) -> Step:
         raise NotFoldable("training-mode", "the batch norm keeps no running statistics")
     eps = call["epsilon"] if call["eps"] is None else call["eps"]  # cudnn spells it out
     op = batch_norm(mean, var, call.tensor("weight"), call.tensor("bias"), eps)
-    return Step(Map(op, 1, Scale()), (call["input"],))
+    return Step(Convolved(op, 1, Scale()), (call["input"],))
 
 
 @aten("batch_norm.default")

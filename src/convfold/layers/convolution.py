@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.realisation import Convolve, Transpose
+from convfold.algebra.realisation import Convolve, Realisation, Transpose
 from convfold.algebra.window import Window, per_axis
 from convfold.layers.examples import (
     Draw,
@@ -26,7 +26,7 @@ from convfold.layers.examples import (
 )
 from convfold.layers.known import module
 from convfold.layers.links import Link
-from convfold.layers.spelling import Call, Map, Step, aten, nonzero
+from convfold.layers.spelling import Call, Convolved, Step, aten, nonzero
 
 
 @module(nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -47,25 +47,20 @@ def of_module(
 
 
 @aten("conv1d.default", "conv2d.default", "conv3d.default", "conv1d.padding", "conv2d.padding", "conv3d.padding")
-def read(call: Call) -> Step:
-    weight = call.tensor("weight")
-    assert weight is not None
-    numbers = {name: call[name] for name in ("groups", "stride", "padding", "dilation")}
-    op = Convolution(weight, nonzero(call.tensor("bias")), **numbers)
-    return Step(Map(op, call["input"].dim - 1 - op.dims, Convolve()), (call["input"],))
-
-
 @aten("convolution.default")
-def read_core(call: Call) -> Step:
+def read(call: Call) -> Step:
     weight, bias = call.tensor("weight"), nonzero(call.tensor("bias"))
     assert weight is not None
     numbers = {name: call[name] for name in ("groups", "stride", "padding", "dilation")}
+    how: Realisation = Convolve()
     if call["transposed"]:
-        op = Convolution.conv_transpose(weight, bias, output_padding=call["output_padding"], **numbers)
+        op, how = (
+            Convolution.conv_transpose(weight, bias, output_padding=call["output_padding"], **numbers),
+            Transpose(),
+        )
     else:
         op = Convolution(weight, bias, **numbers)
-    how = Transpose() if call["transposed"] else Convolve()
-    return Step(Map(op, call["input"].dim - 1 - op.dims, how), (call["input"],))
+    return Step(Convolved(op, call["input"].dim - 1 - op.dims, how), (call["input"],))
 
 
 @example("conv1d.default", "conv2d.default", "conv3d.default")

@@ -20,7 +20,7 @@ from convfold.layers.examples import (
     shape,
 )
 from convfold.layers.known import module
-from convfold.layers.spelling import Call, Map, Reading, Step, aten, nonzero
+from convfold.layers.spelling import Call, Convolved, Reading, Step, aten, nonzero
 
 
 @module(nn.Linear)
@@ -36,7 +36,7 @@ def read(call: Call) -> Step:
     if weight.dim() != 2:
         raise NotFoldable("not-affine", "a linear layer with a vector for weight")
     return Step(
-        Map(Convolution(weight, nonzero(call.tensor("bias"))), call["input"].dim - 1, Product()), (call["input"],)
+        Convolved(Convolution(weight, nonzero(call.tensor("bias"))), call["input"].dim - 1, Product()), (call["input"],)
     )
 
 
@@ -48,7 +48,7 @@ def read_addmm(call: Call) -> Step:
         raise NotFoldable("not-affine", "the added matrix differs from row to row")
     bias = bias.reshape(-1).expand(weight.shape[1])
     op = Convolution(weight.t() * call["alpha"], nonzero(bias * call["beta"]))
-    return Step(Map(op, 1, Product()), (call["mat1"],))
+    return Step(Convolved(op, 1, Product()), (call["mat1"],))
 
 
 @aten("mm.default", "matmul.default")
@@ -56,9 +56,9 @@ def read_matmul(call: Call) -> Step:
     """x @ W works on the last axis, W @ x on the one before it."""
     x, w = call["self"], call["mat2"] if call["mat2"] is not None else call["other"]
     if w.constant and w.dim == 2 and not x.constant:
-        return Step(Map(Convolution(w.tensor().t()), x.dim - 1, Product()), (x,))
+        return Step(Convolved(Convolution(w.tensor().t()), x.dim - 1, Product()), (x,))
     if x.constant and x.dim == 2 and w.dim >= 2 and not w.constant:
-        return Step(Map(Convolution(x.tensor()), w.dim - 2, Product()), (w,))
+        return Step(Convolved(Convolution(x.tensor()), w.dim - 2, Product()), (w,))
     raise NotFoldable("not-affine", "a product of two signals")
 
 
@@ -83,7 +83,7 @@ def read_einsum(call: Call) -> Reading:
     if not x.is_fixed(axes.index(c)) or x.shape[axes.index(c)] != weight.shape[matrix.index(c)]:
         raise NotFoldable("not-affine", "a matrix of one column, which torch repeats for as many channels as there are")
     kernel = weight.tensor() if matrix == o + c else weight.tensor().t()
-    step = Step(Map(Convolution(kernel), axes.index(c), Product()), (x,))
+    step = Step(Convolved(Convolution(kernel), axes.index(c), Product()), (x,))
     order = [mapped.index(a) for a in out]
     return step if order == sorted(order) else Step(Layout.permute(order), (step,))
 

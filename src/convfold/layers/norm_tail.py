@@ -6,7 +6,7 @@ from convfold.algebra.realisation import Scale
 from convfold.errors import NotFoldable
 from convfold.layers import batch_norm
 from convfold.layers.examples import Draw, Example, constant, example, flag, optional, shape, space
-from convfold.layers.spelling import Call, Map, Step, aten, diagonal
+from convfold.layers.spelling import Call, Convolved, Step, aten, diagonal
 
 
 def _tail(call: Call, axis: int) -> Step:
@@ -14,7 +14,7 @@ def _tail(call: Call, axis: int) -> Step:
     if weight is None and bias is None:
         raise NotFoldable("not-affine", "a norm without scale or shift")
     bare = call.bare(weight=None, bias=None) if "bias" in call.arguments else call.bare(weight=None)
-    return Step(Map(diagonal(weight, bias, call.out.shape[axis]), axis, Scale()), (bare,))
+    return Step(Convolved(diagonal(weight, bias, call.out.shape[axis]), axis, Scale()), (bare,))
 
 
 @aten("layer_norm.default", "rms_norm.default")

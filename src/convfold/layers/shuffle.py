@@ -13,7 +13,7 @@ from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.layers.examples import Draw, Example, ModuleExample, each, example, module_example, space
 from convfold.layers.known import module
-from convfold.layers.spelling import Call, Map, Step, aten, known_channels
+from convfold.layers.spelling import Call, Convolved, Step, aten, known_channels
 
 
 def pixel_shuffle(channels: int, r: int) -> Convolution:
@@ -42,7 +42,7 @@ def _maps(call: Call, r: int, op: Convolution) -> Step:
     x = call["self"]
     if x.dim < 3:
         raise NotFoldable("not-affine", "a shuffle of fewer than three axes")
-    return Step(Map(op, x.dim - 1 - op.dims, OwnCall()), (x,))
+    return Step(Convolved(op, x.dim - 1 - op.dims, OwnCall()), (x,))
 
 
 @aten("pixel_shuffle.default")
@@ -61,7 +61,7 @@ def read_unshuffle(call: Call) -> Step:
 
 @aten("channel_shuffle.default")
 def read_channels(call: Call) -> Step:
-    return Step(Map(channel_shuffle(call["self"].shape[1], call["groups"]), 1, OwnCall()), (call["self"],))
+    return Step(Convolved(channel_shuffle(call["self"].shape[1], call["groups"]), 1, OwnCall()), (call["self"],))
 
 
 @module(nn.PixelShuffle)

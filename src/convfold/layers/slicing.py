@@ -11,7 +11,7 @@ from convfold.algebra.layout import Slice
 from convfold.algebra.realisation import OwnCall
 from convfold.errors import NotFoldable
 from convfold.layers.examples import Draw, Example, axis, constant, each, example, flag, indices, shape
-from convfold.layers.spelling import Call, Map, Reading, Step, Value, aten
+from convfold.layers.spelling import Call, Convolved, Reading, Step, Value, aten
 
 
 def _axis(call: Call, x: Value) -> int:
@@ -68,7 +68,7 @@ def read_index(call: Call) -> Step:
     if order.dim() != 1 or order.dtype == torch.bool:
         raise NotFoldable("not-affine", "an index of more than one axis, or a mask")
     one_hot = torch.eye(x.shape[axes[0]], dtype=torch.float64, device=order.device)[order]
-    return Step(Map(Convolution(one_hot), axes[0], OwnCall()), (x,))
+    return Step(Convolved(Convolution(one_hot), axes[0], OwnCall()), (x,))
 
 
 @example("slice.Tensor")

@@ -55,7 +55,7 @@ class Value:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class AnyAxis:
+class Scaled:
     """``factor · x + shift`` with plain numbers: the same for every channel, wherever the channels are.
 
     A number that is learnt and whose gradient is asked for is a tensor of no axes.
@@ -70,7 +70,7 @@ class AnyAxis:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Map:
+class Convolved:
     """A convolution on channel axis ``axis``; ``how`` the model's call computes it."""
 
     operator: Convolution
@@ -87,13 +87,13 @@ class Map:
 class Step:
     """What a call computes: an operation on values, or on other steps."""
 
-    operation: Operation | Map | AnyAxis
+    operation: Operation | Convolved | Scaled
     inputs: tuple[Value | Step, ...]
 
     @property
     def axis(self) -> int | None:
         """The channel axis, if it says."""
-        return self.operation.axis if isinstance(self.operation, Map | Concat | Spatial) else None
+        return self.operation.axis if isinstance(self.operation, Convolved | Concat | Spatial) else None
 
 
 @dataclass(frozen=True, slots=True)

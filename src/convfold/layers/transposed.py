@@ -24,7 +24,7 @@ from convfold.layers.examples import (
     transposed_windows,
 )
 from convfold.layers.known import module
-from convfold.layers.spelling import Call, Map, Step, aten, nonzero
+from convfold.layers.spelling import Call, Convolved, Step, aten, nonzero
 
 
 @module(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -44,7 +44,7 @@ def read(call: Call) -> Step:
     assert weight is not None
     numbers = {name: call[name] for name in ("stride", "padding", "output_padding", "groups", "dilation")}
     op = Convolution.conv_transpose(weight, nonzero(call.tensor("bias")), **numbers)
-    return Step(Map(op, call["input"].dim - 1 - op.dims, Transpose()), (call["input"],))
+    return Step(Convolved(op, call["input"].dim - 1 - op.dims, Transpose()), (call["input"],))
 
 
 @example("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")

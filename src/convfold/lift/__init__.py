@@ -16,7 +16,7 @@ from convfold.algebra.operation import Operation
 from convfold.algebra.realisation import OwnCall, Scale, Transpose
 from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
-from convfold.layers import AnyAxis, Map, Step, Value
+from convfold.layers import Convolved, Scaled, Step, Value
 from convfold.lift.axes import channel_axes
 from convfold.lift.split import split
 from convfold.plan.deferred import Given, uniform
@@ -121,12 +121,12 @@ class _Lifting:
     def _operation(self, kind: Any, axis: int, value: Value, call: str) -> Operation:
         sized, owner = self.program.sized(call), self.program.owner
         match kind:
-            case Map(operator=op, how=how):
+            case Convolved(operator=op, how=how):
                 own = call if isinstance(how, OwnCall) else None
                 place = kind.axis % value.dim, value.dim
                 given = Given(op.geometry, op, owner(call), own, sized, isinstance(how, Transpose), place)
                 return Apply(given, place[0], how)
-            case AnyAxis(factor=factor, shift=shift):
+            case Scaled(factor=factor, shift=shift):
                 return Apply(uniform(value.shape[axis], factor, shift, owner(call)), axis, Scale())
             case Layout():
                 return replace(kind, origin=call)
@@ -174,7 +174,7 @@ def leaves(step: Step) -> Iterator[Value]:
 
 def _is_finite(step: Step) -> bool:
     """Are the numbers of its operators? One that is not makes NaN of every zero it is composed with."""
-    numbers = step.operation.numbers if isinstance(step.operation, Map | AnyAxis) else ()
+    numbers = step.operation.numbers if isinstance(step.operation, Convolved | Scaled) else ()
     return all(map(_all_finite, numbers)) and all(_is_finite(x) for x in step.inputs if isinstance(x, Step))
 
 

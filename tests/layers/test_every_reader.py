@@ -198,7 +198,7 @@ def assert_true_of(move: Move, shape: tuple[int, ...]) -> None:
     if isinstance(move, Spatial) and move.convolution is not None:
         assert_close(Apply(move.convolution, move.axis).at_axis(x), y, f"{move} is {move.convolution}")
     if isinstance(move, Spatial) and move.matrices is not None:
-        for axis, m in enumerate(move.matrices(), start=2):
+        for axis, m in enumerate(move.matrices(), start=move.axis + 1):
             x = (x.movedim(axis, -1) @ m.T).movedim(-1, axis)
         assert_close(x, y, f"{move} is a product of matrices")
 

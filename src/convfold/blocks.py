@@ -14,7 +14,7 @@ from torch.export import Dim
 
 from convfold.agreement import ILLEGAL_SIZE, Trial, inside, line
 from convfold.algebra import doors
-from convfold.chains import Reading
+from convfold.chains import Chains
 from convfold.errors import InvalidInput, NotFoldable
 from convfold.frontends.torch.exported import Graph
 from convfold.frontends.torch.read import Source, read
@@ -153,7 +153,7 @@ def _read(m: nn.Module, x: Tensor) -> list[Link]:
         raise NotFoldable("not-affine", f"it cannot be exported with every size free: {reason}") from e
     graph = Graph(source)
     graph.calls.weights.update(given)
-    found = Reading(graph, x.shape, differentiable=torch.is_grad_enabled()).links()
+    found = Chains(graph, x.shape, differentiable=torch.is_grad_enabled()).links()
     if not x.is_meta:
         _try(m, source, found, x)
     return found

@@ -70,7 +70,7 @@ def _gathered(paths: Sequence[Path]) -> tuple[Path, ...]:
     return (*([(reduce(parallel.parallel, one),)] if one else []), *rest)
 
 
-class Reading:
+class Chains:
     """A graph of one input (N, C, *space), every size but C free, as links of a chain."""
 
     def __init__(self, graph: Graph, shape: Sequence[int], differentiable: bool) -> None:

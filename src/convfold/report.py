@@ -15,7 +15,7 @@ from convfold.totals import Totals
 from convfold.verify import Verdict
 
 if TYPE_CHECKING:
-    from convfold.plan.border import Ghost
+    from convfold.plan.border import GhostRead
     from convfold.trace import Stop, Stretch
 
 
@@ -39,7 +39,7 @@ class Mended:
     way: str
     macs: int
     bytes: int
-    ghosts: tuple[Ghost, ...]
+    ghosts: tuple[GhostRead, ...]
     change: float | None = None  # relative, where the border was not mended but changed, as asked
 
     def __str__(self) -> str:

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from convfold.plan.border.constants import Constants, Map
 from convfold.plan.border.hoisted import Hoisted
 from convfold.plan.border.kernels import Kernels
-from convfold.plan.border.mismatch import Border, Ghost
+from convfold.plan.border.mismatch import Border, GhostRead
 from convfold.plan.border.ones import Ones
 from convfold.plan.border.steps import Steps
 from convfold.plan.border.way import Correct, Mending, Way
 
-__all__ = ["ALLOWED", "HOISTED", "WAYS", "Border", "Correct", "Ghost", "Mending", "Way", "ways"]
+__all__ = ["ALLOWED", "HOISTED", "WAYS", "Border", "Correct", "GhostRead", "Mending", "Way", "ways"]
 
 WAYS: tuple[Way, ...] = (Constants(), Map(), Ones(), Kernels(), Steps())
 HOISTED = Hoisted()

@@ -22,7 +22,7 @@ from convfold.region import Signal
 
 
 @dataclass(frozen=True)
-class Ghost:
+class GhostRead:
     """What a layer reads, as zeros, beyond the ends of the one before it, and would not be zero without an end."""
 
     reader: str
@@ -94,7 +94,7 @@ class Border:
         """The signal that the operator reads, given one with its batch."""
         return Signal((*y.shape[:axis], self.whole.geometry.c_in, *self.sizes), frozenset(), y.itemsize)
 
-    def ghosts(self) -> Iterator[Ghost]:
+    def ghosts(self) -> Iterator[GhostRead]:
         """Each step that reads, as zeros, positions beyond the ends of the one before it that would not be zero."""
         seen = set()
         for path, steps in zip(self.paths, self.geometries, strict=True):
@@ -109,7 +109,7 @@ class Border:
                     below = sum(p < 0 for p in places)
                     counts.append((below, len(places) - below))
                 reader, read = (next(iter(reversed([*r.sources])), "a step") for r in (path[i + 1], path[i]))
-                ghost = Ghost(reader, read, (g.c_out, *now), tuple(counts), data)
+                ghost = GhostRead(reader, read, (g.c_out, *now), tuple(counts), data)
                 if any(map(any, counts)) and ghost not in seen:
                     seen.add(ghost)
                     yield ghost

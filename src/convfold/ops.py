@@ -19,6 +19,8 @@ T = TypeVar("T")
 #: Makes a weight: its kind ("weight", "bias", …) and its content.
 Weights = Callable[[str, Tensor], T]
 Ints = Sequence[int]
+#: Of each axis how many zeros at the low end and at the high one.
+Ends = Sequence[tuple[int, int]]
 #: Of each axis which positions; None: all.
 Spans = Sequence[range | None]
 
@@ -39,7 +41,7 @@ class Ops(Protocol[T]):
     def again(self, call: str, operator: Callable[[Tensor], Tensor], x: T) -> T:
         """A call of the model on another value; ``operator`` is what it computes."""
 
-    def conv(self, x: T, weight: T, bias: T | None, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> T: ...
+    def conv(self, x: T, weight: T, bias: T | None, stride: Ints, padding: Ends, dilation: Ints, groups: int) -> T: ...
 
     def conv_transpose(
         self, x: T, weight: T, bias: T | None, stride: Ints, padding: Ints, extra: Ints, groups: int, dilation: Ints
@@ -112,12 +114,14 @@ class Eager:
         weight: Tensor,
         bias: Tensor | None,
         stride: Ints,
-        padding: Ints,
+        padding: Ends,
         dilation: Ints,
         groups: int,
     ) -> Tensor:
         f: Any = (F.conv1d, F.conv2d, F.conv3d)[len(stride) - 1]
-        return f(x, weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups)  # type: ignore[no-any-return]
+        if any(lo != hi for lo, hi in padding):
+            x, padding = F.pad(x, [n for pair in reversed(padding) for n in pair]), [(0, 0)] * len(padding)
+        return f(x, weight, bias, tuple(stride), tuple(lo for lo, _ in padding), tuple(dilation), groups)  # type: ignore[no-any-return]
 
     def conv_transpose(
         self,

@@ -98,18 +98,23 @@ class Linear(Realisation):
 
 @dataclass(frozen=True, slots=True)
 class Convolve(Realisation):
-    """A convolution; zeros that differ from one end of an axis to the other, and crops, come before it."""
+    """A convolution; crops come before it, and so do zeros that differ from one end of an axis to the other.
+
+    ``ends``: not those: it takes other zeros at the one end than at the other.
+    """
+
+    ends: bool = False
 
     def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
         g, batch, space = _placed(g, shape, axis)
-        grown = yield from _enlarged(space, [pad_arguments(w)[1] for w in g.windows], batch * g.c_in)
+        grown = yield from _enlarged(space, [pad_arguments(w, self.ends)[1] for w in g.windows], batch * g.c_in)
         out = prod(g.size(space))
         yield Work(batch * g.weights * out, batch * (g.c_in * prod(grown) + g.c_out * out) + g.numbers)
         yield from _late_bias(g, batch * g.c_out * out, late=g.periodic)
 
     def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
         value = value.lifted(rank - 1 - axis)
-        padding, before = zip(*map(pad_arguments, value.windows), strict=True)
+        padding, before = zip(*(pad_arguments(w, self.ends) for w in value.windows), strict=True)
         x = padded(ops, x, before)
         late = value.geometry.periodic
         weight = weights("weight", value.kernel)
@@ -162,10 +167,11 @@ class Shuffle(Realisation):
     """All ``rate``² phases of an upsampling by one convolution, then interleaved by a pixel shuffle."""
 
     rate: int
+    ends: bool = False
 
     def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
         split = polyphase.geometry(g, self.rate)
-        yield from Convolve().work(split, shape, axis)
+        yield from Convolve(self.ends).work(split, shape, axis)
         yield Work(0, 2 * prod(shape[:axis]) * split.c_out * prod(split.size(shape[axis + 1 :])))
         for w in g.windows:
             if polyphase.excess(w, self.rate):
@@ -173,7 +179,7 @@ class Shuffle(Realisation):
 
     def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
         """The periodic bias is a plain one before the shuffle."""
-        y = Convolve().lower(ops, polyphase.split(value, self.rate), axis, x, rank, weights)
+        y = Convolve(self.ends).lower(ops, polyphase.split(value, self.rate), axis, x, rank, weights)
         y = ops.pixel_shuffle(y, self.rate)
         for i, w in enumerate(value.windows):
             if extra := polyphase.excess(w, self.rate):
@@ -181,9 +187,10 @@ class Shuffle(Realisation):
         return y
 
 
-def pad_arguments(w: Window) -> tuple[int, tuple[int, int]]:
+def pad_arguments(w: Window, ends: bool = False) -> tuple[tuple[int, int], tuple[int, int]]:
     """Padding of a convolution, and what is left for a pad before it."""
-    return (w.lo, (0, 0)) if w.symmetric else (0, (w.lo, w.hi))
+    own = w.symmetric or (ends and min(w.lo, w.hi) >= 0)
+    return ((w.lo, w.hi), (0, 0)) if own else ((0, 0), (w.lo, w.hi))
 
 
 def transposed_arguments(w: Window) -> tuple[int, int, tuple[int, int]]:

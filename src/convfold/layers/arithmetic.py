@@ -1,4 +1,5 @@
-"""Sums of signals; scale and shift by numbers or per-channel constants: aten add, sub, rsub, mul, div, neg, addcmul."""
+"""Sums of signals; scale and shift by numbers or per-channel constants: aten add, sub, rsub, mul, div, neg, addcmul;
+ONNX Add, Sub, Mul, Div, Neg, Sum, Mean."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from convfold.algebra.joins import Sum
 from convfold.algebra.realisation import Scale
 from convfold.errors import NotFoldable
 from convfold.layers.examples import Draw, Example, along, example, flag, held, is_one_a_position, shape
-from convfold.layers.spelling import Call, Convolved, Reading, Scaled, Step, Value, aten, diagonal
+from convfold.layers.spelling import Call, Convolved, Reading, Scaled, Step, Value, aten, diagonal, onnx
 
 
 @aten("add.Tensor", "add.Scalar")
@@ -29,14 +30,51 @@ def rsub(call: Call) -> Reading:
     return _sum(call, call["other"], call["self"], 1.0, -call["alpha"])
 
 
+@onnx("Add")
+def add_onnx(call: Call) -> Reading:
+    return _sum(call, call["A"], call["B"], 1.0, 1.0)
+
+
+@onnx("Sub")
+def sub_onnx(call: Call) -> Reading:
+    return _sum(call, call["A"], call["B"], 1.0, -1.0)
+
+
+@onnx("Sum", "Mean")
+def sum_onnx(call: Call) -> Reading:
+    """Of several signals of one shape; of two, one may be constant."""
+    terms = call["data_0"]
+    share = 1.0 / len(terms) if call.kind == "Mean" else 1.0
+    if len(terms) == 1:
+        return terms[0]  # type: ignore[no-any-return]
+    if len(terms) == 2:
+        return _sum(call, terms[0], terms[1], share, share)
+    if any(t.constant or t.symbols != call.out.symbols for t in terms):
+        raise NotFoldable("not-affine", "summands of different shapes, or constant ones among several")
+    return Step(Sum(), tuple(_scaled(t, share) for t in terms))
+
+
 @aten("neg.default")
 def neg(call: Call) -> Reading:
     return Step(Scaled(-1.0), (call["self"],))
 
 
+@onnx("Neg")
+def neg_onnx(call: Call) -> Reading:
+    return Step(Scaled(-1.0), (call["X"],))
+
+
 @aten("mul.Tensor", "mul.Scalar")
 def mul(call: Call) -> Reading:
-    x, c = call["self"], call["other"]
+    return _product(call, call["self"], call["other"])
+
+
+@onnx("Mul")
+def mul_onnx(call: Call) -> Reading:
+    return _product(call, call["A"], call["B"])
+
+
+def _product(call: Call, x: Any, c: Any) -> Reading:
     if _is_constant(x):
         x, c = c, x
     if not _is_constant(c):
@@ -46,7 +84,15 @@ def mul(call: Call) -> Reading:
 
 @aten("div.Tensor", "div.Scalar")
 def div(call: Call) -> Reading:
-    x, c = call["self"], call["other"]
+    return _quotient(call, call["self"], call["other"])
+
+
+@onnx("Div")
+def div_onnx(call: Call) -> Reading:
+    return _quotient(call, call["A"], call["B"])
+
+
+def _quotient(call: Call, x: Any, c: Any) -> Reading:
     if not _is_constant(c):
         raise NotFoldable("not-affine", "a quotient of two signals")
     divisor = c.tensor().double() if isinstance(c, Value) else torch.tensor(c, dtype=torch.float64)

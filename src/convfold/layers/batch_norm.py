@@ -1,4 +1,5 @@
-"""Batch norm in eval mode: nn.BatchNorm1d-3d; aten batch_norm and its native spellings. One depthwise tap.
+"""Batch norm in eval mode: nn.BatchNorm1d-3d; aten batch_norm and its native spellings; ONNX
+BatchNormalization. One depthwise tap.
 
 An instance norm that tracks statistics is the same in eval mode: aten instance_norm without ``use_input_stats``.
 """
@@ -26,7 +27,7 @@ from convfold.layers.examples import (
     space,
 )
 from convfold.layers.known import module
-from convfold.layers.spelling import Call, Convolved, Step, aten, diagonal
+from convfold.layers.spelling import Call, Convolved, Step, aten, diagonal, onnx
 
 _InstanceNorm = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 _DIMS = {nn.BatchNorm2d: 2, nn.BatchNorm3d: 3, nn.InstanceNorm1d: 1, nn.InstanceNorm2d: 2, nn.InstanceNorm3d: 3}
@@ -65,6 +66,22 @@ def read_kept(call: Call) -> Step:
     eps = call["epsilon"] if call["eps"] is None else call["eps"]  # cudnn spells it out
     op = batch_norm(mean, var, call.tensor("weight"), call.tensor("bias"), eps)
     return Step(Convolved(op, 1, Scale()), (call["input"],))
+
+
+@onnx("BatchNormalization")
+def read_onnx(call: Call) -> Step:
+    """Opsets 1 to 6 say ``is_test``, from 7 on the number of outputs says it, from 14 on ``training_mode``.
+
+    ``spatial=0``: statistics of every position by itself.
+    """
+    if call["training_mode"] or call["is_test"] == 0:
+        raise NotFoldable("training-mode", TRAINING)
+    if call["spatial"] == 0 and call["X"].dim > 2:
+        raise NotFoldable("not-affine", "a batch norm of every position by itself")
+    names = {name.removeprefix("input_"): name for name in call.arguments}
+    weight, bias, mean, var = (call.tensor(names[n]) for n in ("scale", "B", "mean", "var"))
+    assert mean is not None and var is not None
+    return Step(Convolved(batch_norm(mean, var, weight, bias, call["epsilon"]), 1, Scale()), (call["X"],))
 
 
 @aten("batch_norm.default")

@@ -1,19 +1,29 @@
-"""Concatenation: aten cat, concat, concatenate."""
+"""Concatenation: aten cat, concat, concatenate; ONNX Concat."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from convfold.algebra.joins import Concat
 from convfold.errors import NotFoldable
 from convfold.layers.examples import Draw, Example, axis, example, shape
-from convfold.layers.spelling import Call, Step, aten
+from convfold.layers.spelling import Call, Step, Value, aten, onnx
 
 
 @aten("cat.default", "concat.default", "concatenate.default")
 def read(call: Call) -> Step:
-    parts = call["tensors"]
-    axis = call["dim"] % call.out.dim
+    return _joined(call, call["tensors"], call["dim"])
+
+
+@onnx("Concat")
+def read_onnx(call: Call) -> Step:
+    return _joined(call, call["inputs"], call["axis"])
+
+
+def _joined(call: Call, parts: Sequence[Value], axis: int) -> Step:
+    axis %= call.out.dim
     if any(p.dim != call.out.dim or p.dtype != call.out.dtype or axis in p.signal.free for p in parts):
         raise NotFoldable("not-affine", "parts of unknown length or of another type")
     return Step(Concat(axis), tuple(parts))

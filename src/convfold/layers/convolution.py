@@ -1,4 +1,4 @@
-"""Convolution: nn.Conv1d-3d; aten conv1d-3d, conv*d.padding, convolution."""
+"""Convolution: nn.Conv1d-3d; aten conv1d-3d, conv*d.padding, convolution; ONNX Conv."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from convfold.layers.examples import (
 )
 from convfold.layers.known import module
 from convfold.layers.links import Link
-from convfold.layers.spelling import Call, Convolved, Step, aten, nonzero
+from convfold.layers.onnx import windows_of
+from convfold.layers.spelling import Call, Convolved, Step, aten, nonzero, onnx
 
 
 @module(nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -61,6 +62,14 @@ def read(call: Call) -> Step:
     else:
         op = Convolution(weight, bias, **numbers)
     return Step(Convolved(op, call["input"].dim - 1 - op.dims, how), (call["input"],))
+
+
+@onnx("Conv")
+def read_onnx(call: Call) -> Step:
+    weight, x = call.tensor("W"), call["X"]
+    assert weight is not None
+    op = Convolution(weight, nonzero(call.tensor("B")), call["group"], windows_of(call, tuple(weight.shape[2:])))
+    return Step(Convolved(op, 1, Convolve(ends=True)), (x,))
 
 
 @example("conv1d.default", "conv2d.default", "conv3d.default")

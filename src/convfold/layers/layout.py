@@ -1,18 +1,34 @@
-"""Permutes and views: aten permute, transpose, t, view, reshape, flatten, unflatten, squeeze, unsqueeze."""
+"""Permutes and views: aten permute, transpose, t, view, reshape, flatten, unflatten, squeeze, unsqueeze; ONNX
+Transpose, Reshape, Flatten, Squeeze, Unsqueeze."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
 from convfold.algebra.layout import Layout
 from convfold.layers.examples import Draw, Example, axis, example, flag, regrouped, shape, some_axes
-from convfold.layers.spelling import Call, Reading, Step, Value, aten
+from convfold.layers.spelling import Call, Reading, Step, Value, aten, onnx
 
 
 @aten("permute.default")
 def read_permute(call: Call) -> Reading:
     return _permute(call["self"], [axis % call["self"].dim for axis in call["dims"]])
+
+
+@onnx("Transpose")
+def read_onnx(call: Call) -> Reading:
+    x = call["data"]
+    return _permute(x, list(call["perm"] or reversed(range(x.dim))))
+
+
+@onnx("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+def read_onnx_view(call: Call) -> Reading:
+    x, y = call.first, call.out
+    if call.kind in ("Squeeze", "Unsqueeze") and call["axes"] is not None:
+        return _squeezed(x, y, call.numbers("axes"))
+    return x if x.symbols == y.symbols else Step(Layout.view(x.symbols, y.symbols, y.shape), (x,))
 
 
 @aten("transpose.int")
@@ -49,12 +65,15 @@ def read_view(call: Call) -> Reading:
 
 @aten("squeeze.dim", "squeeze.dims", "unsqueeze.default")
 def read_squeeze(call: Call) -> Reading:
+    return _squeezed(call["self"], call.out, call.numbers("dim"))
+
+
+def _squeezed(x: Value, y: Value, axes: Sequence[int]) -> Reading:
     """Which of several axes one long is meant only the call says: the shapes do not."""
-    x, y = call["self"], call.out
     if x.symbols == y.symbols:
-        return x  # type: ignore[no-any-return]
+        return x
     longer, shorter = (x, y) if x.dim > y.dim else (y, x)
-    named = {axis % longer.dim for axis in call.numbers("dim") if longer.symbols[axis] == 1}
+    named = {axis % longer.dim for axis in axes if longer.symbols[axis] == 1}
     kept = [axis for axis in range(longer.dim) if axis not in named]
     pairs = list(zip(kept, range(shorter.dim), strict=True))
     carried = tuple(pairs if longer is x else [(b, a) for a, b in pairs])

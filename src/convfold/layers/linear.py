@@ -1,6 +1,11 @@
-"""Linear: nn.Linear; aten linear, addmm, mm, matmul, einsum with a constant. No space axis, channels anywhere."""
+"""Linear: nn.Linear; aten linear, addmm, mm, matmul, einsum with a constant; ONNX Gemm, MatMul, Einsum.
+
+No space axis, channels anywhere.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -20,7 +25,7 @@ from convfold.layers.examples import (
     shape,
 )
 from convfold.layers.known import module
-from convfold.layers.spelling import Call, Convolved, Reading, Step, aten, nonzero
+from convfold.layers.spelling import Call, Convolved, Reading, Step, Value, aten, nonzero, onnx
 
 
 @module(nn.Linear)
@@ -51,10 +56,39 @@ def read_addmm(call: Call) -> Step:
     return Step(Convolved(op, 1, Product()), (call["mat1"],))
 
 
+@onnx("Gemm")
+def read_gemm(call: Call) -> Step:
+    """α·A·B + β·C, either of the two turned; C may be one number, one a column, or a row of them."""
+    x, weight, bias = call["A"], call.tensor("B"), call.tensor("C")
+    assert weight is not None
+    if call["transA"]:
+        raise NotFoldable("not-affine", "the signal is turned before it is multiplied")
+    kernel = weight if call["transB"] else weight.t()
+    if bias is not None:
+        if bias.dim() > 1 and bias.shape[-2] != 1:
+            raise NotFoldable("not-affine", "the added matrix differs from row to row")
+        bias = bias.reshape(-1).double().expand(len(kernel)) * call["beta"]
+    op = Convolution(kernel.double() * call["alpha"] if call["alpha"] != 1 else kernel, nonzero(bias))
+    return Step(Convolved(op, 1, Product()), (x,))
+
+
+@onnx("MatMul")
+def read_onnx(call: Call) -> Step:
+    return _product(call["A"], call["B"])
+
+
+@onnx("Einsum")
+def read_onnx_einsum(call: Call) -> Reading:
+    return _contracted(call["equation"], call["Inputs"])
+
+
 @aten("mm.default", "matmul.default")
 def read_matmul(call: Call) -> Step:
+    return _product(call["self"], call["mat2"] if call["mat2"] is not None else call["other"])
+
+
+def _product(x: Value, w: Value) -> Step:
     """x @ W works on the last axis, W @ x on the one before it."""
-    x, w = call["self"], call["mat2"] if call["mat2"] is not None else call["other"]
     if w.constant and w.dim == 2 and not x.constant:
         return Step(Convolved(Convolution(w.tensor().t()), x.dim - 1, Product()), (x,))
     if x.constant and x.dim == 2 and w.dim >= 2 and not w.constant:
@@ -64,8 +98,12 @@ def read_matmul(call: Call) -> Step:
 
 @aten("einsum.default")
 def read_einsum(call: Call) -> Reading:
+    return _contracted(call["equation"], call["tensors"])
+
+
+def _contracted(equation: str, tensors: Sequence[Value]) -> Reading:
     """``oc,b…c…→b…o…``: a constant matrix contracts one axis of the signal; then the axes are permuted."""
-    equation, tensors = call["equation"].replace(" ", ""), call["tensors"]
+    equation = equation.replace(" ", "")
     terms, _, out = equation.partition("->")
     constant = [(t, v) for t, v in zip(terms.split(","), tensors, strict=True) if v.constant]
     signals = [(t, v) for t, v in zip(terms.split(","), tensors, strict=True) if not v.constant]

@@ -91,7 +91,7 @@ class _Layers:
         self, x: Row, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
     ) -> Row:
         c_out, c_in, *taps = weight.shape
-        numbers = tuple(stride), tuple(padding), tuple(dilation)
+        numbers = tuple(stride), tuple(lo for lo, _ in padding), tuple(dilation)
         kind = CONV[len(taps)]
         return (*x, self._filled(kind, weight, bias, c_in * groups, c_out, tuple(taps), *numbers, groups))
 

@@ -104,6 +104,7 @@ class Call:
     arguments: dict[str, Any]
     out: Value = field(repr=False)
     number: Callable[[Any], int] = field(repr=False)  # a size, perhaps symbolic, at the example
+    kind: str = ""  # what the framework calls it, where one reader takes several
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments.get(name)
@@ -116,6 +117,8 @@ class Call:
     def numbers(self, name: str) -> tuple[int, ...]:
         """An argument that is one number or several, perhaps symbolic, at the example."""
         given = self.arguments[name]
+        if isinstance(given, Value):
+            given = given.tensor().tolist()
         return tuple(map(self.number, given if isinstance(given, list | tuple) else (given,)))
 
     def tensor(self, name: str) -> Tensor | None:
@@ -172,6 +175,20 @@ def aten(*names: str) -> Callable[[Reader], Reader]:
     def register(reader: Reader) -> Reader:
         for name in names:
             ATEN[f"aten.{name}"] = reader
+        return reader
+
+    return register
+
+
+#: Every ONNX operator convfold reads.
+ONNX: dict[str, Reader] = {}
+
+
+def onnx(*names: str) -> Callable[[Reader], Reader]:
+    """Register a reader for operators of the standard domain, by name: ``Conv``."""
+
+    def register(reader: Reader) -> Reader:
+        ONNX.update(dict.fromkeys(names, reader))
         return reader
 
     return register

@@ -1,4 +1,5 @@
-"""Transposed convolution: nn.ConvTranspose1d-3d; aten conv_transpose1d, conv_transpose2d-3d.input."""
+"""Transposed convolution: nn.ConvTranspose1d-3d; aten conv_transpose1d, conv_transpose2d-3d.input; ONNX
+ConvTranspose."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from typing import Any
 from torch import nn
 
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.realisation import Transpose
+from convfold.algebra.realisation import Transpose, transposed_weight
+from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.layers.examples import (
     Draw,
@@ -24,7 +26,7 @@ from convfold.layers.examples import (
     transposed_windows,
 )
 from convfold.layers.known import module
-from convfold.layers.spelling import Call, Convolved, Step, aten, nonzero
+from convfold.layers.spelling import Call, Convolved, Step, aten, nonzero, onnx
 
 
 @module(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -45,6 +47,51 @@ def read(call: Call) -> Step:
     numbers = {name: call[name] for name in ("stride", "padding", "output_padding", "groups", "dilation")}
     op = Convolution.conv_transpose(weight, nonzero(call.tensor("bias")), **numbers)
     return Step(Convolved(op, call["input"].dim - 1 - op.dims, Transpose()), (call["input"],))
+
+
+@onnx("ConvTranspose")
+def read_onnx(call: Call) -> Step:
+    """``output_shape`` or ``auto_pad`` say how large the result is: what is written beyond that is cropped.
+
+    Padding crops what is scattered; (lo, hi) of the normal form are what is left of the kernel's reach.
+    """
+    weight, x = call.tensor("W"), call["X"]
+    assert weight is not None
+    taps, groups = tuple(weight.shape[2:]), call["group"]
+    dims = len(taps)
+    strides, dilations = call["strides"] or (1,) * dims, call["dilations"] or (1,) * dims
+    extra = call["output_padding"] or (0,) * dims
+    pairs = _crops(call, taps, strides, dilations, extra)
+    windows = tuple(
+        Window(t, 1, s, d, d * (t - 1) - lo, d * (t - 1) - hi + e)
+        for t, s, d, e, (lo, hi) in zip(taps, strides, dilations, extra, pairs, strict=True)
+    )
+    kernel = transposed_weight(weight, groups)
+    op = Convolution(kernel, nonzero(call.tensor("B")), groups, windows)
+    return Step(Convolved(op, 1, Transpose()), (x,))
+
+
+def _crops(call: Call, taps: Any, strides: Any, dilations: Any, extra: Any) -> list[tuple[int, int]]:
+    """(lo, hi) of each axis, as the standard has it: the odd position at the end only with SAME_UPPER."""
+    dims, auto = len(taps), call["auto_pad"] or "NOTSET"
+    wanted = call["output_shape"]
+    if wanted is None and auto in ("NOTSET", "VALID"):
+        flat = [0] * (2 * dims) if auto == "VALID" else list(call["pads"] or [0] * (2 * dims))
+        return list(zip(flat[:dims], flat[dims:], strict=True))
+    known = call["X"].signal.known(1, dims)
+    if wanted is None:  # one input a stride
+        totals = [d * (t - 1) + 1 + e - s for t, s, d, e in zip(taps, strides, dilations, extra, strict=True)]
+    elif None in known:
+        raise NotFoldable("size-depends-on-remainder", "output_shape is given, and the input's size is free")
+    else:
+        space = list(wanted)[-dims:]
+        totals = [
+            s * (n - 1) + e + d * (t - 1) + 1 - m
+            for n, m, t, s, d, e in zip(known, space, taps, strides, dilations, extra, strict=True)
+            if n is not None
+        ]
+    halves = [(max(t, 0) // 2, max(t, 0) - max(t, 0) // 2) for t in totals]
+    return halves if auto == "SAME_UPPER" else [(more, less) for less, more in halves]
 
 
 @example("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")

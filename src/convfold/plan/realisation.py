@@ -23,7 +23,7 @@ def chosen(operator: Deferred, x: Signal, axis: int, prices: Prices, part: bool 
 
 def cheapest(g: Geometry, x: Signal, axis: int, prices: Prices, scatters: bool = False) -> tuple[Realisation, Cost]:
     """The same of an operator of which only the geometry is known."""
-    found = [(how, prices.realised(how, g, x, axis)) for how in _ways(g, x, axis, scatters)]
+    found = [(how, prices.realised(how, g, x, axis)) for how in _ways(g, x, axis, scatters, prices.ends)]
     return min(found, key=lambda way: way[1].rank)
 
 
@@ -36,22 +36,22 @@ def _widens(g: Geometry) -> bool:
     return all(map(plain, g.windows)) and any(w.slack > 0 for w in g.windows)
 
 
-def _ways(g: Geometry, x: Signal, axis: int, scatters: bool) -> list[Realisation]:
+def _ways(g: Geometry, x: Signal, axis: int, scatters: bool, ends: bool) -> list[Realisation]:
     if g.diagonal:
         return [Scale()]
     if g.dims == 0 and not (axis == 1 and 3 <= len(x.shape) <= 5):
         return [Linear()]
     if g.upsamples:
-        return _upsamplings(g, x, axis)
-    return [Convolve(), Transpose()] if scatters else [Convolve()]
+        return _upsamplings(g, x, axis, ends)
+    return [Convolve(ends), Transpose()] if scatters else [Convolve(ends)]
 
 
-def _upsamplings(g: Geometry, x: Signal, axis: int) -> list[Realisation]:
+def _upsamplings(g: Geometry, x: Signal, axis: int, ends: bool) -> list[Realisation]:
     """Phases where they multiply no more than what is scattered; where they multiply a third more at most, either."""
     rate = polyphase.rate_of(g)
     if rate is None:
         return [Transpose()]
-    scattered, split = (sum(w.macs for w in how.work(g, x.shape, axis)) for how in (Transpose(), Shuffle(rate)))
+    scattered, split = (sum(w.macs for w in how.work(g, x.shape, axis)) for how in (Transpose(), Shuffle(rate, ends)))
     if split <= scattered:
-        return [Shuffle(rate)]
-    return [Transpose(), Shuffle(rate)] if 3 * split <= 4 * scattered else [Transpose()]
+        return [Shuffle(rate, ends)]
+    return [Transpose(), Shuffle(rate, ends)] if 3 * split <= 4 * scattered else [Transpose()]

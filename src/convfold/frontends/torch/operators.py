@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.fx import Node as FxNode
 
 from convfold.frontends.torch.unlift import Calls
-from convfold.ops import Ints, Spans, Weights
+from convfold.ops import Ends, Ints, Spans, Weights
 from convfold.plan.deferred import Deferred, Given
 
 aten = torch.ops.aten
@@ -128,11 +128,11 @@ class Aten:
         weight: FxNode,
         bias: FxNode | None,
         stride: Ints,
-        padding: Ints,
+        padding: Ends,
         dilation: Ints,
         groups: int,
     ) -> FxNode:
-        numbers = list(stride), list(padding), list(dilation)
+        numbers = list(stride), [lo for lo, _ in padding], list(dilation)
         return self.call(_CONV[len(stride)], x, weight, bias, *numbers, groups)
 
     def conv_transpose(

@@ -1,0 +1,1 @@
+"""ONNX models through onnx_ir."""

@@ -1,0 +1,74 @@
+"""The model's own call on another signal: with another number of channels, all else as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from convfold.frontends.onnx.sizes import Free
+
+if TYPE_CHECKING:
+    from convfold.frontends.onnx.operators import Onnx
+
+
+def again(ops: Onnx, node: ir.Node, old: ir.Value, x: ir.Value, shape: Sequence[int] | None) -> ir.Value:
+    """``shape``: of the result, at the example; of a view it may differ on the axis that holds the channels."""
+    signal = node.inputs[0]
+    assert signal is not None
+    rest = list(node.inputs[1:])
+    if shape is not None:
+        if node.op_type in ("Reshape", "Flatten"):
+            return _reshaped(ops, old, x, shape)
+    elif node.op_type in ("Resize", "Upsample"):
+        before, now = ops.sizes(signal), ops.sizes(x)
+        rest = [_adjusted(ops, r, before, now, old) for r in rest]
+    return ops.insert(ir.Node("", node.op_type, [x, *rest], node.attributes.values(), num_outputs=1))[0]
+
+
+def _reshaped(ops: Onnx, old: ir.Value, x: ir.Value, shape: Sequence[int]) -> ir.Value:
+    """To numbers where they are known; to what the signal has there; one may be whatever is left."""
+    before = ops.sizes(x)
+    after = [s if isinstance(s, Free) else n for s, n in zip(ops.sizes(old), shape, strict=True)]
+    asked: list[int] = []
+    unknown = [i for i, n in enumerate(after) if isinstance(n, Free) and (i >= len(before) or before[i] != n)]
+    for i, n in enumerate(after):
+        asked.append(n if isinstance(n, int) else -1 if i in unknown else 0)
+    if len(unknown) <= 1:
+        return ops.call("Reshape", x, ops.ints(asked))
+    target = ops.call("Shape", old) if old.producer() is None else None
+    if target is None:
+        node = old.producer()
+        assert node is not None and node.inputs[1] is not None
+        target = node.inputs[1]
+    pieces: list[ir.Value] = []
+    for i, n in enumerate(after):
+        pieces.append(ops.ints([n]) if isinstance(n, int) else ops.call("Gather", target, ops.ints([i]), axis=0))
+    return ops.call("Reshape", x, ops.call("Concat", *pieces, axis=0))
+
+
+def _adjusted(
+    ops: Onnx,
+    argument: ir.Value | None,
+    before: Sequence[int | Free],
+    now: Sequence[int | Free],
+    old: ir.Value,
+) -> ir.Value | None:
+    """Sizes of all axes, those of the channels among them."""
+    if argument is None or before == now:
+        return argument
+    known = [trial[argument] for trial in ops.written.trials]
+    if any(k.dtype != ir.DataType.INT64 for k in known):
+        return argument  # factors
+    changed = [i for i, (a, b) in enumerate(zip(before, now, strict=True)) if a != b]
+    sizes = list(ops.sizes(old))
+    for i in changed:
+        sizes[i] = now[i]
+    if all(isinstance(n, int) for n in sizes):
+        return ops.ints(int(n) for n in sizes)  # type: ignore[arg-type]
+    pieces = [
+        ops.ints([n]) if isinstance(n, int) else ops.call("Gather", argument, ops.ints([i]), axis=0)
+        for i, n in enumerate(sizes)
+    ]
+    return ops.call("Concat", *pieces, axis=0)

@@ -1,0 +1,194 @@
+"""What is known of every value before the model is run: its type and sizes at given inputs, and constants' content."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
+
+from convfold.errors import InvalidInput
+
+#: Constants of more elements are computed when asked for: sizes, axes and scales have fewer.
+SMALL = 1024
+
+#: What gives another result at every run.
+_RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Known:
+    """Type and sizes, None where only a run tells; ``content`` of a small constant."""
+
+    dtype: ir.DataType | None
+    shape: tuple[int, ...] | None
+    content: np.ndarray[Any, Any] | None = None
+    constant: bool = False  # also where its content is not computed yet
+
+
+class Inconsistent(Exception):
+    """A model does not run at these sizes."""
+
+
+class Knowledge:
+    """Of all values of a model, inner graphs included, by the graphs' own rules at these sizes of its inputs."""
+
+    def __init__(self, model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> None:
+        self.opsets = dict(model.opset_imports)
+        self.of: dict[ir.Value, Known] = {}
+        self._graph(model.graph, shapes)
+
+    def __getitem__(self, value: ir.Value) -> Known:
+        return self.of.get(value) or Known(value.dtype, None)
+
+    def constant(self, value: ir.Value) -> None:
+        """Of an initializer."""
+        self.of[value] = _of_tensor(value.const_value)
+
+    def _graph(self, graph: ir.Graph, shapes: Mapping[str, Sequence[int]]) -> None:
+        for x in graph.inputs:
+            if not x.is_initializer():
+                given = shapes.get(x.name or "")
+                shape = tuple(given) if given is not None else _static(x.shape)
+                self.of[x] = Known(x.dtype, shape)
+        for value in graph.initializers.values():
+            self.constant(value)
+        for node in graph:
+            self.add(node)
+
+    def add(self, node: ir.Node) -> None:
+        """Of what a call computes."""
+        for inner in _bodies(node):
+            self._graph(inner, {})
+        inputs = [None if x is None else self[x] for x in node.inputs]
+        found = self._evaluated(node, inputs)
+        if found is None:
+            found = self._inferred(node, inputs)
+        for y, known in zip(node.outputs, found, strict=True):
+            self.of[y] = known
+
+    def _evaluated(self, node: ir.Node, inputs: Sequence[Known | None]) -> list[Known] | None:
+        """Of a call on constants what it computes, or only that it is one, where that is much."""
+        if node.domain not in ("", "ai.onnx") or _bodies(node) or node.op_type in _RANDOM:
+            return None
+        if node.op_type == "Constant":
+            return [_of_tensor(_constant(node))]
+        if node.op_type in ("Shape", "Size") and inputs[0] is not None and inputs[0].shape is not None:
+            return [_of_array(np.array(_shape_asked(node, inputs[0].shape), np.int64))]
+        if not inputs or not all(x is None or x.constant for x in inputs):
+            return None
+        inferred = self._inferred(node, inputs)
+        for y in inferred:
+            y.constant = True
+        small = all(x is None or x.content is not None for x in inputs)
+        if small and all(y.shape is None or prod(y.shape) <= SMALL for y in inferred):
+            arrays = [None if x is None else x.content for x in inputs]
+            try:
+                results = evaluate(node, arrays, self.opsets)
+            except Exception as e:  # of whatever kind: the model's own constants do not fit its call
+                log.debug("%s of constants: %s", node.op_type, e)
+                return inferred
+            return [_of_array(np.asarray(r)) for r in results]
+        return inferred
+
+    def _inferred(self, node: ir.Node, inputs: Sequence[Known | None]) -> list[Known]:
+        unknown = [Known(y.dtype, None) for y in node.outputs]
+        version = self.opsets.get(node.domain)
+        if version is None or any(x is not None and x.dtype is None for x in inputs) or _bodies(node):
+            return [Known(y.dtype, _static(y.shape)) for y in node.outputs]
+        try:
+            schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+        except onnx.defs.SchemaError:
+            return [Known(y.dtype, _static(y.shape)) for y in node.outputs]
+        proto = ir.serde.serialize_node(node)
+        types, data = {}, {}
+        for x, name in zip(inputs, proto.input, strict=True):
+            if x is not None:
+                assert x.dtype is not None
+                types[name] = onnx.helper.make_tensor_type_proto(int(x.dtype), x.shape)
+                if x.content is not None:
+                    data[name] = onnx.numpy_helper.from_array(x.content)
+        try:
+            found = onnx.shape_inference.infer_node_outputs(schema, proto, types, data)
+        except onnx.shape_inference.InferenceError as e:
+            raise Inconsistent(f"{node.op_type} {node.name or node.outputs[0].name!r}: {e}") from e
+        out = []
+        for y, none in zip(node.outputs, unknown, strict=True):
+            t = found.get(y.name or "")
+            if t is None or not t.HasField("tensor_type"):
+                out.append(none)
+                continue
+            dims = t.tensor_type.shape.dim if t.tensor_type.HasField("shape") else None
+            known = dims is not None and all(d.HasField("dim_value") for d in dims)
+            shape = tuple(d.dim_value for d in dims) if known and dims is not None else None
+            out.append(Known(ir.DataType(t.tensor_type.elem_type), shape))
+        return out
+
+
+def evaluate(node: ir.Node, arrays: Sequence[Any], opsets: Mapping[str, int]) -> list[Any]:
+    """What a call computes, by the standard's own reference."""
+    proto = ir.serde.serialize_node(node)
+    names = [name for name, x in zip(proto.input, arrays, strict=True) if x is not None]
+    given = {name: x for name, x in zip(proto.input, arrays, strict=True) if x is not None}
+    inputs = [onnx.helper.make_value_info(name, onnx.TypeProto()) for name in dict.fromkeys(names)]
+    outputs = [onnx.helper.make_value_info(name, onnx.TypeProto()) for name in proto.output if name]
+    graph = onnx.helper.make_graph([proto], "one", inputs, outputs)
+    imports = [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()]
+    model = onnx.helper.make_model(graph, opset_imports=imports)
+    return list(ReferenceEvaluator(model).run(None, given))
+
+
+def _bodies(node: ir.Node) -> list[ir.Graph]:
+    return list(bodies(node))
+
+
+def bodies(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs inside a call: branches, and bodies of loops."""
+    for attribute in node.attributes.values():
+        if attribute.is_ref():
+            continue
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()
+
+
+def _shape_asked(node: ir.Node, shape: tuple[int, ...]) -> Any:
+    if node.op_type == "Size":
+        return prod(shape)
+    start, end = node.attributes.get("start"), node.attributes.get("end")
+    return shape[start.as_int() if start else 0 : end.as_int() if end else None]
+
+
+def _constant(node: ir.Node) -> Any:
+    """The tensor of a Constant call, in whichever of its attributes it is."""
+    tensor = ir.convenience.get_const_tensor(node.outputs[0])
+    if tensor is None:
+        raise InvalidInput(f"Constant {node.outputs[0].name!r} has no value that can be read")
+    return tensor
+
+
+def _of_tensor(tensor: Any) -> Known:
+    if tensor is None:
+        return Known(None, None)
+    shape = tuple(int(n) for n in tensor.shape)
+    small = prod(shape) <= SMALL and tensor.dtype != ir.DataType.STRING
+    return Known(tensor.dtype, shape, tensor.numpy() if small else None, True)
+
+
+def _of_array(array: np.ndarray[Any, Any]) -> Known:
+    return Known(ir.DataType.from_numpy(array.dtype), array.shape, array, True)
+
+
+def _static(shape: ir.Shape | None) -> tuple[int, ...] | None:
+    if shape is None or not all(isinstance(n, int) and n >= 0 for n in shape):
+        return None
+    return tuple(int(n) for n in shape)  # type: ignore[arg-type]

@@ -1,0 +1,48 @@
+"""What an ONNX model costs at the example's sizes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import prod
+
+import onnx_ir as ir
+
+from convfold.frontends.onnx.known import Knowledge
+from convfold.totals import Totals
+
+_LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+
+
+def measure(model: ir.Model, known: Knowledge) -> Totals:
+    """Multiply-adds of convolutions and matrix products; calls that compute, Constants being none."""
+    nodes = [n for graph in model.graphs() for n in graph]
+    kinds = Counter(n.op_type for n in nodes)
+    weights = {id(v): v for graph in model.graphs() for v in graph.initializers.values()}
+    return Totals(
+        macs=sum(macs(n, known) for n in nodes),
+        params=sum(prod(shape) for v in weights.values() if (shape := known[v].shape) is not None),
+        ops=sum(n for kind, n in kinds.items() if kind != "Constant"),
+        layers=sum(kinds[kind] for kind in _LAYERS),
+        batch_norms=kinds["BatchNormalization"],
+    )
+
+
+def macs(node: ir.Node, known: Knowledge) -> int:
+    """Of one call; 0 where its sizes are not known."""
+    shapes = [None if x is None else known[x].shape for x in node.inputs[:2]]
+    out = known[node.outputs[0]].shape
+    if node.domain not in ("", "ai.onnx") or out is None or len(shapes) < 2:
+        return 0
+    x, w = shapes
+    if x is None or w is None:
+        return 0
+    if node.op_type == "Conv":
+        return prod(out) * prod(w[1:])
+    if node.op_type == "ConvTranspose":
+        return prod(x) * prod(w[1:])
+    if node.op_type == "MatMul":
+        return prod(out) * x[-1]
+    if node.op_type == "Gemm":
+        turned = node.attributes.get("transA")
+        return prod(out) * x[0 if turned is not None and turned.as_int() else -1]
+    return 0

@@ -1,0 +1,345 @@
+"""The operations of the algebra as ONNX nodes, in the opset of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch import Tensor
+
+from convfold.frontends.onnx.known import Knowledge
+from convfold.frontends.onnx.sizes import Free, size
+from convfold.frontends.onnx.tensors import from_torch
+from convfold.ops import Ends, Ints, Spans, Weights
+
+END = 2**63 - 1
+
+
+class Source(Protocol):
+    """What a weight says of where it comes from."""
+
+    @property
+    def sources(self) -> Sequence[str]: ...
+
+
+class Written:
+    """What has been written into a model: of every new value sizes in all trials, of every initializer a name."""
+
+    def __init__(self, model: ir.Model, trials: Sequence[Knowledge]) -> None:
+        self.opset = model.opset_imports.get("", 1)
+        self.trials = trials
+        self.names = {
+            name
+            for graph in model.graphs()
+            for value in (*graph.inputs, *graph.initializers.values(), *(y for n in graph for y in n.outputs))
+            if (name := value.name)
+        }
+
+    def name(self, wanted: str) -> str:
+        """One that no value has, nor had."""
+        found, i = wanted, 1
+        while found in self.names:
+            found, i = f"{wanted}_{i}", i + 1
+        self.names.add(found)
+        return found
+
+    def sizes(self, x: ir.Value) -> tuple[int | Free, ...] | None:
+        """Numbers where they are the same in all trials; None where only a run tells."""
+        shapes = [trial[x].shape for trial in self.trials]
+        if any(s is None for s in shapes):
+            return None
+        return tuple(map(size, zip(*shapes, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Onnx:
+    """Writes before ``at``, into its graph; values are called after ``prefix``."""
+
+    written: Written
+    at: ir.Node
+    graph: ir.Graph
+    like: Tensor
+    prefix: str
+    again_: Callable[[Onnx, str, ir.Value, Sequence[int] | None], ir.Value]
+
+    # --- what all are written with -------------------------------------------------------------------------------
+
+    def call(self, kind: str, *inputs: ir.Value | None, outputs: int = 1, **attributes: Any) -> ir.Value:
+        return self.calls(kind, *inputs, outputs=outputs, **attributes)[0]
+
+    def calls(self, kind: str, *inputs: ir.Value | None, outputs: int = 1, **attributes: Any) -> Sequence[ir.Value]:
+        given = {k: v for k, v in attributes.items() if v is not None}
+        node = ir.node(kind, inputs, given, num_outputs=outputs)
+        return self.insert(node)
+
+    def insert(self, node: ir.Node) -> Sequence[ir.Value]:
+        for y in node.outputs:
+            y.name = self.written.name(f"{self.prefix}_folded")
+        node.name = self.written.name(f"{node.outputs[0].name}_{node.op_type}")
+        self.graph.insert_before(self.at, node)
+        for trial in self.written.trials:
+            trial.add(node)
+            known = [trial[y] for y in node.outputs]
+        for y, k in zip(node.outputs, known, strict=True):
+            if k.dtype is not None:
+                y.type = ir.TensorType(k.dtype)
+        return node.outputs
+
+    def initializer(self, name: str, tensor: Any) -> ir.Value:
+        value = ir.Value(name=self.written.name(name), type=ir.TensorType(tensor.dtype), shape=tensor.shape)
+        tensor.name = value.name
+        value.const_value = tensor
+        self.graph.register_initializer(value)
+        for trial in self.written.trials:
+            trial.constant(value)
+        return value
+
+    def ints(self, numbers: Iterable[int]) -> ir.Value:
+        return self.initializer(f"{self.prefix}_folded_sizes", ir.tensor(np.array(list(numbers), np.int64)))
+
+    def constant(self, kind: str, content: Tensor) -> ir.Value:
+        return self.initializer(f"{self.prefix}.folded_{kind}", from_torch(content.to(self.like)))
+
+    def weights(self, of: Sequence[Any] = (), prefix: str = "") -> Weights[ir.Value]:
+        """Called after the first of what they come from."""
+        sources = [source for operator in of for source in operator.sources]
+        made: dict[tuple[str, torch.Size], ir.Value] = {}
+
+        def weight(kind: str, content: Tensor) -> ir.Value:
+            key = (kind, content.shape)
+            if key not in made:
+                name = f"{sources[0] if sources else self.prefix}.folded_{prefix}{kind}"
+                made[key] = self.initializer(name, from_torch(content.to(self.like)))
+            return made[key]
+
+        return weight
+
+    def sizes(self, x: ir.Value) -> tuple[int | Free, ...]:
+        found = self.written.sizes(x)
+        assert found is not None, f"the sizes of {x.name} are not known"
+        return found
+
+    def again(self, call: str, operator: Any, x: ir.Value) -> ir.Value:
+        return self.again_(self, call, x, None)
+
+    # --- the operations --------------------------------------------------------------------------------------------
+
+    def conv(
+        self,
+        x: ir.Value,
+        weight: ir.Value,
+        bias: ir.Value | None,
+        stride: Ints,
+        padding: Ends,
+        dilation: Ints,
+        groups: int,
+    ) -> ir.Value:
+        inputs = (x, weight) if bias is None else (x, weight, bias)
+        taps = [int(n) for n in self.sizes(weight)[2:]]  # type: ignore[arg-type]
+        return self.call(
+            "Conv",
+            *inputs,
+            kernel_shape=taps,
+            strides=list(stride),
+            pads=[*(lo for lo, _ in padding), *(hi for _, hi in padding)],
+            dilations=list(dilation),
+            group=groups,
+        )
+
+    def conv_transpose(
+        self,
+        x: ir.Value,
+        weight: ir.Value,
+        bias: ir.Value | None,
+        stride: Ints,
+        padding: Ints,
+        extra: Ints,
+        groups: int,
+        dilation: Ints,
+    ) -> ir.Value:
+        inputs = (x, weight) if bias is None else (x, weight, bias)
+        taps = [int(n) for n in self.sizes(weight)[2:]]  # type: ignore[arg-type]
+        return self.call(
+            "ConvTranspose",
+            *inputs,
+            kernel_shape=taps,
+            strides=list(stride),
+            pads=[*padding, *padding],
+            output_padding=list(extra) if any(extra) else None,
+            dilations=list(dilation),
+            group=groups,
+        )
+
+    def linear(self, x: ir.Value, weight: ir.Value, bias: ir.Value | None) -> ir.Value:
+        """A product with the matrix turned: as Gemm of a matrix, which adds the bias too, else in two calls."""
+        if len(self.sizes(x)) == 2:
+            inputs = (x, weight) if bias is None else (x, weight, bias)
+            return self.call("Gemm", *inputs, transB=1)
+        y = self.call("MatMul", x, self.turned(weight))
+        return y if bias is None else self.call("Add", y, bias)
+
+    def turned(self, weight: ir.Value) -> ir.Value:
+        tensor = weight.const_value
+        assert tensor is not None and weight.name is not None
+        if not weight.uses():  # made for this call: in its place
+            self.graph.initializers.pop(weight.name)
+            self.written.names.discard(weight.name)
+        return self.initializer(weight.name, ir.tensor(np.ascontiguousarray(tensor.numpy().T), tensor.dtype))
+
+    def matmul(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.call("MatMul", a, b)
+
+    def add(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.call("Add", a, b)
+
+    def sub(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.call("Sub", a, b)
+
+    def neg(self, a: ir.Value) -> ir.Value:
+        return self.call("Neg", a)
+
+    def mul(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.call("Mul", a, b)
+
+    def muladd(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        return self.add(self.mul(a, b), c)
+
+    def pad(self, x: ir.Value, flat: Ints, mode: str = "constant") -> ir.Value:
+        """ONNX gives all low ends, then all high ones, of every axis."""
+        rank = len(self.sizes(x))
+        pairs = list(zip(flat[::2], flat[1::2], strict=True))[::-1]
+        pairs = [(0, 0)] * (rank - len(pairs)) + pairs
+        pads = [lo for lo, _ in pairs] + [hi for _, hi in pairs]
+        named = {"constant": None, "reflect": "reflect", "replicate": "edge", "circular": "wrap"}[mode]
+        if self.written.opset < 11:
+            return self.call("Pad", x, pads=pads, mode=named)
+        return self.call("Pad", x, self.ints(pads), mode=named)
+
+    def slice(self, x: ir.Value, axis: int, start: int, stop: int | None, step: int = 1) -> ir.Value:
+        stop = END if stop is None else stop
+        if self.written.opset < 10:
+            if step != 1:
+                return self._strided(x, axis, start, step)
+            return self.call("Slice", x, starts=[start], ends=[stop], axes=[axis])
+        numbers = [[start], [stop], [axis], *([[step]] if step > 1 else [])]
+        return self.call("Slice", x, *map(self.ints, numbers))
+
+    def _strided(self, x: ir.Value, axis: int, start: int, step: int) -> ir.Value:
+        """Before opset 10 a slice takes every position; a gather those that it is told."""
+        n = self.sizes(x)[axis]
+        assert isinstance(n, int)
+        return self.call("Gather", x, self.ints(range(start, n, step)), axis=axis)
+
+    def end(self, x: ir.Value, axis: int, n: int, step: int = 1) -> ir.Value:
+        length = self.sizes(x)[axis]
+        if isinstance(length, int):
+            return self.slice(x, axis, max(length - n, 0) // step * step, None)
+        if step == 1:
+            return self.slice(x, axis, -n, None)
+        first = self.call("Sub", self._length(x, axis), self.ints([n]))
+        first = self.call("Max", first, self.ints([0]))
+        first = self.call("Mul", self.call("Div", first, self.ints([step])), self.ints([step]))
+        return self.call("Slice", x, first, self.ints([END]), self.ints([axis]))
+
+    def _length(self, x: ir.Value, axis: int) -> ir.Value:
+        return self.call("Gather", self.call("Shape", x), self.ints([axis]), axis=0)
+
+    def reshape(self, x: ir.Value, shape: Ints, call: str | None = None) -> ir.Value:
+        if call is not None:
+            return self.again_(self, call, x, shape)
+        return self.call("Reshape", x, self.ints(shape))
+
+    def permute(self, x: ir.Value, order: Ints) -> ir.Value:
+        return self.call("Transpose", x, perm=list(order))
+
+    def concat(self, xs: Sequence[ir.Value], axis: int) -> ir.Value:
+        return self.call("Concat", *xs, axis=axis)
+
+    def split(self, x: ir.Value, sizes: Ints, axis: int) -> Sequence[ir.Value]:
+        if self.written.opset < 13:
+            return self.calls("Split", x, outputs=len(sizes), axis=axis, split=list(sizes))
+        return self.calls("Split", x, self.ints(sizes), outputs=len(sizes), axis=axis)
+
+    def pixel_shuffle(self, x: ir.Value, rate: int) -> ir.Value:
+        """The order of torch: before opset 11 there is only the other one."""
+        if self.written.opset >= 11:
+            return self.call("DepthToSpace", x, blocksize=rate, mode="CRD")
+        _, c, h, w = self.sizes(x)
+        assert isinstance(c, int) and isinstance(h, int) and isinstance(w, int)
+        x = self.reshape(x, [-1, c // rate**2, rate, rate, h, w])
+        x = self.permute(x, [0, 1, 4, 2, 5, 3])
+        return self.reshape(x, [-1, c // rate**2, h * rate, w * rate])
+
+    def ones_like(self, x: ir.Value) -> ir.Value:
+        sizes = self.sizes(x)
+        if all(isinstance(n, int) for n in sizes):
+            return self.constant("ones", torch.ones([int(n) for n in sizes], dtype=self.like.dtype))  # type: ignore[arg-type]
+        one = from_torch(torch.ones(1, dtype=self.like.dtype))
+        return self.call("ConstantOfShape", self.call("Shape", x), value=one)
+
+    def added_to(self, y: ir.Value, axis: int, spans: Spans, part: ir.Value) -> ir.Value:
+        """Padded to where it belongs, and added; where that is not known before, laid end to end with the rest."""
+        sizes = self.sizes(y)
+        cut = [(i, s) for i, s in enumerate(spans, start=axis) if s is not None]
+        if all(isinstance(sizes[i], int) for i, _ in cut):
+            return self.add(y, self._placed(part, sizes, cut, axis))
+        (i, span), *rest = cut
+        inner = self.slice(y, i, span.start, span.stop)
+        within = [None if k == i else s for k, s in enumerate(spans, start=axis)]
+        inner = self.added_to(inner, axis, within, part) if rest else self.add(inner, part)
+        pieces = [self.slice(y, i, 0, span.start)] if span.start else []
+        return self.concat([*pieces, inner, self.slice(y, i, span.stop, None)], i)
+
+    def _placed(self, part: ir.Value, sizes: Sequence[int | Free], cut: list[tuple[int, range]], axis: int) -> ir.Value:
+        rank = len(sizes)
+        have = self.sizes(part)
+        shift = rank - len(have)
+        lo, hi = [0] * len(have), [0] * len(have)
+        for i, span in cut:
+            n = sizes[i]
+            assert isinstance(n, int)
+            if have[i - shift] != len(span):  # one position for all
+                part, have = self._widened(part, i - shift, len(span))
+            lo[i - shift], hi[i - shift] = span.start, n - span.stop
+        if self.written.opset < 11:
+            return self.call("Pad", part, pads=[*lo, *hi])
+        return self.call("Pad", part, self.ints([*lo, *hi]))
+
+    def _widened(self, part: ir.Value, axis: int, n: int) -> tuple[ir.Value, tuple[int | Free, ...]]:
+        tensor = part.const_value
+        if tensor is not None and part.name is not None:
+            array = np.repeat(tensor.numpy(), n, axis)
+            wide = self.initializer(part.name, ir.tensor(array, tensor.dtype))
+        else:
+            wide = self.concat([part] * n, axis)
+        return wide, self.sizes(wide)
+
+    def put_into(self, y: ir.Value, axis: int, n: int, high: bool, part: ir.Value) -> ir.Value:
+        """The rest of y and the part, end to end; where y is shorter than n, the part is all of it."""
+        length = self.sizes(y)[axis]
+        if isinstance(length, int) and length <= n:
+            return part
+        if high:
+            return self.concat([self.slice(y, axis, 0, -n), part], axis)
+        return self.concat([part, self.slice(y, axis, n, None)], axis)
+
+    def periodic(self, values: ir.Value, axis: int, period: int, y: ir.Value) -> ir.Value:
+        n = self.sizes(y)[axis + 1]
+        if isinstance(n, int):
+            index = self.ints(i % period for i in range(n))
+        else:
+            zero, one = (ir.tensor(np.array(i, np.int64)) for i in (0, 1))
+            stop = self.call("Squeeze", self._length(y, axis + 1), *self._axes(0))
+            scalars = [self.initializer(f"{self.prefix}_folded_sizes", t) for t in (zero, one)]
+            index = self.call("Range", scalars[0], stop, scalars[1])
+            index = self.call(
+                "Mod", index, self.initializer(f"{self.prefix}_folded_sizes", ir.tensor(np.array(period)))
+            )
+        return self.call("Gather", values, index, axis=axis)
+
+    def _axes(self, *axes: int) -> tuple[ir.Value, ...]:
+        return (self.ints(axes),)

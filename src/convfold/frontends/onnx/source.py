@@ -1,0 +1,211 @@
+"""Whatever the user has (path, ModelProto, onnx_ir.Model) → one model of our own, and what is known of its values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from convfold.errors import InvalidInput
+from convfold.frontends.onnx.files import load
+from convfold.frontends.onnx.known import Inconsistent, Knowledge
+
+Shapes = dict[str, tuple[int, ...]]
+
+#: What a size that is not given is tried as: of a batch 1, of space the first that the model runs at.
+SPACES = (224, 256, 640, 64, 32, 48, 128, 320, 16)
+
+#: Models that halve maps k times run at multiples of 2^k.
+MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that is ours to change, at the example's sizes and at others."""
+
+    model: ir.Model
+    example: Shapes
+    free: tuple[str, ...]
+    trials: tuple[Knowledge, ...]
+    tried: tuple[Shapes, ...]
+    path: Path | None = None
+
+
+def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any = None) -> Source:
+    """
+    Raises:
+        InvalidInput: it is no model, is damaged, or runs at no size that was tried.
+    """
+    path = Path(model) if isinstance(model, str | Path) else None
+    ours = opened(model)
+    if dynamic_shapes not in (None, "static"):
+        raise InvalidInput(
+            f"dynamic_shapes={dynamic_shapes!r}: an ONNX file says itself which sizes are free; give None or 'static'"
+        )
+    given = _given(ours, args, kwargs)
+    free = {} if dynamic_shapes == "static" else _free(ours)
+    example, first = _example(ours, given)
+    if dynamic_shapes == "static":
+        for x in inputs(ours):
+            x.shape = ir.Shape(example[x.name or ""])
+    trials, tried = [first], [example]
+    for shapes, known in _others(ours, example, free):
+        trials.append(known)
+        tried.append(shapes)
+    names = tuple(f"{name}[{axis}]" for at in free.values() for name, axis in at)
+    return Source(ours, example, names, tuple(trials), tuple(tried), path)
+
+
+def opened(model: Any) -> ir.Model:
+    """One that nobody else has."""
+    if isinstance(model, str | Path):
+        return load(Path(model))
+    if isinstance(model, onnx.ModelProto):
+        return ir.serde.deserialize_model(model)
+    if isinstance(model, ir.Model):
+        return model.clone()
+    raise InvalidInput(f"cannot read a {type(model).__name__} as an ONNX model")
+
+
+def inputs(model: ir.Model) -> list[ir.Value]:
+    """What a caller has to give: initializers that are inputs too have a value."""
+    return [x for x in model.graph.inputs if not x.is_initializer()]
+
+
+def _given(model: ir.Model, args: Any, kwargs: Any) -> Shapes:
+    """Sizes of the inputs that examples, or mere shapes, are given for: in order, or by name."""
+    known = [x.name or "" for x in inputs(model)]
+    found: dict[str, Any] = {}
+    args = () if args is None else args if isinstance(args, tuple | list) else (args,)
+    if len(args) > len(known):
+        raise InvalidInput(f"the model takes {len(known)} inputs, got {len(args)}")
+    found.update(zip(known, args, strict=False))
+    for name, x in dict(kwargs or {}).items():
+        if name not in known:
+            raise InvalidInput(f"the model has no input {name!r}; its inputs: {', '.join(known)}")
+        found[name] = x
+    return {name: tuple(map(int, getattr(x, "shape", x))) for name, x in found.items() if x is not None}
+
+
+def _free(model: ir.Model) -> dict[str, list[tuple[str, int]]]:
+    """Places of every size that may change, by its name; those without one by their place."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for x in inputs(model):
+        for axis, n in enumerate(x.shape or ()):
+            if not isinstance(n, int) or n < 0:
+                named = "" if isinstance(n, int) else n.value or ""
+                nameless = not named or named == "?"  # as old exporters write it
+                found.setdefault(f"{x.name}[{axis}]" if nameless else named, []).append((x.name or "", axis))
+    return found
+
+
+def _example(model: ir.Model, given: Shapes) -> tuple[Shapes, Knowledge]:
+    declared: dict[str, list[int | None]] = {}
+    named: dict[str, int] = {}
+    for x in inputs(model):
+        name = x.name or ""
+        if x.shape is None:
+            if name not in given and x.dtype is not None:
+                raise InvalidInput(f"input {name!r} declares no shape; give one, as --input {name}:1,3,224,224")
+            declared[name] = list(given.get(name, ()))
+            continue
+        sizes = [n if isinstance(n, int) and n >= 0 else None for n in x.shape]
+        if name in given:
+            wanted = given[name]
+            if len(wanted) != len(sizes) or any(a not in (None, b) for a, b in zip(sizes, wanted, strict=True)):
+                said = ", ".join("any" if n is None else str(n) for n in sizes)
+                raise InvalidInput(f"input {name!r}: expected shape ({said}), got {wanted}")
+            for n, m in zip(x.shape, wanted, strict=True):
+                if not isinstance(n, int) and n.value not in (None, "", "?"):
+                    named.setdefault(n.value, m)
+            sizes = list(wanted)
+        declared[name] = sizes
+    refused: Inconsistent | None = None
+    for space in SPACES:
+        shapes: Shapes = {}
+        for x in inputs(model):
+            name = x.name or ""
+            symbols = [n.value if isinstance(n, ir.SymbolicDim) else None for n in x.shape or declared[name]]
+            shapes[name] = tuple(
+                n if n is not None else named.get(s or "", 1 if axis == 0 else space)
+                for axis, (n, s) in enumerate(zip(declared[name], symbols, strict=True))
+            )
+        try:
+            return shapes, Knowledge(model, shapes)
+        except Inconsistent as e:
+            refused = refused or e
+        if all(None not in sizes for sizes in declared.values()):
+            break
+    raise InvalidInput(
+        f"the model does not run at {_words(shapes)}: {refused}; give its inputs' sizes, as --input name:1,3,224,224"
+    )
+
+
+def _others(
+    model: ir.Model, example: Shapes, free: Mapping[str, Sequence[tuple[str, int]]]
+) -> Iterator[tuple[Shapes, Knowledge]]:
+    """Two other sets of sizes, of primes times the smallest power of two that the model runs at."""
+    if not free:
+        return
+    refused: Inconsistent | None = None
+    for multiple in MULTIPLES:
+        found = []
+        for k in range(2):
+            primes = _primes(example, free, multiple, k)
+            shapes = {name: list(sizes) for name, sizes in example.items()}
+            for symbol, at in free.items():
+                for name, axis in at:
+                    shapes[name][axis] = primes[symbol]
+            fixed = {name: tuple(sizes) for name, sizes in shapes.items()}
+            try:
+                found.append((fixed, Knowledge(model, fixed)))
+            except Inconsistent as e:
+                refused = refused or e
+                break
+        if len(found) == 2:
+            yield from found
+            return
+    raise InvalidInput(
+        f"the model declares sizes as free ({', '.join(free)}) but runs at none of those tried beside "
+        f"{_words(example)}: {refused}; fix them with dynamic_shapes='static' (--dynamic none)"
+    )
+
+
+def _primes(example: Shapes, free: Mapping[str, Sequence[tuple[str, int]]], multiple: int, k: int) -> dict[str, int]:
+    """For every free size a prime of its own, not far from the example's, times the multiple; a batch is not padded."""
+    taken: set[int] = set()
+    out = {}
+    for symbol, at in free.items():
+        name, axis = at[0]
+        m = multiple if axis else 1
+        p = max(example[name][axis] // m, 2) + 1 + 4 * k
+        while p in taken or any(p % d == 0 for d in range(2, int(p**0.5) + 1)):
+            p += 1
+        taken.add(p)
+        out[symbol] = p * m
+    return out
+
+
+def _words(shapes: Shapes) -> str:
+    return ", ".join(f"{name} {'×'.join(map(str, sizes)) or 'scalar'}" for name, sizes in shapes.items())
+
+
+def drawn(model: ir.Model, shapes: Shapes, seed: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Random inputs of the declared types: numbers from a normal distribution, whole ones small."""
+    generator = np.random.default_rng(seed)
+    found = {}
+    for x in inputs(model):
+        dtype = (x.dtype or ir.DataType.FLOAT).numpy()
+        shape = shapes[x.name or ""]
+        if np.dtype(dtype).kind in "iu":
+            found[x.name or ""] = generator.integers(0, 3, shape).astype(dtype)
+        elif np.dtype(dtype) == np.bool_:
+            found[x.name or ""] = generator.random(shape) < 0.5
+        else:
+            found[x.name or ""] = generator.standard_normal(shape).astype(dtype)
+    return found

@@ -1,0 +1,47 @@
+"""Tensors of ONNX and of torch, one as the other, without copying."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from onnx_ir.tensor_adapters import TorchTensor
+from torch import Tensor
+
+#: Types of numbers that convfold computes with.
+DTYPES = {
+    ir.DataType.FLOAT: torch.float32,
+    ir.DataType.DOUBLE: torch.float64,
+    ir.DataType.FLOAT16: torch.float16,
+    ir.DataType.BFLOAT16: torch.bfloat16,
+}
+
+
+def from_torch(t: Tensor) -> TorchTensor:
+    return TorchTensor(t.detach().contiguous())
+
+
+def to_torch(tensor: Any) -> Tensor:
+    """An ONNX tensor, or an array; memory that may not be written to is read only."""
+    array = tensor if isinstance(tensor, np.ndarray) else tensor.numpy()
+    if array.dtype.name == "bfloat16":
+        return _shared(array.view(np.int16)).view(torch.bfloat16)
+    return _shared(array)
+
+
+def _shared(array: np.ndarray[Any, Any]) -> Tensor:
+    if not array.flags.writeable:
+        array = np.lib.stride_tricks.as_strided(array, writeable=False) if array.ndim else array
+        return torch.tensor(array) if array.nbytes <= 1 << 20 else _read_only(array)
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _read_only(array: np.ndarray[Any, Any]) -> Tensor:
+    """Large weights stay in the file they are mapped from; nothing here writes to them."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(np.ascontiguousarray(array))

@@ -123,7 +123,7 @@ def is_alike(net: nn.Module, xs: tuple[Tensor, ...], twice: tuple[Tensor, ...]) 
     with torch.no_grad():
         try:
             return [y.dim() for y in net(*xs)] == [y.dim() for y in net(*twice)]
-        except (RuntimeError, ValueError):  # of another number of parts
+        except (RuntimeError, ValueError, IndexError):  # of another number of parts, or a mask of the first batch
             return False
 
 

@@ -11,6 +11,7 @@ from torch.export import ExportedProgram
 
 from convfold.collector import collector_paused
 from convfold.config import FoldConfig
+from convfold.files import is_onnx
 from convfold.frontends.torch.exported import Graph
 from convfold.frontends.torch.read import read
 from convfold.frontends.torch.running.state import seeded
@@ -24,32 +25,39 @@ __all__ = ["Progress", "Result", "explain", "fold"]
 @seeded(0)
 @collector_paused()
 def fold(
-    model: nn.Module | ExportedProgram | str | Path,
+    model: nn.Module | ExportedProgram | str | Path | Any,
     args: Any = None,
     kwargs: dict[str, Any] | None = None,
     *,
     dynamic_shapes: Any = None,
     config: FoldConfig | None = None,
     progress: Progress = lambda stage: None,
-) -> Result:
+) -> Any:
     """Rewrite the affine stretches of a model into their cheapest exactly equal form. The model is not changed.
 
     Args:
-        model: an ``nn.Module`` in eval mode, an ``ExportedProgram``, or the path of a ``.pt2`` file.
-        args, kwargs: example inputs; not needed where the program carries its own.
+        model: an ``nn.Module`` in eval mode, an ``ExportedProgram``, the path of a ``.pt2`` or ``.onnx`` file, an
+            ``onnx.ModelProto`` or an ``onnx_ir.Model``.
+        args, kwargs: example inputs; not needed where the program carries its own, nor for ONNX, where they may be
+            mere shapes, and only those that the model leaves free count.
         dynamic_shapes: None leaves the batch (dimension 0) free where the model allows it, "static" fixes every size;
             anything else goes to ``torch.export`` unchanged.
         config: see :class:`FoldConfig`.
         progress: called with the name of each stage as it begins.
 
     Returns:
-        The folded module, same calling convention, and the report; where no output could be compared it says so.
+        A `Result`: the folded module, same calling convention, and the report; where no output could be compared it
+        says so. Of ONNX an `OnnxResult`: the model in place of the module.
 
     Raises:
         InvalidInput: the model or inputs cannot be used (one line says why and what to do).
         VerificationFailed: the result differs from the original by more than its own rounding error.
     """
     config = config or FoldConfig()
+    if is_onnx(model):
+        from convfold.results_onnx import folded
+
+        return folded(model, args, kwargs, dynamic_shapes, config, progress)
     stages = _stages(model, args, kwargs, dynamic_shapes, config, progress)
     source, original = stages.graph.source, stages.graph.original
     module, verdict = stages.finish(*judges(source, original))
@@ -59,7 +67,7 @@ def fold(
 @seeded(0)
 @collector_paused()
 def explain(
-    model: nn.Module | ExportedProgram | str | Path,
+    model: nn.Module | ExportedProgram | str | Path | Any,
     args: Any = None,
     kwargs: dict[str, Any] | None = None,
     *,
@@ -84,7 +92,12 @@ def explain(
 
 def _stages(
     model: Any, args: Any, kwargs: Any, dynamic_shapes: Any, config: FoldConfig, progress: Progress
-) -> Stages[Graph]:
+) -> Stages[Any]:
+    if is_onnx(model):
+        from convfold.results_onnx import stages_of
+
+        return stages_of(model, args, kwargs, dynamic_shapes, config, progress)
+
     def opened() -> Graph:
         source = read(model, args, kwargs, dynamic_shapes)
         return Graph(source, config.excludes, model if isinstance(model, nn.Module) else None)

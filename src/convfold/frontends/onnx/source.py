@@ -44,11 +44,10 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
     """
     path = Path(model) if isinstance(model, str | Path) else None
     ours = opened(model)
+    given = _given(ours, args, kwargs)
     if dynamic_shapes not in (None, "static"):
-        raise InvalidInput(
-            f"dynamic_shapes={dynamic_shapes!r}: an ONNX file says itself which sizes are free; give None or 'static'"
-        )
-    given, original = _given(ours, args, kwargs), ours.clone()
+        _set_free(ours, dynamic_shapes, given)
+    original = ours.clone()
     free = {} if dynamic_shapes == "static" else _free(ours)
     example, first = _example(ours, given)
     if dynamic_shapes == "static":
@@ -91,6 +90,35 @@ def _given(model: ir.Model, args: Any, kwargs: Any) -> Shapes:
             raise InvalidInput(f"the model has no input {name!r}; its inputs: {', '.join(known)}")
         found[name] = x
     return {name: tuple(map(int, getattr(x, "shape", x))) for name, x in found.items() if x is not None}
+
+
+def _set_free(model: ir.Model, wanted: Any, given: Shapes) -> None:
+    """Sizes that the file fixes become free: "batch", "all", or axes of each input by name; they keep an example."""
+    known = {x.name or "": x for x in inputs(model)}
+    if isinstance(wanted, str) and wanted not in ("batch", "all"):
+        raise InvalidInput(f"dynamic_shapes={wanted!r} is not known; give None, 'static', 'batch', 'all' or axes")
+    for name in wanted if isinstance(wanted, dict) else ():
+        if name not in known:
+            raise InvalidInput(f"the model has no input {name!r}; its inputs: {', '.join(known)}")
+    for name, x in known.items():
+        sizes = list(x.shape or ())
+        axes = (
+            wanted.get(name, ()) if isinstance(wanted, dict) else range(len(sizes))[: 1 if wanted == "batch" else None]
+        )
+        if any(axis >= len(sizes) for axis in axes):
+            raise InvalidInput(f"input {name!r} has {len(sizes)} axes; they count from 0")
+        fixed = {axis: n for axis in axes if isinstance(n := sizes[axis], int) and n >= 0}
+        if fixed:
+            given.setdefault(name, tuple(n if isinstance(n, int) else 1 for n in sizes))
+            batch = wanted == "batch"
+            named = [
+                ir.SymbolicDim("batch" if batch else f"{name}_{i}") if i in fixed else n for i, n in enumerate(sizes)
+            ]
+            x.shape = ir.Shape(named)
+    for value in (y for graph in model.graphs() for node in graph for y in node.outputs):
+        value.shape = None  # they were of the sizes that were fixed
+    for y in model.graph.outputs:
+        y.shape = None
 
 
 def _free(model: ir.Model) -> dict[str, list[tuple[str, int]]]:

@@ -99,7 +99,7 @@ def test_in_place(run: Run, folder: Path) -> None:
 def test_streams(folder: Path) -> None:
     data = written(folder / "net.onnx").read_bytes()
     words = [sys.executable, "-m", "convfold", "--quiet", "fold", "-", "-o", "-"]
-    done = subprocess.run(words, input=data, capture_output=True, cwd=folder)
+    done = subprocess.run(words, input=data, capture_output=True, cwd=folder, check=False)
     assert done.returncode == 0, done.stderr
     assert [n.op_type for n in onnx.load_from_string(done.stdout).graph.node] == ["Conv", "Relu", "Conv"]
     assert b"multiply-adds" in done.stderr

@@ -33,6 +33,7 @@ class Source:
     free: tuple[str, ...]
     trials: tuple[Knowledge, ...]
     tried: tuple[Shapes, ...]
+    original: Any  # as it was given: a path, or a model that stays as it is
     path: Path | None = None
 
 
@@ -42,13 +43,14 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
         InvalidInput: it is no model, is damaged, or runs at no size that was tried.
     """
     path = Path(model) if isinstance(model, str | Path) else None
+    original = model if path is None else path
     ours = opened(model)
     if dynamic_shapes not in (None, "static"):
         raise InvalidInput(
             f"dynamic_shapes={dynamic_shapes!r}: an ONNX file says itself which sizes are free; give None or 'static'"
         )
     given = _given(ours, args, kwargs)
-    free = {} if dynamic_shapes == "static" else _free(ours)
+    free = {} if dynamic_shapes == "static" else free_places(ours)
     example, first = _example(ours, given)
     if dynamic_shapes == "static":
         for x in inputs(ours):
@@ -58,7 +60,7 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
         trials.append(known)
         tried.append(shapes)
     names = tuple(f"{name}[{axis}]" for at in free.values() for name, axis in at)
-    return Source(ours, example, names, tuple(trials), tuple(tried), path)
+    return Source(ours, example, names, tuple(trials), tuple(tried), original, path)
 
 
 def opened(model: Any) -> ir.Model:
@@ -77,6 +79,15 @@ def inputs(model: ir.Model) -> list[ir.Value]:
     return [x for x in model.graph.inputs if not x.is_initializer()]
 
 
+def interface(model: ir.Model) -> str:
+    """What others call its inputs and outputs, and their types, in order."""
+    said = [
+        ", ".join(f"{x.name} {x.dtype.name if x.dtype is not None else x.type}" for x in values)
+        for values in (inputs(model), model.graph.outputs)
+    ]
+    return " → ".join(said)
+
+
 def _given(model: ir.Model, args: Any, kwargs: Any) -> Shapes:
     """Sizes of the inputs that examples, or mere shapes, are given for: in order, or by name."""
     known = [x.name or "" for x in inputs(model)]
@@ -92,7 +103,7 @@ def _given(model: ir.Model, args: Any, kwargs: Any) -> Shapes:
     return {name: tuple(map(int, getattr(x, "shape", x))) for name, x in found.items() if x is not None}
 
 
-def _free(model: ir.Model) -> dict[str, list[tuple[str, int]]]:
+def free_places(model: ir.Model) -> dict[str, list[tuple[str, int]]]:
     """Places of every size that may change, by its name; those without one by their place."""
     found: dict[str, list[tuple[str, int]]] = {}
     for x in inputs(model):
@@ -154,9 +165,10 @@ def _others(
         return
     refused: Inconsistent | None = None
     for multiple in MULTIPLES:
-        found = []
+        found: list[tuple[Shapes, Knowledge]] = []
+        taken: set[int] = set()
         for k in range(2):
-            primes = _primes(example, free, multiple, k)
+            primes = _primes(example, free, multiple, k, taken)
             shapes = {name: list(sizes) for name, sizes in example.items()}
             for symbol, at in free.items():
                 for name, axis in at:
@@ -176,9 +188,10 @@ def _others(
     )
 
 
-def _primes(example: Shapes, free: Mapping[str, Sequence[tuple[str, int]]], multiple: int, k: int) -> dict[str, int]:
+def _primes(
+    example: Shapes, free: Mapping[str, Sequence[tuple[str, int]]], multiple: int, k: int, taken: set[int]
+) -> dict[str, int]:
     """For every free size a prime of its own, not far from the example's, times the multiple; a batch is not padded."""
-    taken: set[int] = set()
     out = {}
     for symbol, at in free.items():
         name, axis = at[0]

@@ -96,7 +96,7 @@ class Comparison:
         if not self.tried:
             raise InvalidInput(self.empty or f"the model does not run on its example inputs: {self.refused}")
         notes = dict.fromkeys((*self.first.notes, *self.second.notes))
-        return concluded(self.findings, tuple(self.tried), self.no_float64, tuple(notes))
+        return concluded(self.findings, tuple(dict.fromkeys(self.tried)), self.no_float64, tuple(notes))
 
     def _second(self, inputs: Inputs, own: list[Output]) -> list[Output]:
         try:

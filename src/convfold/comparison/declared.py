@@ -19,6 +19,9 @@ Check = Literal["quick", "full"]
 #: How many times each size is tried where all is checked.
 SEEDS = 3
 
+#: What part of the example's size an odd one is: a half, or if the model does not run at that, all of it.
+PARTS = (2, 1)
+
 #: The smallest sizes, of the steps a model's sizes come in.
 LEAST = (1, 2, 3, 4, 8, 16, 32)
 
@@ -55,11 +58,18 @@ def declared(source: Source, check: Check, seed: int = 0) -> Iterator[list[Trial
 def _sizes(source: Source, free: dict[str, list[tuple[str, int]]]) -> tuple[Shapes | None, Shapes | None]:
     """An odd one, and the smallest, of those that the model is known to run at."""
     model, steps = opened(source.original), _steps(source, free)
-    half = {s: _odd(source.example, at, steps[s], i) for i, (s, at) in enumerate(free.items())}
-    odd = _sized(source.example, free, half)
+    odd = (
+        _sized(
+            source.example,
+            free,
+            {s: _odd(source.example, at, steps[s], i, k) for i, (s, at) in enumerate(free.items())},
+        )
+        for k in PARTS
+    )
     every = (_sized(source.example, free, {s: k * steps[s] for s in free}) for k in LEAST)
     within = (shapes for shapes in every if _volume(shapes) <= _volume(source.example))
-    return odd if legal(model, odd) else None, next((shapes for shapes in within if legal(model, shapes)), None)
+    first = [next((shapes for shapes in sizes if legal(model, shapes)), None) for sizes in (odd, within)]
+    return first[0], first[1]
 
 
 def _volume(shapes: Shapes) -> int:
@@ -109,12 +119,12 @@ def _steps(source: Source, free: dict[str, list[tuple[str, int]]]) -> dict[str, 
     return found
 
 
-def _odd(example: Shapes, at: Sequence[tuple[str, int]], step: int, i: int) -> int:
-    """No two sizes are the same."""
+def _odd(example: Shapes, at: Sequence[tuple[str, int]], step: int, i: int, part: int) -> int:
+    """Of a map that part of the example's size or a little more; no two sizes are the same."""
     name, axis = at[0]
     if axis == 0:
         return 2
-    return (max(example[name][axis] // step // 2 | 1, 3) + 2 * i) * step
+    return (max(example[name][axis] // step // part | 1, 3) + 2 * i) * step
 
 
 def _sized(example: Shapes, free: dict[str, list[tuple[str, int]]], sizes: dict[str, int]) -> Shapes:

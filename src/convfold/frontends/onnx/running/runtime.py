@@ -64,7 +64,7 @@ def _beside(model: ir.Model, options: Any, kept: list[Any], ort: Any) -> bytes:
             names.append(name)
             values.append(kept[-1])
             value.const_value = ir.ExternalTensor(
-                "weights", 0, t.nbytes, t.dtype, shape=value.shape, name=name, base_dir=""
+                "weights", 0, t.nbytes, t.dtype, shape=_shape(t), name=name, base_dir=""
             )
         data = ir.serde.serialize_model(model).SerializeToString()
     finally:
@@ -73,6 +73,10 @@ def _beside(model: ir.Model, options: Any, kept: list[Any], ort: Any) -> bytes:
     if names:
         options.add_external_initializers(names, values)
     return bytes(data)
+
+
+def _shape(t: Any) -> ir.Shape:
+    return ir.Shape([int(n) for n in t.shape])
 
 
 def _is_large(t: Any) -> bool:

@@ -26,14 +26,14 @@ MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 @dataclass(frozen=True)
 class Source:
-    """A model that is ours to change, at the example's sizes and at others."""
+    """A model that is ours to change, and as it came; at the example's sizes and at others."""
 
     model: ir.Model
+    original: Any  # as it was given, a path or the user's own model; with sizes made free, a model like that
     example: Shapes
     free: tuple[str, ...]
     trials: tuple[Knowledge, ...]
     tried: tuple[Shapes, ...]
-    original: Any  # as it was given: a path, or a model that stays as it is
     path: Path | None = None
 
 
@@ -43,13 +43,12 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
         InvalidInput: it is no model, is damaged, or runs at no size that was tried.
     """
     path = Path(model) if isinstance(model, str | Path) else None
-    original = model if path is None else path
+    original: Any = model if path is None else path
     ours = opened(model)
-    if dynamic_shapes not in (None, "static"):
-        raise InvalidInput(
-            f"dynamic_shapes={dynamic_shapes!r}: an ONNX file says itself which sizes are free; give None or 'static'"
-        )
     given = _given(ours, args, kwargs)
+    if dynamic_shapes not in (None, "static"):
+        _set_free(ours, dynamic_shapes, given)
+        original = ours.clone()
     free = {} if dynamic_shapes == "static" else free_places(ours)
     example, first = _example(ours, given)
     if dynamic_shapes == "static":
@@ -60,7 +59,7 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
         trials.append(known)
         tried.append(shapes)
     names = tuple(f"{name}[{axis}]" for at in free.values() for name, axis in at)
-    return Source(ours, example, names, tuple(trials), tuple(tried), original, path)
+    return Source(ours, original, example, names, tuple(trials), tuple(tried), path)
 
 
 def opened(model: Any) -> ir.Model:
@@ -101,6 +100,35 @@ def _given(model: ir.Model, args: Any, kwargs: Any) -> Shapes:
             raise InvalidInput(f"the model has no input {name!r}; its inputs: {', '.join(known)}")
         found[name] = x
     return {name: tuple(map(int, getattr(x, "shape", x))) for name, x in found.items() if x is not None}
+
+
+def _set_free(model: ir.Model, wanted: Any, given: Shapes) -> None:
+    """Sizes that the file fixes become free: "batch", "all", or axes of each input by name; they keep an example."""
+    known = {x.name or "": x for x in inputs(model)}
+    if isinstance(wanted, str) and wanted not in ("batch", "all"):
+        raise InvalidInput(f"dynamic_shapes={wanted!r} is not known; give None, 'static', 'batch', 'all' or axes")
+    for name in wanted if isinstance(wanted, dict) else ():
+        if name not in known:
+            raise InvalidInput(f"the model has no input {name!r}; its inputs: {', '.join(known)}")
+    for name, x in known.items():
+        sizes = list(x.shape or ())
+        axes = (
+            wanted.get(name, ()) if isinstance(wanted, dict) else range(len(sizes))[: 1 if wanted == "batch" else None]
+        )
+        if any(axis >= len(sizes) for axis in axes):
+            raise InvalidInput(f"input {name!r} has {len(sizes)} axes; they count from 0")
+        fixed = {axis: n for axis in axes if isinstance(n := sizes[axis], int) and n >= 0}
+        if fixed:
+            given.setdefault(name, tuple(n if isinstance(n, int) else 1 for n in sizes))
+            batch = wanted == "batch"
+            named = [
+                ir.SymbolicDim("batch" if batch else f"{name}_{i}") if i in fixed else n for i, n in enumerate(sizes)
+            ]
+            x.shape = ir.Shape(named)
+    for value in (y for graph in model.graphs() for node in graph for y in node.outputs):
+        value.shape = None  # they were of the sizes that were fixed
+    for y in model.graph.outputs:
+        y.shape = None
 
 
 def free_places(model: ir.Model) -> dict[str, list[tuple[str, int]]]:

@@ -29,7 +29,7 @@ class Source:
     """A model that is ours to change, and as it came; at the example's sizes and at others."""
 
     model: ir.Model
-    original: ir.Model
+    original: Any  # as it was given, a path or the user's own model; with sizes made free, a model like that
     example: Shapes
     free: tuple[str, ...]
     trials: tuple[Knowledge, ...]
@@ -43,12 +43,13 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
         InvalidInput: it is no model, is damaged, or runs at no size that was tried.
     """
     path = Path(model) if isinstance(model, str | Path) else None
+    original: Any = model if path is None else path
     ours = opened(model)
     given = _given(ours, args, kwargs)
     if dynamic_shapes not in (None, "static"):
         _set_free(ours, dynamic_shapes, given)
-    original = ours.clone()
-    free = {} if dynamic_shapes == "static" else _free(ours)
+        original = ours.clone()
+    free = {} if dynamic_shapes == "static" else free_places(ours)
     example, first = _example(ours, given)
     if dynamic_shapes == "static":
         for x in inputs(ours):
@@ -75,6 +76,15 @@ def opened(model: Any) -> ir.Model:
 def inputs(model: ir.Model) -> list[ir.Value]:
     """What a caller has to give: initializers that are inputs too have a value."""
     return [x for x in model.graph.inputs if not x.is_initializer()]
+
+
+def interface(model: ir.Model) -> str:
+    """What others call its inputs and outputs, and their types, in order."""
+    said = [
+        ", ".join(f"{x.name} {x.dtype.name if x.dtype is not None else x.type}" for x in values)
+        for values in (inputs(model), model.graph.outputs)
+    ]
+    return " → ".join(said)
 
 
 def _given(model: ir.Model, args: Any, kwargs: Any) -> Shapes:
@@ -121,7 +131,7 @@ def _set_free(model: ir.Model, wanted: Any, given: Shapes) -> None:
         y.shape = None
 
 
-def _free(model: ir.Model) -> dict[str, list[tuple[str, int]]]:
+def free_places(model: ir.Model) -> dict[str, list[tuple[str, int]]]:
     """Places of every size that may change, by its name; those without one by their place."""
     found: dict[str, list[tuple[str, int]]] = {}
     for x in inputs(model):
@@ -183,9 +193,10 @@ def _others(
         return
     refused: Inconsistent | None = None
     for multiple in MULTIPLES:
-        found = []
+        found: list[tuple[Shapes, Knowledge]] = []
+        taken: set[int] = set()
         for k in range(2):
-            primes = _primes(example, free, multiple, k)
+            primes = _primes(example, free, multiple, k, taken)
             shapes = {name: list(sizes) for name, sizes in example.items()}
             for symbol, at in free.items():
                 for name, axis in at:
@@ -205,9 +216,10 @@ def _others(
     )
 
 
-def _primes(example: Shapes, free: Mapping[str, Sequence[tuple[str, int]]], multiple: int, k: int) -> dict[str, int]:
+def _primes(
+    example: Shapes, free: Mapping[str, Sequence[tuple[str, int]]], multiple: int, k: int, taken: set[int]
+) -> dict[str, int]:
     """For every free size a prime of its own, not far from the example's, times the multiple; a batch is not padded."""
-    taken: set[int] = set()
     out = {}
     for symbol, at in free.items():
         name, axis = at[0]

@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from convfold.errors import InvalidInput
-from convfold.frontends.onnx.files import load
+from convfold.frontends.onnx.files import load, taken
 from convfold.frontends.onnx.known import Inconsistent, Knowledge
 
 Shapes = dict[str, tuple[int, ...]]
@@ -66,7 +66,7 @@ def opened(model: Any) -> ir.Model:
     if isinstance(model, str | Path):
         return load(Path(model))
     if isinstance(model, onnx.ModelProto):
-        return ir.serde.deserialize_model(model)
+        return taken(model)
     if isinstance(model, ir.Model):
         return model.clone()
     raise InvalidInput(f"cannot read a {type(model).__name__} as an ONNX model")

@@ -1,0 +1,39 @@
+"""What is inside a protobuf: the graphs in a node, the tensors in a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import onnx
+
+
+def inside(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.GraphProto]:
+    """Branches, and bodies of loops."""
+    for a in attributes:
+        if a.HasField("g"):
+            yield a.g
+        yield from a.graphs
+
+
+def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Wherever they are, but in sparse ones, whose parts stay inside."""
+    yield from _of_graph(model.graph)
+    for f in model.functions:
+        for node in f.node:
+            yield from _of_attributes(node.attribute)
+        yield from _of_attributes(f.attribute_proto)
+
+
+def _of_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        yield from _of_attributes(node.attribute)
+
+
+def _of_attributes(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.TensorProto]:
+    for a in attributes:
+        if a.HasField("t"):
+            yield a.t
+        yield from a.tensors
+    for g in inside(attributes):
+        yield from _of_graph(g)

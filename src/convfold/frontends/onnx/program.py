@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
@@ -112,6 +113,14 @@ class OnnxProgram:
                     yield value, graph
 
     # --- read --------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def listed(self) -> list[str]:
+        """Constants that are no more than that are none."""
+        return [call for call, node in self.nodes.items() if node.op_type != "Constant"]
+
+    def is_constant(self, name: str) -> bool:
+        return self._constant(self.values[name])
 
     def has(self, name: str) -> bool:
         return name in self.values

@@ -26,9 +26,10 @@ MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 @dataclass(frozen=True)
 class Source:
-    """A model that is ours to change, at the example's sizes and at others."""
+    """A model that is ours to change, and as it came; at the example's sizes and at others."""
 
     model: ir.Model
+    original: ir.Model
     example: Shapes
     free: tuple[str, ...]
     trials: tuple[Knowledge, ...]
@@ -47,7 +48,7 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
         raise InvalidInput(
             f"dynamic_shapes={dynamic_shapes!r}: an ONNX file says itself which sizes are free; give None or 'static'"
         )
-    given = _given(ours, args, kwargs)
+    given, original = _given(ours, args, kwargs), ours.clone()
     free = {} if dynamic_shapes == "static" else _free(ours)
     example, first = _example(ours, given)
     if dynamic_shapes == "static":
@@ -58,7 +59,7 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
         trials.append(known)
         tried.append(shapes)
     names = tuple(f"{name}[{axis}]" for at in free.values() for name, axis in at)
-    return Source(ours, example, names, tuple(trials), tuple(tried), path)
+    return Source(ours, original, example, names, tuple(trials), tuple(tried), path)
 
 
 def opened(model: Any) -> ir.Model:

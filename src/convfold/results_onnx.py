@@ -1,0 +1,62 @@
+"""What a fold of an ONNX model gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from convfold.config import FoldConfig
+from convfold.frontends.onnx.graph import Graph
+from convfold.frontends.onnx.source import Source, read
+from convfold.report import Report
+from convfold.saving import refuse_output, replacing
+from convfold.stages import Progress, Stages
+
+
+@dataclass(frozen=True)
+class OnnxResult:
+    """A folded ``model``, its ``report``, and a way to ``save`` it.
+
+    Its opset, the names of its inputs and outputs, and whatever was not folded are as they were.
+    """
+
+    model: ir.Model
+    report: Report
+    source: Source = field(repr=False)
+    config: FoldConfig = field(repr=False)
+
+    @property
+    def proto(self) -> onnx.ModelProto:
+        """As ``onnx`` has it; of more than 2 GB there is none."""
+        return ir.serde.serialize_model(self.model)
+
+    def save(self, path: str | Path) -> None:
+        """Write a .onnx file: whole, or not at all.
+
+        Raises:
+            InvalidInput: the folder is missing or cannot be written, or the suffix is unknown.
+        """
+        path = Path(path)
+        refuse_output(path)
+        with replacing(path) as temporary:
+            ir.save(self.model, temporary)
+
+
+def stages_of(
+    model: Any, args: Any, kwargs: Any, dynamic_shapes: Any, config: FoldConfig, progress: Progress
+) -> Stages[Graph]:
+    """The model opened, lifted and planned."""
+    return Stages(lambda: Graph(read(model, args, kwargs, dynamic_shapes), config.excludes), config, progress)
+
+
+def folded(
+    model: Any, args: Any, kwargs: Any, dynamic_shapes: Any, config: FoldConfig, progress: Progress
+) -> OnnxResult:
+    """See `convfold.fold`."""
+    stages = stages_of(model, args, kwargs, dynamic_shapes, config, progress)
+    written = stages.write()
+    return OnnxResult(written, stages.report(None), stages.graph.source, config)

@@ -10,7 +10,9 @@ import onnx
 import onnx_ir as ir
 
 from convfold.config import FoldConfig
+from convfold.frontends.onnx.files import write
 from convfold.frontends.onnx.graph import Graph
+from convfold.frontends.onnx.kept import serialized
 from convfold.frontends.onnx.source import Source, read
 from convfold.report import Report
 from convfold.saving import refuse_output, replacing
@@ -32,10 +34,13 @@ class OnnxResult:
     @property
     def proto(self) -> onnx.ModelProto:
         """As ``onnx`` has it; of more than 2 GB there is none."""
-        return ir.serde.serialize_model(self.model)
+        return serialized(self.model)
 
-    def save(self, path: str | Path) -> None:
-        """Write a .onnx file: whole, or not at all.
+    def save(self, path: str | Path, *, shard: int | None = None) -> None:
+        """Write a .onnx file: whole, or not at all; where nothing was folded, the bytes that were read.
+
+        Weights that were in files of their own, or are more than 2 GB, go into ``<path>.data``; with ``shard`` into
+        several, of so many bytes each.
 
         Raises:
             InvalidInput: the folder is missing or cannot be written, or the suffix is unknown.
@@ -43,7 +48,7 @@ class OnnxResult:
         path = Path(path)
         refuse_output(path)
         with replacing(path) as temporary:
-            ir.save(self.model, temporary)
+            write(self.model, temporary, changed=bool(self.report.applied), shard=shard)
 
 
 def stages_of(

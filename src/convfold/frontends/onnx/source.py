@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from convfold.errors import InvalidInput
 from convfold.frontends.onnx.files import load, taken
+from convfold.frontends.onnx.functions import inline
 from convfold.frontends.onnx.known import Inconsistent, Knowledge
 
 Shapes = dict[str, tuple[int, ...]]
@@ -49,6 +50,7 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
             f"dynamic_shapes={dynamic_shapes!r}: an ONNX file says itself which sizes are free; give None or 'static'"
         )
     given, original = _given(ours, args, kwargs), ours.clone()
+    inline(ours)
     free = {} if dynamic_shapes == "static" else _free(ours)
     example, first = _example(ours, given)
     if dynamic_shapes == "static":

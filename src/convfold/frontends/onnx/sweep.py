@@ -1,0 +1,30 @@
+"""Calls that nothing reads any more, and weights that no call does."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+
+#: Where onnx_ir keeps which initializers are a value's scale and zero point.
+_ANNOTATION = "quant_parameter_tensor_names"
+
+
+def sweep(model: ir.Model) -> None:
+    """Of all graphs; what a quantisation annotation names stays."""
+    named = {
+        name
+        for graph in model.graphs()
+        for value in (*graph.inputs, *graph.initializers.values(), *(y for n in graph for y in n.outputs))
+        for name in (value.meta.get(_ANNOTATION) or {}).values()
+    }
+    kept = [(graph, v) for graph in model.graphs() for v in graph.initializers.values() if v.name in named]
+    passes.RemoveUnusedNodesPass()(model)
+    for graph, value in kept:
+        if value.name not in graph.initializers:
+            graph.register_initializer(value)
+    for graph in model.graphs():
+        if graph is model.graph:
+            continue
+        for name, value in list(graph.initializers.items()):
+            if not (value.uses() or value.is_graph_output() or name in named):
+                del graph.initializers[name]

@@ -132,6 +132,9 @@ class Knowledge:
                     data[name] = onnx.numpy_helper.from_array(x.content)
         try:
             found = onnx.shape_inference.infer_node_outputs(schema, proto, types, data)
+        except onnx.checker.ValidationError as e:  # a type that the standard does not have there; runtimes may
+            log.debug("%s: %s", node.op_type, e)
+            return declared
         except onnx.shape_inference.InferenceError as e:
             raise Inconsistent(f"{node.op_type} {node.name or node.outputs[0].name!r}: {e}") from e
         out = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -172,9 +173,9 @@ class OnnxProgram:
 
     def _narrow(self, x: ir.Value) -> str | None:
         """What it is computed from that is stored in eight bits or fewer, truth values aside."""
-        todo, seen = [x], {x}
+        todo, seen = deque([x]), {x}
         while todo:
-            y = todo.pop()
+            y = todo.popleft()
             dtype = self.trials[0][y].dtype
             if dtype is not None and dtype not in _TEXT and dtype.bitwidth <= 8 and dtype != ir.DataType.BOOL:
                 return f"{y.name} is stored as {dtype.name.lower()}"
@@ -298,6 +299,9 @@ class OnnxProgram:
 
     def pass_on(self, call: str, value: str) -> None:
         self._replace(self.values[call], self.values[value], call, value)
+        kept = [user for user in self.readers.get(call, ()) if user == OUTPUT]
+        self.readers[value] = [*self.readers.get(value, ()), *(u for u in self.readers.get(call, ()) if u != OUTPUT)]
+        self.readers[call] = kept
 
     # --- written -----------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,8 @@ def sweep(model: ir.Model) -> None:
     }
     kept = [(graph, v) for graph in model.graphs() for v in graph.initializers.values() if v.name in named]
     passes.RemoveUnusedNodesPass()(model)
+    if model.ir_version < 4:
+        _as_inputs(model)
     for graph, value in kept:
         if value.name not in graph.initializers:
             graph.register_initializer(value)
@@ -28,3 +30,14 @@ def sweep(model: ir.Model) -> None:
         for name, value in list(graph.initializers.items()):
             if not (value.uses() or value.is_graph_output() or name in named):
                 del graph.initializers[name]
+
+
+def _as_inputs(model: ir.Model) -> None:
+    """Before IR version 4 initializers are inputs too: those that are new, and not those that nothing reads."""
+    graph = model.graph
+    for x in list(graph.inputs):
+        if x.is_initializer() and x.name is not None and not (x.uses() or x.is_graph_output()):
+            graph.inputs.remove(x)
+            del graph.initializers[x.name]
+    there = set(graph.inputs)
+    graph.inputs.extend(x for x in graph.initializers.values() if x not in there)

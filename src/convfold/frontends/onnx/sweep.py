@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import onnx_ir as ir
-import onnx_ir.passes.common as passes
+
+from convfold.frontends.onnx.known import bodies
 
 #: Where onnx_ir keeps which initializers are a value's scale and zero point.
 _ANNOTATION = "quant_parameter_tensor_names"
 
 
 def sweep(model: ir.Model) -> None:
-    """Of all graphs; what a quantisation annotation names stays."""
+    """Of all graphs; calls that only act stay, and what a quantisation annotation names."""
     named = {
         name
         for graph in model.graphs()
         for value in (*graph.inputs, *graph.initializers.values(), *(y for n in graph for y in n.outputs))
         for name in (value.meta.get(_ANNOTATION) or {}).values()
     }
-    kept = [(graph, v) for graph in model.graphs() for v in graph.initializers.values() if v.name in named]
-    passes.RemoveUnusedNodesPass()(model)
+    _sweep(model.graph, named)
     if model.ir_version < 4:
         _as_inputs(model)
-    for graph, value in kept:
-        if value.name not in graph.initializers:
-            graph.register_initializer(value)
-    for graph in model.graphs():
-        if graph is model.graph:
+
+
+def _sweep(graph: ir.Graph, named: set[str]) -> None:
+    for node in reversed(graph):
+        outputs = [y for y in node.outputs if y.name]
+        if outputs and not any(y.uses() or y.is_graph_output() for y in outputs):
+            graph.remove(node, safe=True)
             continue
-        for name, value in list(graph.initializers.items()):
-            if not (value.uses() or value.is_graph_output() or name in named):
-                del graph.initializers[name]
+        for inner in bodies(node):
+            _sweep(inner, named)
+    for name, value in list(graph.initializers.items()):
+        if not (value.uses() or value.is_graph_output() or value.is_graph_input() or name in named):
+            del graph.initializers[name]
 
 
 def _as_inputs(model: ir.Model) -> None:

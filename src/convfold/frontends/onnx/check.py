@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from convfold.errors import InvalidInput
-from convfold.frontends.onnx.protos import inside
+from convfold.frontends.onnx.protos import garbled, inside
 
 #: Of the format itself, and of its operators. Before opset 7 arithmetic broadcast by attributes.
 OLDEST_IR, OLDEST_OPSET = 3, 7
@@ -52,6 +52,8 @@ def check(model: onnx.ModelProto) -> None:
     """
     if not model.HasField("graph"):
         raise InvalidInput("is no ONNX model: there is no graph inside")
+    if (text := garbled(model)) is not None:
+        raise InvalidInput(f"is damaged: a name in it is no text: {text[:40]!r}")
     _versions(model)
     functions = _functions(model)
     graph = model.graph

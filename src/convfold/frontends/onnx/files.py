@@ -74,7 +74,7 @@ def _read(path: Path) -> bytes:
                 raise InvalidInput(f"{path}: is no regular file; copy what it gives to one first")
             if seen.st_size > LIMIT:
                 raise InvalidInput(f"{path}: is no ONNX model: larger than 2 GB, as no protobuf is")
-            return file.read(LIMIT + 1)
+            return file.read(seen.st_size)
     except IsADirectoryError:
         raise InvalidInput(f"{path}: is a directory; give an .onnx file") from None
     except OSError as e:
@@ -95,21 +95,19 @@ def _checked(proto: onnx.ModelProto, where: str, folder: Path | None, original: 
     try:
         check(proto)
         looked = None if folder is None else beside.Looked(folder)
-        for t in tensors_of(proto):
-            if t.data_location == onnx.TensorProto.EXTERNAL:
-                if looked is None:
-                    raise InvalidInput(f"tensor {t.name!r} lies in another file; give the model's path instead")
-                looked.check(t)
+        outside = [t for t in tensors_of(proto) if t.data_location == onnx.TensorProto.EXTERNAL]
+        for t in outside:
+            if looked is None:
+                raise InvalidInput(f"tensor {t.name!r} lies in another file; give the model's path instead")
+            looked.check(t)
         model = kept.deserialized(proto)
     except InvalidInput as e:
         raise InvalidInput(f"{where}: {e}") from None
-    except UnicodeDecodeError as e:
-        raise InvalidInput(f"{where}: is damaged: a name in it is no text") from e
     except (ir.serde.SerdeError, NotImplementedError, ValueError) as e:
         raise InvalidInput(f"{where}: cannot be read as a model: {_words(e)}") from e
     if folder is not None:
         beside.settle(model, folder)
-    kept.of(model).original = original
+    kept.of(model).original, kept.of(model).beside = original, bool(outside)
     _sort(proto, model)
     return model
 
@@ -145,7 +143,7 @@ def write(model: ir.Model, path: Path, *, changed: bool = True, shard: int | Non
         return _write_again(original, model, path, shard)
     tensors = [(t, put) for t, put in beside.held(model) if not isinstance(t, Sparse)]
     undo: list[Callable[[], None]] = []
-    if shard is not None or _is_large(tensors):
+    if shard is not None or kept.of(model).beside or _is_large(tensors):
         undo = beside.move(tensors, path.parent, f"{path.name}.data", shard)
     try:
         path.write_bytes(_bytes(kept.serialized(model), path))

@@ -25,6 +25,7 @@ KEY = "convfold"
 class Kept:
     #: The file as it was; None where it is not any more.
     original: Callable[[], bytes | None] = lambda: None
+    beside: bool = False  # had it weights in other files?
     types: dict[str, onnx.TypeProto] = field(default_factory=dict)  # of inputs and outputs
     typed: set[str] = field(default_factory=set)  # initializers of the main graph with a type of their own
 

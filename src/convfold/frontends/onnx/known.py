@@ -18,6 +18,13 @@ from convfold.errors import InvalidInput
 #: Constants of more elements are computed when asked for: sizes, axes and scales have fewer.
 SMALL = 1024
 
+#: From which version on the sizes of a pool are what they have always been: a last window that would start behind the
+#: signal is none.
+_POOLS = {"AveragePool": 22, "MaxPool": 22, "LpPool": 22}
+
+#: What gives something like its first input, though no rule of the standard says so.
+_LIKE = {"GroupNormalization"}
+
 #: What gives another result at every run.
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 
@@ -105,7 +112,7 @@ class Knowledge:
         if version is None or any(x is not None and x.dtype is None for x in inputs) or _bodies(node):
             return [Known(y.dtype, _static(y.shape)) for y in node.outputs]
         try:
-            schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+            schema = onnx.defs.get_schema(node.op_type, max(version, _POOLS.get(node.op_type, 0)), node.domain)
         except onnx.defs.SchemaError:
             return [Known(y.dtype, _static(y.shape)) for y in node.outputs]
         proto = ir.serde.serialize_node(node)
@@ -118,6 +125,8 @@ class Knowledge:
                     data[name] = onnx.numpy_helper.from_array(x.content)
         try:
             found = onnx.shape_inference.infer_node_outputs(schema, proto, types, data)
+            if node.op_type in _LIKE and node.domain == "":
+                found[proto.output[0]] = types[proto.input[0]]
         except onnx.shape_inference.InferenceError as e:
             raise Inconsistent(f"{node.op_type} {node.name or node.outputs[0].name!r}: {e}") from e
         out = []

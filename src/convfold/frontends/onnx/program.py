@@ -127,9 +127,8 @@ class OnnxProgram:
     def read(self, call: str) -> Reading | None:
         node = self.nodes[call]
         graph = self._graph(node)
-        tensors = [x for x in (*node.inputs, *node.outputs) if x is not None and x.name]
-        shapes = [trial[x].shape for x in tensors for trial in self.trials]
-        if any(s is None for s in shapes):
+        tensors = [x for x in (*node.inputs, *node.outputs[:1]) if x is not None and x.name]
+        if any(self.written.sizes(x) is None for x in tensors):
             raise NotFoldable("not-affine", "a size is known at run time only")
         out = self.value(call)
         if not out.dtype.is_floating_point:
@@ -250,6 +249,12 @@ class OnnxProgram:
 
     def pass_on(self, call: str, value: str) -> None:
         self._replace(self.values[call], self.values[value], call, value)
+        users = self.readers.pop(self._first(call), [])
+        self.readers[value] = [*(user for user in self.readers.get(value, []) if user != call), *users]
+
+    def _first(self, call: str) -> str:
+        """What a call's first output is called: as the call is, or as a part of it."""
+        return next((name for name, (whole, i) in self.parts.items() if whole == call and i == 0), call)
 
     # --- written -----------------------------------------------------------------------------------------------------
 

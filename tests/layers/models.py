@@ -143,9 +143,9 @@ def computed(model: onnx.ModelProto, given: Arrays) -> list[np.ndarray[Any, Any]
         raise
 
 
-def folded(model: onnx.ModelProto, kind: str = "time") -> onnx.ModelProto:
+def folded(model: onnx.ModelProto, given: Arrays, kind: str = "time") -> onnx.ModelProto:
     """Planned and written."""
-    graph = Graph(read(model))
+    graph = Graph(read(model, tuple(given.values())))
     stretches = graph.lift()
     planner = Planner(Prices(kind, ends=True))
     changes = []

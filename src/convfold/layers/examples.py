@@ -110,7 +110,7 @@ def flag(draw: Draw) -> bool:
     return draw.pick((False, True))
 
 
-def opset(draw: Draw, low: int = 7, high: int = 24) -> int:
+def opset(draw: Draw, low: int = 7, high: int = 26) -> int:
     """A version of the standard, the operator's first and last ones among them."""
     return draw.pick((max(low, min(13, high)), low, high, draw.integer(low, high)))
 

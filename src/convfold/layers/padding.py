@@ -1,4 +1,5 @@
-"""Padding and cropping of the space axes in every mode: nn.ZeroPad; aten pad and its kin; ONNX Pad."""
+"""Padding and cropping of the space axes in every mode: nn.ZeroPad; aten pad and its kin; ONNX Pad,
+CenterCropPad."""
 
 from __future__ import annotations
 
@@ -27,6 +28,7 @@ from convfold.layers.examples import (
     module_example,
     onnx_example,
     opset,
+    shape,
 )
 from convfold.layers.known import module
 from convfold.layers.spelling import Call, Reading, Step, Value, aten, depthwise, known_channels, onnx, spatial
@@ -56,6 +58,19 @@ def read_onnx(call: Call) -> Reading:
     pads = [n for i in reversed(range(x.dim)) for n in pairs.get(i, (0, 0))]
     mode = {"edge": "replicate", "wrap": "circular"}.get(call["mode"], call["mode"])
     return _padded(call, pads, mode, value)
+
+
+@onnx("CenterCropPad")
+def read_onnx_centre(call: Call) -> Reading:
+    """To given sizes: the odd position is added at the end, and cropped there."""
+    x, y = call["input_data"], call.out
+    changed = [i for i, (n, m) in enumerate(zip(x.symbols, y.symbols, strict=True)) if n != m]
+    if (x.signal.free | y.signal.free).intersection(changed):
+        raise NotFoldable("padding-mode", "padding by an unknown amount, or of the batch")
+    grown = [m - n for n, m in zip(x.shape, y.shape, strict=True)]
+    halves = [abs(d) // 2 * (1 if d > 0 else -1) for d in grown]
+    pads = [n for d, half in reversed(list(zip(grown, halves, strict=True))) for n in (half, d - half)]
+    return _padded(call, pads, "constant", None)
 
 
 def _padded(call: Call, given: Sequence[int], mode: str, value: float | None) -> Reading:
@@ -155,3 +170,13 @@ def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
         return OnnxExample((x,), {**how, "pads": pads, "value": value or 0.0}, refused, opset=version)
     number = None if value is None else constant(torch.tensor(value))
     return OnnxExample((x, pads, number, axes), how, refused, opset=version)
+
+
+@onnx_example("CenterCropPad")
+def drawn_onnx_centre(draw: Draw, spelling: str) -> OnnxExample:
+    version, x = opset(draw, 18), draw.signal(*shape(draw, 2))
+    sizes = [x.shape[0], *(draw.integer(1, 6) for _ in x.shape[1:])]
+    if flag(draw):
+        back = draw.pick((0, x.dim()))
+        return OnnxExample((x, sizes[1:]), {"axes": [i - back for i in range(1, x.dim())]}, opset=version)
+    return OnnxExample((x, sizes), opset=version)

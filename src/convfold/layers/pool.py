@@ -200,7 +200,8 @@ def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
     if version >= 10 and flag(draw):
         how["ceil_mode"] = 1
     how["count_include_pad"] = int(flag(draw))
-    auto = draw.pick(("NOTSET", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"))
+    ways = ("NOTSET", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
+    auto = draw.pick(ways if max(dilations) == 1 else ("NOTSET", "VALID"))  # in ONNX Runtime SAME knows no dilation
     pads = [draw.integer(0, k - 1) if max(dilations) == 1 else 0 for k in 2 * kernel]
     if auto != "NOTSET":
         how["auto_pad"] = auto

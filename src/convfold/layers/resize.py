@@ -149,7 +149,7 @@ def _times(call: Call, resize: Interpolate) -> tuple[int, ...] | None:
     x, y = call["X"], call.out
     times = [m // n for n, m in zip(x.shape[2:], y.shape[2:], strict=True)]
     before, after = x.symbols[2:], y.symbols[2:]
-    whole = all(n * r == m and f == r for n, m, r, f in zip(before, after, times, resize.factors, strict=True))  # type: ignore[operator]
+    whole = all(n * r == m and f == r for n, m, r, f in zip(before, after, times, resize.factors, strict=True))
     fits = resize.mode == "nearest" and resize.rounding in _REPEATS.get(resize.coordinates, ())
     return tuple(times) if whole and fits and min(times) >= 1 else None
 

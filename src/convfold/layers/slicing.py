@@ -104,7 +104,7 @@ def read_onnx(call: Call) -> Reading:
         if i in x.signal.free:
             if start < 0 or step < 1 or stop < _END:
                 raise NotFoldable("not-affine", "sliced along an axis of unknown length")
-            span = (start, None, step)
+            span: tuple[int, int | None, int] = (start, None, step)
         else:
             at = range(n)[slice(start, stop, step)]
             span = (at.start, at.stop if at.stop >= 0 else None, step)

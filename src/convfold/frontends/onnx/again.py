@@ -20,7 +20,7 @@ def again(ops: Onnx, node: ir.Node, old: ir.Value, x: ir.Value, shape: Sequence[
     rest = list(node.inputs[1:])
     if shape is not None and not _names_axes(node):
         return _reshaped(ops, old, x, shape)
-    if shape is None and node.op_type in ("Resize", "Expand"):
+    if shape is None and node.op_type in ("Resize", "Expand", "CenterCropPad"):
         before, now = ops.sizes(signal), ops.sizes(x)
         rest = [_adjusted(ops, node, r, before, now, old) for r in rest]
     return ops.insert(ir.Node("", node.op_type, [x, *rest], node.attributes.values(), num_outputs=1))[0]

@@ -333,6 +333,10 @@ class Onnx:
 
     def periodic(self, values: ir.Value, axis: int, period: int, y: ir.Value) -> ir.Value:
         n = self.sizes(y)[axis + 1]
+        if isinstance(n, int) and values.const_value is not None and values.name is not None:
+            array = values.const_value.numpy()
+            laid = np.take(array, [i % period for i in range(n)], axis)
+            return self.initializer(values.name, ir.tensor(laid, values.const_value.dtype))
         if isinstance(n, int):
             index = self.ints(i % period for i in range(n))
         else:

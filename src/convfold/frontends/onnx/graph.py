@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import onnx_ir as ir
-import onnx_ir.passes.common as passes
 import torch
 
+from convfold.frontends.onnx.beside import forget
 from convfold.frontends.onnx.measure import measure
 from convfold.frontends.onnx.program import OnnxProgram
 from convfold.frontends.onnx.source import Source
+from convfold.frontends.onnx.sweep import sweep
 from convfold.lift import Stretches, lift
 from convfold.lower import Lowering
 from convfold.places import Places
@@ -44,7 +45,9 @@ class Graph:
 
     def lift(self) -> Stretches:
         with torch.no_grad():
-            return lift(self.program, self.excluded)
+            found = lift(self.program, self.excluded)
+        forget(self.source.model)
+        return found
 
     def write(self, stretches: Stretches, changes: Iterable[tuple[Region, Region]]) -> ir.Model:
         """Every planned region in place of the one it came from."""
@@ -55,7 +58,7 @@ class Graph:
                 self.changed = True
         model = self.source.model
         if self.changed:
-            passes.RemoveUnusedNodesPass()(model)
+            sweep(model)
         return model
 
     def measure(self) -> Totals:

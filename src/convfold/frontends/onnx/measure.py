@@ -33,7 +33,7 @@ def measure(model: ir.Model, known: Knowledge) -> Totals:
 def macs(node: ir.Node, known: Knowledge) -> int:
     """Of one call; 0 where its sizes are not known."""
     shapes = [None if x is None else known[x].shape for x in node.inputs[:2]]
-    out = known[node.outputs[0]].shape
+    out = known[node.outputs[0]].shape if node.outputs else None
     if node.domain not in ("", "ai.onnx") or out is None or len(shapes) < 2:
         return 0
     x, w = shapes

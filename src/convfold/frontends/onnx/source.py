@@ -12,7 +12,8 @@ import onnx
 import onnx_ir as ir
 
 from convfold.errors import InvalidInput
-from convfold.frontends.onnx.files import load
+from convfold.frontends.onnx.files import load, taken
+from convfold.frontends.onnx.functions import inline
 from convfold.frontends.onnx.known import Inconsistent, Knowledge
 
 Shapes = dict[str, tuple[int, ...]]
@@ -49,6 +50,7 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
     if dynamic_shapes not in (None, "static"):
         _set_free(ours, dynamic_shapes, given)
         original = ours.clone()
+    inline(ours)
     free = {} if dynamic_shapes == "static" else free_places(ours)
     example, first = _example(ours, given)
     if dynamic_shapes == "static":
@@ -67,7 +69,7 @@ def opened(model: Any) -> ir.Model:
     if isinstance(model, str | Path):
         return load(Path(model))
     if isinstance(model, onnx.ModelProto):
-        return ir.serde.deserialize_model(model)
+        return taken(model)
     if isinstance(model, ir.Model):
         return model.clone()
     raise InvalidInput(f"cannot read a {type(model).__name__} as an ONNX model")

@@ -38,12 +38,18 @@ class Written:
 
     def conv(self, x: str, c: int, out: int, k: int = 3, group: int = 1, bias: bool = True, **how: Any) -> str:
         how = {"pads": [k // 2] * 4, **how}
-        given = [x, self.weight(out, c // group, k, k), *([self.weight(out)] if bias else [])]
+        biases = [self.weight(out, positive=k == 1)] if bias else []  # few channels of a gate are never positive then
+        given = [x, self.weight(out, c // group, k, k), *biases]
         return self.call("Conv", *given, group=group, kernel_shape=[k, k], **how)
 
     def norm(self, x: str, c: int) -> str:
         statistics = [self.weight(c), self.weight(c), self.weight(c), self.weight(c, positive=True)]
         return self.call("BatchNormalization", x, *statistics, epsilon=1e-3)
+
+    def doubled(self, x: str) -> str:
+        factors = self.constant(np.array([1, 1, 2, 2], np.float32))
+        how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return self.call("Resize", x, "", factors, mode="nearest", **how)
 
 
 def detector(seed: int = 0) -> onnx.ModelProto:
@@ -57,11 +63,11 @@ def detector(seed: int = 0) -> onnx.ModelProto:
     x = w.call("Add", x, y)
     branches = w.norm(w.conv(x, 8, 8, bias=False), 8), w.norm(w.conv(x, 8, 8, 1, bias=False), 8), w.norm(x, 8)
     x = w.call("Relu", w.call("Add", w.call("Add", *branches[:2]), branches[2]))
-    up = w.call("Resize", x, "", w.constant(np.array([1, 1, 2, 2], np.float32)), mode="nearest",
-                coordinate_transformation_mode="asymmetric", nearest_mode="floor")  # fmt: skip
-    a = w.call("Sigmoid", w.norm(w.conv(up, 8, 4), 4))
+    up = w.doubled(x)
+    a = w.doubled(w.call("Sigmoid", w.norm(w.conv(up, 8, 4), 4)))
     b = w.call("ConvTranspose", x, w.weight(8, 4, 2, 2), w.weight(4), strides=[2, 2], kernel_shape=[2, 2])
-    b = w.call("Sub", w.norm(b, 4), w.call("Concat", w.conv(up, 8, 1, 1), w.conv(up, 8, 3, 1), axis=1))
+    parts = w.call("Concat", w.conv(up, 8, 1, 1), w.conv(up, 8, 3, 1), axis=1)
+    b = w.call("Sub", w.call("Tanh", w.norm(b, 4)), w.call("Relu", parts))
     return model(w.nodes, {"x": FREE}, [a, b], w.weights)
 
 

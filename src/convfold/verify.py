@@ -84,7 +84,10 @@ def verified(source: Source, folded: Any, check: Check = "full", seed: int = 0) 
 
     if (was := interface(opened(source.original))) != (now := interface(opened(folded))):
         raise VerificationFailed(f"the folded model has other inputs or outputs: {now}, not {was}")
-    return _drawn(source, source.original, folded, check, seed)
+    try:
+        return _drawn(source, source.original, folded, check, seed)
+    except InvalidInput as e:
+        raise VerificationFailed(f"the folded model cannot be compared: {e}") from e
 
 
 def _drawn(source: Source, first: Any, second: Any, check: Check, seed: int) -> Verdict:

@@ -19,6 +19,9 @@ Check = Literal["quick", "full"]
 #: How many times each size is tried where all is checked.
 SEEDS = 3
 
+#: What normal random numbers are multiplied by.
+LARGE = 4
+
 #: What part of the example's size an odd one is: a half, or if the model does not run at that, all of it.
 PARTS = (2, 1)
 
@@ -93,14 +96,20 @@ def _trials(source: Source, what: str, shapes: Shapes, seed: int, exact: bool, s
 
 
 def _values(source: Source, shapes: Shapes, seed: int) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
-    """From a normal distribution, or between 0 and 1; whole numbers small, and if they are refused all 1, or all 0."""
+    """From a normal distribution, between 0 and 1, and large; whole numbers small, if they are refused all 1, or all 0.
+
+    Large ones reach what is never positive for others.
+    """
     given = drawn(source.model, shapes, seed)
-    if seed % 2:
-        given = {name: np.abs(np.remainder(x, 1)).astype(x.dtype) if _real(x) else x for name, x in given.items()}
+    given = {name: _varied(x, seed % 3) if _real(x) else x for name, x in given.items()}
     yield given
     if not all(map(_real, given.values())):
         for n in (1, 0):
             yield {name: x if _real(x) else np.full_like(x, n) for name, x in given.items()}
+
+
+def _varied(x: np.ndarray[Any, Any], how: int) -> np.ndarray[Any, Any]:
+    return x if how == 0 else (np.abs(np.remainder(x, 1)) if how == 1 else x * LARGE).astype(x.dtype)
 
 
 def _real(x: np.ndarray[Any, Any]) -> bool:

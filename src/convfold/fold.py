@@ -60,7 +60,7 @@ def fold(
         return folded(model, args, kwargs, dynamic_shapes, config, progress)
     stages = _stages(model, args, kwargs, dynamic_shapes, config, progress)
     source, original = stages.graph.source, stages.graph.original
-    module, verdict = stages.finish(*judges(source, original))
+    module, verdict = stages.finish(*judges(source, config.check, original))
     return Result(module, stages.report(verdict), source, config, stages.planner)
 
 

@@ -55,7 +55,7 @@ class Result:
         """
         source = reweighted(self.source, state_dict)
         stages = Stages(lambda: Graph(source, self.config.excludes), self.config, progress, self.planner)
-        fresh, verdict = stages.finish(*judges(source))
+        fresh, verdict = stages.finish(*judges(source, self.config.check))
         take_over(self.module, fresh)
         return replace(self, report=stages.report(verdict), source=source)
 
@@ -75,7 +75,7 @@ class Result:
 
 
 def judges(
-    source: Source, original: nn.Module | None = None
+    source: Source, check: str, original: nn.Module | None = None
 ) -> tuple[Callable[[GraphModule], Verdict], Callable[[GraphModule], bool]]:
     """Is a module the same function as the one its source was read from, or as the source? Does it overflow?"""
     inputs = source.args, source.kwargs
@@ -86,7 +86,7 @@ def judges(
                 "inputs on the meta device have no numbers to verify the result by; fold with FoldConfig(verify=False)"
             )
         first = source.program.module(check_guards=False) if original is None else original
-        trials = at_sizes(inputs, *source.free_places())
+        trials = at_sizes(inputs, *source.free_places())[: 1 if check == "quick" else None]
         return verify(first, module, *inputs, trials=trials, thorough=False)
 
     def overflows(module: GraphModule) -> bool:

@@ -14,9 +14,11 @@ from convfold.frontends.onnx.files import write
 from convfold.frontends.onnx.graph import Graph
 from convfold.frontends.onnx.kept import serialized
 from convfold.frontends.onnx.source import Source, read
+from convfold.frontends.onnx.tensors import to_torch
 from convfold.report import Report
 from convfold.saving import refuse_output, replacing
 from convfold.stages import Progress, Stages
+from convfold.verify import verified
 
 
 @dataclass(frozen=True)
@@ -63,5 +65,13 @@ def folded(
 ) -> OnnxResult:
     """See `convfold.fold`."""
     stages = stages_of(model, args, kwargs, dynamic_shapes, config, progress)
-    written = stages.write()
-    return OnnxResult(written, stages.report(None), stages.graph.source, config)
+    source = stages.graph.source
+    check: Any = config.check
+    written, verdict = stages.finish(lambda m: verified(source, m, check), _overflows)
+    return OnnxResult(written, stages.report(verdict), source, config)
+
+
+def _overflows(model: ir.Model) -> bool:
+    """Has a weight that is new numbers that are none?"""
+    new = [v for g in model.graphs() for v in g.initializers.values() if ".folded_" in (v.name or "")]
+    return any(not bool(to_torch(v.const_value).isfinite().all()) for v in new)

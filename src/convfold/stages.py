@@ -50,7 +50,7 @@ class Stages(Generic[G]):
         self.planner = planner or Planner(_prices(config.objective, self.graph), config.border)
         with self.timed("lift"):
             if not planner:
-                config.check(self.graph.paths)
+                config.check_globs(self.graph.paths)
             self.stretches = self.graph.lift()
             self.holds("lift", *self.stretches.regions)
         with self.timed("plan"):
@@ -82,7 +82,7 @@ class Stages(Generic[G]):
         ``overflows``: has it weights that are beyond its type?
         """
         written = self.write()
-        if not self.config.verify:
+        if self.config.check == "none":
             return written, None
         with self.timed("verify"):
             verdict = verified(written)

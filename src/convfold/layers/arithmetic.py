@@ -11,7 +11,19 @@ from torch import Tensor
 from convfold.algebra.joins import Sum
 from convfold.algebra.realisation import Scale
 from convfold.errors import NotFoldable
-from convfold.layers.examples import Draw, Example, along, example, flag, held, is_one_a_position, shape
+from convfold.layers.examples import (
+    Draw,
+    Example,
+    OnnxExample,
+    along,
+    example,
+    flag,
+    held,
+    is_one_a_position,
+    onnx_example,
+    opset,
+    shape,
+)
 from convfold.layers.spelling import Call, Convolved, Reading, Scaled, Step, Value, aten, diagonal, onnx
 
 
@@ -224,3 +236,29 @@ def drawn_addcmul(draw: Draw, spelling: str) -> Example:
     axes = {k - t.dim() for t in terms if t is not x for k, n in enumerate(t.shape) if n != 1}
     refused = "not-affine" if both or len(axes) > 1 else None
     return Example(tuple(terms), {"value": draw.pick((1, -2, 0.5))}, refused)
+
+
+@onnx_example("Add", "Sub", "Mul", "Div")
+def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
+    """Of two signals, or of a signal and a constant that varies along one axis, or along several, on either side."""
+    x = draw.signal(*shape(draw))
+    other = draw.pick((x, draw.signal(*x.shape), along(draw, x.shape), draw.weight(*x.shape), _grown(draw, x)))
+    pair = (other, x) if flag(draw) else (x, other)
+    if spelling in ("Add", "Sub"):
+        affine = is_one_a_position(other, x) if held(other) else other.shape == x.shape
+    else:
+        affine = held(other) and is_one_a_position(other, x) and (pair[0] is x or spelling == "Mul")
+    return OnnxExample(pair, {}, None if affine else "not-affine", opset(draw))
+
+
+@onnx_example("Sum", "Mean")
+def drawn_onnx_sum(draw: Draw, spelling: str) -> OnnxExample:
+    """Of one signal or more; one beside a constant."""
+    x, version = draw.signal(*shape(draw)), opset(draw, 8)
+    other = draw.pick(((), (draw.signal(*x.shape),), (x, draw.signal(*x.shape)), (along(draw, x.shape),)))
+    return OnnxExample((x, *other), opset=version)
+
+
+@onnx_example("Neg")
+def drawn_onnx_neg(draw: Draw, spelling: str) -> OnnxExample:
+    return OnnxExample((draw.signal(*shape(draw)),), opset=opset(draw))

@@ -18,11 +18,14 @@ from convfold.layers.examples import (
     Draw,
     Example,
     ModuleExample,
+    OnnxExample,
     constant,
     dims_of,
     example,
     flag,
     module_example,
+    onnx_example,
+    opset,
     optional,
     space,
 )
@@ -139,3 +142,18 @@ def drawn_module(draw: Draw, cls: Any) -> ModuleExample:
     refused = "training-mode" if m.training or not m.track_running_stats else None
     least = int(refused is not None)  # of one position alone torch takes no statistics
     return ModuleExample(m, draw.signal(2, c, *(n + least for n in space(draw, dims))), refused)
+
+
+@onnx_example("BatchNormalization")
+def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
+    """In training mode it returns its statistics too."""
+    c, version = draw.integer(1, 4), opset(draw)
+    x = draw.signal(draw.integer(1, 2), c, *space(draw, draw.integer(0, 3)))
+    numbers = draw.weight(c), draw.weight(c), draw.weight(c), constant(draw.weight(c).abs() + 0.1)
+    how: dict[str, Any] = {"epsilon": draw.pick((1e-5, 0.3))}
+    if version < 9 and flag(draw):
+        how["spatial"] = 1
+    training = version >= 15 and draw.integer(0, 4) == 4
+    if training:
+        return OnnxExample((x, *numbers), {**how, "training_mode": 1}, "training-mode", version, outputs=3)
+    return OnnxExample((x, *numbers), how, opset=version)

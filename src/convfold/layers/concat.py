@@ -8,7 +8,7 @@ from torch import Tensor
 
 from convfold.algebra.joins import Concat
 from convfold.errors import NotFoldable
-from convfold.layers.examples import Draw, Example, axis, example, shape
+from convfold.layers.examples import Draw, Example, OnnxExample, axis, example, onnx_example, opset, shape
 from convfold.layers.spelling import Call, Step, Value, aten, onnx
 
 
@@ -38,3 +38,10 @@ def drawn(draw: Draw, spelling: str) -> Example:
         other = [draw.integer(1, 3) if i == dim % x.dim() else n for i, n in enumerate(x.shape)]
         parts.append(draw.pick((draw.signal(*other), draw.weight(*other), x)))
     return Example((parts, dim))
+
+
+@onnx_example("Concat")
+def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
+    example, version = drawn(draw, "cat.default"), opset(draw)
+    parts, dim = example.args
+    return OnnxExample(tuple(parts), {"axis": dim % parts[0].dim() if version < 11 else dim}, opset=version)

@@ -13,12 +13,15 @@ from convfold.layers.examples import (
     Draw,
     Example,
     ModuleExample,
+    OnnxExample,
     dims_of,
     example,
     flag,
     grouped_channels,
     lead,
     module_example,
+    onnx_example,
+    opset,
     optional,
     spelled,
     transposed_windows,
@@ -112,3 +115,27 @@ def drawn_module(draw: Draw, cls: Any) -> ModuleExample:
     copies = mode != "zeros"  # of what is there: no more than that
     space = (max(n, copies * (pads + 1)) for n in w.space)
     return ModuleExample(m, draw.signal(draw.integer(1, 2), c_in, *space), "padding-mode" if copies and pads else None)
+
+
+@onnx_example("Conv")
+def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
+    """Other zeros at one end than at the other, or as many as sizes ask for; some attributes are left out."""
+    (c_in, c_out, groups), dims = grouped_channels(draw), draw.integer(1, 3)
+    w = windows(draw, dims)
+    how: dict[str, Any] = {"group": groups} if groups > 1 or flag(draw) else {}
+    how |= {"kernel_shape": list(w.taps)} if flag(draw) else {}
+    dilation = w.dilation if flag(draw) else (1,) * dims
+    how |= {"dilations": list(dilation)} if max(dilation) > 1 or flag(draw) else {}
+    how |= {"strides": list(w.stride)} if flag(draw) else {}
+    auto = draw.pick(("NOTSET", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"))
+    pads, spans = [0] * (2 * dims), [d * (t - 1) + 1 for d, t in zip(dilation, w.taps, strict=True)]
+    if auto != "NOTSET":
+        how["auto_pad"] = auto
+    elif flag(draw):
+        pads = [draw.integer(0, 3) for _ in pads]
+        how["pads"] = pads
+    least = [max(s - lo - hi, 1) for s, lo, hi in zip(spans, pads[:dims], pads[dims:], strict=True)]
+    space = (n + draw.integer(0, 4 if dims < 3 else 2) for n in least)
+    x, weight = draw.signal(draw.integer(1, 2), c_in, *space), draw.weight(c_out, c_in // groups, *w.taps)
+    bias = optional(draw, c_out)
+    return OnnxExample((x, weight, bias) if bias is not None else (x, weight), how, opset=opset(draw))

@@ -52,11 +52,24 @@ class ModuleExample:
     refused: str | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class OnnxExample(Example):
+    """Inputs of an ONNX operator in order, None where one is left out, and its attributes.
+
+    Lists of whole numbers are constants of the model, as parameters are. ``outputs``: how many are asked for.
+    """
+
+    opset: int = 13
+    outputs: int = 1
+
+
 Drawn = Callable[[Draw, str], Example]
+DrawnOnnx = Callable[[Draw, str], OnnxExample]
 DrawnModule = Callable[[Draw, Any], ModuleExample]
 
-#: By ATen overload, as in `spelling.ATEN`; and by class of module, as `known.module` registers them.
+#: By ATen overload and by ONNX operator, as in `spelling`; and by class of module, as `known.module` registers them.
 EXAMPLES: dict[str, Drawn] = {}
+ONNX_EXAMPLES: dict[str, DrawnOnnx] = {}
 MODULE_EXAMPLES: dict[type[nn.Module], DrawnModule] = {}
 
 
@@ -65,6 +78,16 @@ def example(*names: str) -> Callable[[Drawn], Drawn]:
 
     def declare(drawn: Drawn) -> Drawn:
         EXAMPLES.update((f"aten.{name}", drawn) for name in names)
+        return drawn
+
+    return declare
+
+
+def onnx_example(*names: str) -> Callable[[DrawnOnnx], DrawnOnnx]:
+    """Declare how examples of ONNX operators are drawn; beside ``onnx``, with the same names."""
+
+    def declare(drawn: DrawnOnnx) -> DrawnOnnx:
+        ONNX_EXAMPLES.update((name, drawn) for name in names)
         return drawn
 
     return declare
@@ -85,6 +108,11 @@ def module_example(*classes: type[nn.Module]) -> Callable[[DrawnModule], DrawnMo
 
 def flag(draw: Draw) -> bool:
     return draw.pick((False, True))
+
+
+def opset(draw: Draw, low: int = 7, high: int = 26) -> int:
+    """A version of the standard, the operator's first and last ones among them."""
+    return draw.pick((max(low, min(13, high)), low, high, draw.integer(low, high)))
 
 
 def dims_of(name: str | type) -> int:

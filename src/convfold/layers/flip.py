@@ -1,12 +1,23 @@
-"""Positions in another order: aten flip, roll."""
+"""Positions in another order, or all again and again: aten flip, roll; ONNX Tile."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from convfold.algebra.spatial import Flip, Roll
-from convfold.layers.examples import Draw, Example, axis, each, example, shape, some_axes
-from convfold.layers.spelling import Call, Reading, aten, spatial
+from convfold.algebra.spatial import Flip, Roll, Tile
+from convfold.layers.examples import (
+    Draw,
+    Example,
+    OnnxExample,
+    axis,
+    each,
+    example,
+    onnx_example,
+    opset,
+    shape,
+    some_axes,
+)
+from convfold.layers.spelling import Call, Reading, aten, onnx, spatial
 
 
 @aten("flip.default")
@@ -24,6 +35,13 @@ def read_roll(call: Call) -> Reading:
     return spatial(call, axes, partial(Roll, shifts=call.numbers("shifts"), axes=tuple(call["dims"])))
 
 
+@onnx("Tile")
+def read_onnx_tile(call: Call) -> Reading:
+    repeats = call.numbers("repeats")
+    axes = [i for i, n in enumerate(repeats) if n != 1]
+    return spatial(call, axes, partial(Tile, repeats=repeats)) if axes else call["input"]
+
+
 @example("flip.default")
 def drawn_flip(draw: Draw, spelling: str) -> Example:
     x = draw.signal(*shape(draw))
@@ -36,3 +54,9 @@ def drawn_roll(draw: Draw, spelling: str) -> Example:
     x = draw.signal(*shape(draw))
     dims = [axis(draw, x.dim()) for _ in range(draw.integer(0, 3))]
     return Example((x, list(each(draw, max(len(dims), 1), -6, 6)), dims))
+
+
+@onnx_example("Tile")
+def drawn_onnx_tile(draw: Draw, spelling: str) -> OnnxExample:
+    x = draw.signal(*shape(draw))
+    return OnnxExample((x, list(each(draw, x.dim(), 1, 3))), opset=opset(draw))

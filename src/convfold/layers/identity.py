@@ -1,4 +1,5 @@
-"""Calls that pass their input on: dropout in eval mode, clones, casts to the same type."""
+"""Calls that pass their input on: dropout in eval mode, clones, casts to the same type; ONNX Identity, Dropout, Cast,
+CastLike."""
 
 from __future__ import annotations
 
@@ -7,9 +8,22 @@ from torch import nn
 
 from convfold.algebra.convolution import Convolution
 from convfold.errors import NotFoldable
-from convfold.layers.examples import Draw, Example, ModuleExample, example, flag, module_example, shape, space
+from convfold.layers.examples import (
+    Draw,
+    Example,
+    ModuleExample,
+    OnnxExample,
+    constant,
+    example,
+    flag,
+    module_example,
+    onnx_example,
+    opset,
+    shape,
+    space,
+)
 from convfold.layers.known import module
-from convfold.layers.spelling import Call, Step, Value, aten, known_channels
+from convfold.layers.spelling import Call, Step, Value, aten, known_channels, onnx
 
 
 @aten(
@@ -45,6 +59,22 @@ def read_copy(call: Call) -> Value:
     if x.dtype != call.out.dtype or call["device"] is not None:
         raise NotFoldable("not-affine", "a cast to another type or device")
     return x  # type: ignore[no-any-return]
+
+
+@onnx("Identity", "Cast", "CastLike")
+def read_onnx(call: Call) -> Value:
+    if call.first.dtype != call.out.dtype:
+        raise NotFoldable("not-affine", "a cast to another type")
+    return call.first  # type: ignore[no-any-return]
+
+
+@onnx("Dropout")
+def read_onnx_dropout(call: Call) -> Value:
+    """Opsets 7 to 11 know no training; from 12 on an input says it, which is not given where it is false."""
+    mode = call["training_mode"]
+    if mode is not None and (not mode.constant or bool(mode.tensor())):
+        raise NotFoldable("training-mode", "dropout is active, or may be")
+    return call["data"]  # type: ignore[no-any-return]
 
 
 @module(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
@@ -94,3 +124,27 @@ def drawn_module(draw: Draw, cls: type[nn.Module]) -> ModuleExample:
     x = draw.signal(draw.integer(1, 2), draw.integer(1, 3), *space(draw, dims))
     refused = "training-mode" if training and cls is not nn.Identity else None
     return ModuleExample(cls().train(training), x, refused)
+
+
+@onnx_example("Identity", "Cast", "CastLike")
+def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
+    """Signals are of type 1, FLOAT; 11 is DOUBLE."""
+    version = opset(draw, 15 if spelling == "CastLike" else 7)
+    x = draw.signal(*shape(draw))
+    if spelling == "Identity":
+        return OnnxExample((x,), opset=version)
+    if spelling == "CastLike":
+        return OnnxExample((x, draw.weight(1)), opset=version)
+    to = draw.pick((1, 11))
+    return OnnxExample((x,), {"to": to}, "not-affine" if to != 1 else None, opset=version)
+
+
+@onnx_example("Dropout")
+def drawn_onnx_dropout(draw: Draw, spelling: str) -> OnnxExample:
+    version, x = opset(draw), draw.signal(*shape(draw))
+    outputs = draw.pick((1, 2))
+    if version < 12:
+        return OnnxExample((x,), {"ratio": 0.3}, opset=version, outputs=outputs)
+    ratio = draw.pick((None, constant(torch.tensor(0.3))))
+    training = draw.pick((None, constant(torch.tensor(False))))
+    return OnnxExample((x, ratio, training), opset=version, outputs=outputs)

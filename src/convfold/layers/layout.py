@@ -6,9 +6,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
+from typing import Any
 
 from convfold.algebra.layout import Layout
-from convfold.layers.examples import Draw, Example, axis, example, flag, regrouped, shape, some_axes
+from convfold.layers.examples import (
+    Draw,
+    Example,
+    OnnxExample,
+    axis,
+    example,
+    flag,
+    onnx_example,
+    opset,
+    regrouped,
+    shape,
+    some_axes,
+)
 from convfold.layers.spelling import Call, Reading, Step, Value, aten, onnx
 
 
@@ -131,3 +144,54 @@ def drawn_squeeze(draw: Draw, spelling: str) -> Example:
     if spelling == "squeeze.dims":
         return Example((x, some_axes(draw, x.dim())))
     return Example((x, axis(draw, x.dim() + (spelling == "unsqueeze.default"))))
+
+
+@onnx_example("Transpose")
+def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
+    """Without an order the axes are turned round."""
+    x = draw.signal(*shape(draw))
+    rest = list(range(x.dim()))
+    order = [rest.pop(draw.integer(0, len(rest) - 1)) for _ in range(x.dim())]
+    return OnnxExample((x,), {"perm": order} if flag(draw) else {}, opset=opset(draw))
+
+
+@onnx_example("Reshape")
+def drawn_onnx_view(draw: Draw, spelling: str) -> OnnxExample:
+    """One size may be −1, and those that stay as they were 0."""
+    factors = shape(draw, 1, 6)
+    before, after = regrouped(draw, factors), list(regrouped(draw, factors))
+    zeros = [i for i in range(min(len(before), len(after))) if before[i] == after[i] and flag(draw)]
+    rest = [i for i in range(len(after)) if i not in zeros]
+    if rest and flag(draw):
+        after[draw.pick(rest)] = -1
+    after = [0 if i in zeros else n for i, n in enumerate(after)]
+    return OnnxExample((draw.signal(*before), after), opset=opset(draw))
+
+
+@onnx_example("Flatten")
+def drawn_onnx_flatten(draw: Draw, spelling: str) -> OnnxExample:
+    version, x = opset(draw), draw.signal(*shape(draw))
+    return OnnxExample((x,), {"axis": draw.integer(-x.dim() if version >= 11 else 0, x.dim())}, opset=version)
+
+
+@onnx_example("Squeeze", "Unsqueeze")
+def drawn_onnx_squeeze(draw: Draw, spelling: str) -> OnnxExample:
+    """Axes are an attribute before they are an input, and were not counted from the end before opset 11."""
+    version = opset(draw)
+    x = draw.signal(*(n if flag(draw) else 1 for n in shape(draw)))
+    if spelling == "Squeeze":
+        ones: list[int] = [i for i, n in enumerate(x.shape) if n == 1]
+        axes: Any = [i for i in ones if flag(draw)] if flag(draw) else ones
+        rank = x.dim()
+    else:
+        rank = x.dim() + draw.integer(1, 2)
+        axes = sorted({draw.integer(0, rank - 1) for _ in range(rank - x.dim())})
+        rank = x.dim() + len(axes)
+        axes = sorted({i % rank for i in axes})
+        rank = x.dim() + len(axes)
+    named = [i - draw.pick((0, rank if version >= 11 else 0)) for i in axes]
+    if spelling == "Squeeze" and (not named or (axes == ones and flag(draw))):
+        return OnnxExample((x,), opset=version)
+    return (
+        OnnxExample((x, named), opset=version) if version >= 13 else OnnxExample((x,), {"axes": named}, opset=version)
+    )

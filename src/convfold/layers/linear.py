@@ -6,6 +6,7 @@ No space axis, channels anywhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -17,10 +18,13 @@ from convfold.layers.examples import (
     Draw,
     Example,
     ModuleExample,
+    OnnxExample,
     each,
     example,
     flag,
     module_example,
+    onnx_example,
+    opset,
     optional,
     shape,
 )
@@ -190,3 +194,35 @@ def drawn_einsum(draw: Draw, spelling: str) -> Example:
 def drawn_module(draw: Draw, cls: type[nn.Linear]) -> ModuleExample:
     c = draw.integer(1, 4)
     return ModuleExample(cls(c, draw.integer(1, 4), bias=flag(draw)), draw.signal(draw.integer(1, 2), c))
+
+
+@onnx_example("Gemm")
+def drawn_gemm(draw: Draw, spelling: str) -> OnnxExample:
+    """What is added may be one number, one a column, a row of them, or another row for each, which is refused."""
+    n, c, out = each(draw, 3, 1, 4)
+    turned, side = flag(draw), draw.integer(0, 5) == 5
+    x, weight = draw.signal(c, n) if side else draw.signal(n, c), draw.weight(*((out, c) if turned else (c, out)))
+    shapes = ((out,), (1, out), (1,), (1, 1), (), (n, out), (n, 1))
+    bias = draw.pick((None, *shapes))
+    version = opset(draw)
+    if bias is None and version < 11:
+        bias = (out,)
+    how: dict[str, Any] = {"transB": int(turned), "transA": int(side)}
+    how |= {"alpha": draw.pick((1.0, 2.0, -0.5)), "beta": draw.pick((1.0, 0.5, 0.0))} if flag(draw) else {}
+    rows = bias is not None and len(bias) > 1 and bias[0] > 1
+    inputs = (x, weight) if bias is None else (x, weight, draw.weight(*bias))
+    return OnnxExample(inputs, how, "not-affine" if side or rows else None, opset=version)
+
+
+@onnx_example("MatMul")
+def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
+    """On either side of a matrix; by a vector the axis is gone, which is refused."""
+    example = drawn_matmul(draw, "matmul.default")
+    return OnnxExample(example.args, {}, example.refused, opset=opset(draw))
+
+
+@onnx_example("Einsum")
+def drawn_onnx_einsum(draw: Draw, spelling: str) -> OnnxExample:
+    example = drawn_einsum(draw, "einsum.default")
+    equation, terms = example.args
+    return OnnxExample(tuple(terms), {"equation": equation}, example.refused, opset=opset(draw, 12))

@@ -1,4 +1,5 @@
-"""Padding and cropping of the space axes in every mode: nn.ZeroPad; aten pad and its kin."""
+"""Padding and cropping of the space axes in every mode: nn.ZeroPad; aten pad and its kin; ONNX Pad,
+CenterCropPad."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from convfold.algebra.convolution import Convolution
@@ -16,14 +18,20 @@ from convfold.layers.examples import (
     Draw,
     Example,
     ModuleExample,
+    OnnxExample,
+    constant,
     dims_of,
     each,
     example,
+    flag,
     lead,
     module_example,
+    onnx_example,
+    opset,
+    shape,
 )
 from convfold.layers.known import module
-from convfold.layers.spelling import Call, Reading, Step, aten, depthwise, known_channels, spatial
+from convfold.layers.spelling import Call, Reading, Step, Value, aten, depthwise, known_channels, onnx, spatial
 
 
 def zero_padding(channels: int, pads: Sequence[int], dims: int) -> Convolution:
@@ -35,10 +43,41 @@ def zero_padding(channels: int, pads: Sequence[int], dims: int) -> Convolution:
 
 @aten("pad.default", "constant_pad_nd.default")
 def read(call: Call) -> Reading:
+    return _padded(call, call["pad"], call["mode"] or "constant", call["value"])
+
+
+@onnx("Pad")
+def read_onnx(call: Call) -> Reading:
+    """All low ends, then all high ones, of all axes or of those that are named."""
+    x = call["data"]
+    axes = [a % x.dim for a in call.numbers("axes")] if call["axes"] is not None else list(range(x.dim))
+    flat, value = call.numbers("pads"), call["constant_value"] if call["value"] is None else call["value"]
+    if isinstance(value, Value):
+        value = float(value.tensor())
+    pairs = dict(zip(axes, zip(flat[: len(axes)], flat[len(axes) :], strict=True), strict=True))
+    pads = [n for i in reversed(range(x.dim)) for n in pairs.get(i, (0, 0))]
+    mode = {"edge": "replicate", "wrap": "circular"}.get(call["mode"], call["mode"])
+    return _padded(call, pads, mode, value)
+
+
+@onnx("CenterCropPad")
+def read_onnx_centre(call: Call) -> Reading:
+    """To given sizes: the odd position is added at the end, and cropped there."""
+    x, y = call["input_data"], call.out
+    changed = [i for i, (n, m) in enumerate(zip(x.symbols, y.symbols, strict=True)) if n != m]
+    if (x.signal.free | y.signal.free).intersection(changed):
+        raise NotFoldable("padding-mode", "padding by an unknown amount, or of the batch")
+    grown = [m - n for n, m in zip(x.shape, y.shape, strict=True)]
+    halves = [abs(d) // 2 * (1 if d > 0 else -1) for d in grown]
+    pads = [n for d, half in reversed(list(zip(grown, halves, strict=True))) for n in (half, d - half)]
+    return _padded(call, pads, "constant", None)
+
+
+def _padded(call: Call, given: Sequence[int], mode: str, value: float | None) -> Reading:
     """Cropping preserves constants, as does padding with copies of the data; zeros do not, but are a convolution."""
-    x, pads = call["self"], list(call["pad"])
-    copies = call["mode"] not in (None, "constant")
-    if not copies and call["value"] not in (None, 0, 0.0):
+    x, pads = call.first, list(given)
+    copies = mode != "constant"
+    if not copies and value not in (None, 0, 0.0) and any(n > 0 for n in pads):
         raise NotFoldable("padding-mode", "padding with another value than zero")
     while len(pads) >= 2 and pads[-2:] == [0, 0]:
         del pads[-2:]
@@ -47,8 +86,7 @@ def read(call: Call) -> Reading:
     if not all(isinstance(p, int) for p in pads) or len(pads) >= 2 * x.dim:
         raise NotFoldable("padding-mode", "padding by an unknown amount, or of the batch")
     axes = [x.dim - 1 - i for i in reversed(range(len(pads) // 2)) if pads[2 * i] or pads[2 * i + 1]]
-    dims, mode = x.dim - 2, call["mode"] or "constant"
-    kind = partial(Pad, pads=tuple(call["pad"] if copies else pads), mode=mode)  # of copies torch wants every axis
+    dims, kind = x.dim - 2, partial(Pad, pads=tuple(pads), mode=mode)
     if copies or not 1 <= dims <= 3 or len(pads) > 2 * dims:
         circular = mode == "circular" and 1 <= dims <= 3 and min(pads) >= 0
         pairs = list(zip(pads[::2], pads[1::2], strict=True))[::-1]
@@ -89,7 +127,7 @@ def drawn(draw: Draw, spelling: str) -> Example:
     pads = each(draw, 2 * padded, low, 2)
     value = draw.pick((0, 0.0, 1.5)) if mode == "constant" else None
     batch = padded == rank and any(pads[-2:])
-    refused = "padding-mode" if value or (batch and not value) else None
+    refused = "padding-mode" if (value and max(pads, default=0) > 0) or batch else None
     given = (mode, value) if spelling.startswith("pad") else (value,)
     return Example((draw.signal(*sizes), list(pads), *given), refused=refused)
 
@@ -107,3 +145,38 @@ def drawn_module(draw: Draw, cls: Any) -> ModuleExample:
     zeros = "Zero" in cls.__name__
     x = draw.signal(draw.integer(1, 2), draw.integer(1, 3), *each(draw, dims_of(cls), 3, 5))
     return ModuleExample(cls(pads) if zeros else cls(pads, value), x, "padding-mode" if value and not zeros else None)
+
+
+@onnx_example("Pad")
+def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
+    """Copies of no more than is there; some axes are named or all given, cropped or padded."""
+    version = opset(draw)
+    mode = draw.pick(("constant", "reflect", "edge", *(("wrap",) if version >= 19 else ())))
+    rank = draw.integer(2, 5)
+    sizes = tuple(n + 3 for n in each(draw, rank, 1, 3 if rank < 4 else 2))
+    padded = sorted({draw.integer(1, rank - 1) for _ in range(draw.integer(0, 3))})
+    crops = -1 if mode == "constant" or flag(draw) else 0
+    pairs = {i: (draw.integer(crops, 2), draw.integer(crops, 2)) for i in padded}
+    if draw.integer(0, 9) == 9:
+        pairs[0] = (1, 0)
+    value = draw.pick((0.0, 0.0, None, 1.5)) if mode == "constant" else None
+    axes = [i - draw.pick((0, rank)) for i in pairs] if version >= 18 and pairs and flag(draw) else None
+    named = list(pairs) if axes is not None else list(range(rank))
+    pads = [pairs.get(i, (0, 0))[end] for end in (0, 1) for i in named]
+    another = bool(value) and max(pads, default=0) > 0
+    refused = "padding-mode" if another or 0 in pairs else None
+    x, how = draw.signal(*sizes), {"mode": mode}
+    if version < 11:
+        return OnnxExample((x,), {**how, "pads": pads, "value": value or 0.0}, refused, opset=version)
+    number = None if value is None else constant(torch.tensor(value))
+    return OnnxExample((x, pads, number, axes), how, refused, opset=version)
+
+
+@onnx_example("CenterCropPad")
+def drawn_onnx_centre(draw: Draw, spelling: str) -> OnnxExample:
+    version, x = opset(draw, 18), draw.signal(*shape(draw, 2))
+    sizes = [x.shape[0], *(draw.integer(1, 6) for _ in x.shape[1:])]
+    if flag(draw):
+        back = draw.pick((0, x.dim()))
+        return OnnxExample((x, sizes[1:]), {"axes": [i - back for i in range(1, x.dim())]}, opset=version)
+    return OnnxExample((x, sizes), opset=version)

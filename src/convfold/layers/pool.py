@@ -1,4 +1,5 @@
-"""Average pooling, of every kind: nn.AvgPool1d-3d; aten avg_pool1d-3d, adaptive_avg_pool1d-3d."""
+"""Average pooling, of every kind: nn.AvgPool1d-3d; aten avg_pool1d-3d, adaptive_avg_pool1d-3d; ONNX AveragePool,
+GlobalAveragePool."""
 
 from __future__ import annotations
 
@@ -9,24 +10,29 @@ from typing import Any
 from torch import nn
 
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.spatial import AdaptivePool, AveragePool
+from convfold.algebra.spatial import AdaptivePool, AveragePool, Reduce, WindowMean
+from convfold.algebra.spatial.pool import counts
 from convfold.algebra.window import Window, per_axis
 from convfold.errors import NotFoldable
 from convfold.layers.examples import (
     Draw,
     Example,
     ModuleExample,
+    OnnxExample,
     dims_of,
     each,
     example,
     flag,
     lead,
     module_example,
+    onnx_example,
+    opset,
     space,
     spelled,
 )
 from convfold.layers.known import module
-from convfold.layers.spelling import Call, Step, aten, depthwise, known_channels, spatial
+from convfold.layers.onnx import windows_of
+from convfold.layers.spelling import Call, Step, aten, depthwise, known_channels, onnx, spatial
 
 
 def average_pool(
@@ -91,6 +97,42 @@ for _dims in (2, 3):
     aten(f"_adaptive_avg_pool{_dims}d.default")(partial(_read_adaptive, dims=_dims))
 
 
+@onnx("AveragePool")
+def read_onnx(call: Call) -> Step:
+    """A convolution where every window holds as many positions as any other."""
+    x, counted = call["X"], bool(call["count_include_pad"])
+    windows, output = windows_of(call, call["kernel_shape"]), call.out.shape[2:]
+    sizes, ceil = x.signal.known(1, len(windows)), bool(call["ceil_mode"])
+    even = all(
+        bool((counts(w, n, m, counted) == w.taps).all())
+        if n is not None
+        else (counted or not (w.lo or w.hi)) and not (ceil and w.stride > 1)
+        for w, n, m in zip(windows, sizes, output, strict=True)
+    )
+    convolution = reason = None
+    if even and len(windows) <= 3:
+        convolution = depthwise(x.shape[1], windows, 1.0 / prod(w.taps for w in windows))
+    else:
+        reason = NotFoldable("window-not-uniform", "windows at the border hold fewer positions")
+    kind = partial(WindowMean, windows=windows, counted=counted, output=output)
+    return spatial(call, range(2, x.dim), kind, convolution=convolution, reason=reason)
+
+
+@onnx("GlobalAveragePool")
+def read_onnx_global(call: Call) -> Step:
+    x = call["X"]
+    if x.dim < 3:
+        raise NotFoldable("not-affine", "a mean over no axes")
+    axes, sizes = tuple(range(2, x.dim)), x.signal.known(1, x.dim - 2)
+    whole = [n for n in sizes if n is not None]
+    convolution = None
+    if len(whole) == len(sizes) <= 3:
+        convolution = depthwise(x.shape[1], [Window(n, n) for n in whole], 1.0 / prod(whole))
+    reason = None if convolution else NotFoldable("window-not-uniform", "a window as large as a signal of any size")
+    kind = partial(Reduce, axes=axes, mean=True, kept=True)
+    return spatial(call, axes, kind, convolution=convolution, reason=reason)
+
+
 @module(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 def of_module(m: Any, channels: int | None = None, dims: int | None = None) -> Convolution:
     dims = next(i + 1 for i, kind in enumerate((nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)) if isinstance(m, kind))
@@ -142,3 +184,39 @@ def drawn_module(draw: Draw, cls: Any) -> ModuleExample:
     uneven = any(numbers["padding"]) and not numbers["count_include_pad"] and numbers.get("divisor_override") is None
     refused = "window-not-uniform" if uneven or numbers["ceil_mode"] else None
     return ModuleExample(cls(**numbers), draw.signal(draw.integer(1, 2), draw.integer(1, 3), *space), refused)
+
+
+@onnx_example("AveragePool")
+def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
+    """No window lies in the padding alone."""
+    version, dims = opset(draw), draw.integer(1, 3)
+    kernel = each(draw, dims, 1, 4 if dims < 3 else 3)
+    dilations = each(draw, dims, 1, 3) if version >= 19 and flag(draw) else (1,) * dims
+    how: dict[str, Any] = {"kernel_shape": list(kernel)}
+    if version >= 19:
+        how["dilations"] = list(dilations)
+    if flag(draw):
+        how["strides"] = list(each(draw, dims, 1, 3))
+    if version >= 10 and flag(draw):
+        how["ceil_mode"] = 1
+    how["count_include_pad"] = int(flag(draw))
+    ways = ("NOTSET", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
+    auto = draw.pick(ways if max(dilations) == 1 else ("NOTSET", "VALID"))  # in ONNX Runtime SAME knows no dilation
+    pads = [draw.integer(0, k - 1) if max(dilations) == 1 else 0 for k in 2 * kernel]
+    if auto != "NOTSET":
+        how["auto_pad"] = auto
+        how.pop("ceil_mode", None)
+        pads = [0] * (2 * dims)
+    else:
+        how["pads"] = pads
+    spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
+    least = [max(s - lo - hi, 1) for s, lo, hi in zip(spans, pads[:dims], pads[dims:], strict=True)]
+    space = (n + draw.integer(0, 4 if dims < 3 else 2) for n in least)
+    x = draw.signal(draw.integer(1, 2), draw.integer(1, 3), *space)
+    return OnnxExample((x,), how, opset=version)
+
+
+@onnx_example("GlobalAveragePool")
+def drawn_onnx_global(draw: Draw, spelling: str) -> OnnxExample:
+    x = draw.signal(draw.integer(1, 2), draw.integer(1, 3), *space(draw, draw.integer(1, 3)))
+    return OnnxExample((x,), opset=opset(draw))

@@ -1,4 +1,5 @@
-"""Resizing: nn.Upsample; aten upsample_* in every mode, size or scale given, antialiased or not; expand."""
+"""Resizing: nn.Upsample; aten upsample_* in every mode, size or scale given, antialiased or not; expand; ONNX Resize,
+Upsample, Expand."""
 
 from __future__ import annotations
 
@@ -7,26 +8,31 @@ from functools import partial
 from math import floor
 from typing import Any
 
+import torch
 from torch import nn
 
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.spatial import Expand, Resize
+from convfold.algebra.spatial import Expand, Interpolate, Resize
 from convfold.algebra.window import Window, per_axis
 from convfold.errors import NotFoldable
 from convfold.layers.examples import (
     Draw,
     Example,
     ModuleExample,
+    OnnxExample,
+    constant,
     dims_of,
     each,
     example,
     flag,
     module_example,
+    onnx_example,
+    opset,
     shape,
     space,
 )
 from convfold.layers.known import module
-from convfold.layers.spelling import Call, Reading, aten, depthwise, known_channels, spatial
+from convfold.layers.spelling import Call, Reading, Value, aten, depthwise, known_channels, onnx, spatial
 
 
 def repeat(channels: int, factors: tuple[int, ...]) -> Convolution:
@@ -66,12 +72,102 @@ for _mode, _names in _MODES.items():
         aten(f"{_name}.vec", f"{_name}.default")(_reader(_mode, _name.endswith("_aa")))
 
 
+@onnx("Resize", "Upsample")
+def read_onnx(call: Call) -> Reading:
+    """By factors or to sizes, of all axes or of those that are named; before opset 11 places are ``x / factor``."""
+    x, y = call["X"], call.out
+    given = [axis % x.dim for axis in call.numbers("axes")] if call["axes"] is not None else list(range(x.dim))
+    factors = _factors(call, given)
+    coordinates = call["coordinate_transformation_mode"] or "asymmetric"
+    crops = _crops(call, given) if coordinates == "tf_crop_and_resize" else [(0.0, 1.0)] * x.dim
+    axes = [i for i in range(x.dim) if x.symbols[i] != y.symbols[i] or factors[i] != 1 or crops[i] != (0, 1)]
+    if not axes:
+        return x  # type: ignore[no-any-return]
+    if axes[0] > 1:
+        axes = list(range(2, x.dim))
+    kind = partial(
+        Interpolate,
+        axes=tuple(axes),
+        mode=call["mode"],
+        coordinates=coordinates,
+        rounding=call["nearest_mode"] or "simple",
+        cubic=-0.75 if call["cubic_coeff_a"] is None else call["cubic_coeff_a"],
+        excluded=bool(call["exclude_outside"]),
+        antialiased=bool(call["antialias"]),
+        factors=tuple(factors[i] for i in axes),
+        crops=tuple(crops[i] for i in axes),
+        output=tuple(y.shape[i] for i in axes),
+    )
+    found = spatial(call, axes, kind)
+    resize = found.operation
+    assert isinstance(resize, Interpolate)
+    if call["extrapolation_value"] and not resize.constants:
+        raise NotFoldable("padding-mode", "what lies outside is another number than zero")
+    if axes[0] > 1 and x.dim <= 5 and (times := _times(call, resize)) is not None:
+        return spatial(call, axes, kind, channel=1, convolution=repeat(x.shape[1], times))
+    return found
+
+
+def _factors(call: Call, named: Sequence[int]) -> list[float]:
+    """Of every axis: as they are given, or as the sizes are, by one for all where the ratio of the sides is kept."""
+    x, y, scales = call["X"], call.out, call["scales"]
+    if isinstance(scales, Value) and 0 not in scales.shape:
+        scales = scales.tensor().tolist()
+    if isinstance(scales, list | tuple):
+        pairs = dict(zip(named, scales, strict=True))
+        return [float(pairs.get(i, 1.0)) for i in range(x.dim)]
+    policy = call["keep_aspect_ratio_policy"] or "stretch"
+    if policy == "stretch":
+        return [m / n for n, m in zip(x.shape, y.shape, strict=True)]
+    if any(i in x.signal.free for i in named):
+        raise NotFoldable("size-depends-on-remainder", f"{policy} of a size that is free")
+    ratios = [m / x.shape[i] for i, m in zip(named, call.numbers("sizes"), strict=True)]
+    factor = min(ratios) if policy == "not_larger" else max(ratios)
+    return [factor if i in named else 1.0 for i in range(x.dim)]
+
+
+def _crops(call: Call, named: Sequence[int]) -> list[tuple[float, float]]:
+    """All starts, then all ends."""
+    roi = call.tensor("roi")
+    assert roi is not None
+    flat = roi.tolist()
+    pairs = dict(zip(named, zip(flat[: len(named)], flat[len(named) :], strict=True), strict=True))
+    return [pairs.get(i, (0.0, 1.0)) for i in range(call["X"].dim)]
+
+
+#: By which rounding a place that is one of r in a position is taken for that position, in every signal.
+_REPEATS = {
+    "asymmetric": ("floor", "simple"),
+    "half_pixel": ("round_prefer_floor", "round_prefer_ceil"),
+    "half_pixel_symmetric": ("round_prefer_floor", "round_prefer_ceil"),
+    "pytorch_half_pixel": ("round_prefer_floor", "round_prefer_ceil"),
+}
+
+
+def _times(call: Call, resize: Interpolate) -> tuple[int, ...] | None:
+    """How many times every position is repeated, the same number everywhere; None where it is not."""
+    x, y = call["X"], call.out
+    times = [m // n for n, m in zip(x.shape[2:], y.shape[2:], strict=True)]
+    before, after = x.symbols[2:], y.symbols[2:]
+    whole = all(n * r == m and f == r for n, m, r, f in zip(before, after, times, resize.factors, strict=True))
+    fits = resize.mode == "nearest" and resize.rounding in _REPEATS.get(resize.coordinates, ())
+    return tuple(times) if whole and fits and min(times) >= 1 else None
+
+
+@onnx("Expand")
+def read_onnx_expand(call: Call) -> Reading:
+    return _expanded(call, call["input"])
+
+
 @aten("expand.default")
 def read_expand(call: Call) -> Reading:
+    return _expanded(call, call["self"])
+
+
+def _expanded(call: Call, x: Value) -> Reading:
     """One position repeated: a nearest resize from one. Every other axis stays as long as it is, however long."""
-    x = call["self"]
     if x.symbols == call.out.symbols:
-        return x  # type: ignore[no-any-return]
+        return x
     if x.dim != call.out.dim:
         raise NotFoldable("not-affine", "an expansion that adds axes")
     axes = [i for i, (n, m) in enumerate(zip(x.symbols, call.out.symbols, strict=True)) if n != m]
@@ -148,3 +244,68 @@ def drawn_module(draw: Draw, cls: type[nn.Upsample]) -> ModuleExample:
     fits = mode != linear and "size" not in how and factor != 1.5
     x = draw.signal(draw.integer(1, 2), draw.integer(1, 3), *space(draw, dims))
     return ModuleExample(cls(mode=mode, **how), x, None if fits else "not-affine")
+
+
+@onnx_example("Expand")
+def drawn_onnx_expand(draw: Draw, spelling: str) -> OnnxExample:
+    """To sizes, or to ones where it stays as it is; fewer axes may be named, or more."""
+    x = draw.signal(*(draw.pick((n, 1)) for n in shape(draw)))
+    sizes = [draw.pick((1, n)) if n > 1 else draw.integer(1, 3) for n in x.shape][draw.integer(0, x.dim()) :]
+    more = draw.integer(0, 4) == 4
+    if more:
+        sizes = [2, *draw.pick(([1] * x.dim(), list(x.shape)))]
+    return OnnxExample((x, sizes), refused="not-affine" if more else None, opset=opset(draw, 8))
+
+
+@onnx_example("Upsample")
+def drawn_onnx_upsample(draw: Draw, spelling: str) -> OnnxExample:
+    """Only the space axes, and only to more positions; linear of two of them."""
+    version, mode = draw.pick((9, 7, 8)), draw.pick(("nearest", "linear"))
+    dims = 2 if mode == "linear" else draw.integer(1, 3)
+    x = draw.signal(draw.integer(1, 2), draw.integer(1, 3), *space(draw, dims))
+    factors = [1.0, 1.0, *(draw.pick((2.0, 1.0, 3.0, 1.5, 2.25)) for _ in range(dims))]
+    if version < 9:
+        return OnnxExample((x,), {"mode": mode, "scales": factors}, opset=version)
+    return OnnxExample((x, constant(torch.tensor(factors))), {"mode": mode}, opset=version)
+
+
+@onnx_example("Resize")
+def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
+    """Every parameter, as far as ONNX Runtime goes along: cubic and antialiased ones of two axes."""
+    version = opset(draw, 10)
+    mode = draw.pick(("nearest", "linear", *(("cubic",) if version >= 11 else ())))
+    antialiased = version >= 18 and mode != "nearest" and flag(draw)
+    dims = draw.integer(1, 3) if mode == "nearest" else 2
+    x = draw.signal(draw.integer(1, 2), draw.integer(1, 2), *space(draw, dims))
+    how: dict[str, Any] = {"mode": mode}
+    factors = [draw.pick((2.0, 1.0, 0.5, 1.5, 0.7, 2.25, 3.0)) for _ in range(dims)]
+    factors = [f if n * f >= 1 else 1.0 for n, f in zip(x.shape[2:], factors, strict=True)]
+    scales = constant(torch.tensor([1.0, 1.0, *factors]))
+    if version == 10:
+        return OnnxExample((x, scales), how, opset=version)
+    places = ["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "tf_crop_and_resize"]
+    how["coordinate_transformation_mode"] = draw.pick([*places, *(["half_pixel_symmetric"] if version >= 19 else [])])
+    if mode == "nearest":
+        how["nearest_mode"] = draw.pick(("round_prefer_floor", "floor", "ceil", "round_prefer_ceil"))
+    if mode == "cubic":
+        how |= {"cubic_coeff_a": draw.pick((-0.75, -0.5)), "exclude_outside": int(flag(draw))}
+    if antialiased:
+        how["antialias"] = 1
+    none = constant(torch.zeros(0))
+    roi, refused = none if version < 13 else None, None
+    if how["coordinate_transformation_mode"] == "tf_crop_and_resize":
+        crop = draw.pick(((0.0, 1.0), (0.25, 0.75), (-0.5, 1.25)))
+        value = draw.pick((0.0, 1.5))
+        how["extrapolation_value"] = value
+        roi = constant(torch.tensor([0.0, 0.0, *[crop[0]] * dims, 1.0, 1.0, *[crop[1]] * dims]))
+        refused = "padding-mode" if value and crop[0] < 0 else None
+    sizes = [x.shape[0], x.shape[1], *each(draw, dims, 1, 7 if dims < 3 else 5)]
+    if flag(draw):
+        return OnnxExample((x, roi, scales), how, refused, version)
+    named = version >= 18 and roi is None and flag(draw)
+    if named:
+        back = draw.pick((0, x.dim()))  # of all: of some, ONNX Runtime takes the wrong ratio
+        how["axes"] = [i - back for i in range(2, x.dim())]
+        how["keep_aspect_ratio_policy"] = draw.pick(("stretch", "not_larger", "not_smaller"))
+        sizes = sizes[2:]
+    return OnnxExample((x, roi, none if version < 13 else None, sizes), how, refused, version)

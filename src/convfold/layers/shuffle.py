@@ -1,19 +1,31 @@
-"""Pixel shuffle, unshuffle and channel shuffle: nn.PixelShuffle, PixelUnshuffle, ChannelShuffle; their aten calls."""
+"""Pixel shuffle, unshuffle and channel shuffle: nn.PixelShuffle, PixelUnshuffle, ChannelShuffle; their aten calls; ONNX
+DepthToSpace, SpaceToDepth."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.realisation import OwnCall
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
-from convfold.layers.examples import Draw, Example, ModuleExample, each, example, module_example, space
+from convfold.layers.examples import (
+    Draw,
+    Example,
+    ModuleExample,
+    OnnxExample,
+    each,
+    example,
+    module_example,
+    onnx_example,
+    opset,
+    space,
+)
 from convfold.layers.known import module
-from convfold.layers.spelling import Call, Convolved, Step, aten, known_channels
+from convfold.layers.spelling import Call, Convolved, Step, aten, known_channels, onnx
 
 
 def pixel_shuffle(channels: int, r: int) -> Convolution:
@@ -64,6 +76,32 @@ def read_channels(call: Call) -> Step:
     return Step(Convolved(channel_shuffle(call["self"].shape[1], call["groups"]), 1, OwnCall()), (call["self"],))
 
 
+@onnx("DepthToSpace")
+def read_onnx(call: Call) -> Step:
+    """CRD is the order of torch; of DCR, and before opset 11, the phases come first: channel p·(C/r²) + c."""
+    x, r = call["input"], call["blocksize"]
+    op = pixel_shuffle(x.shape[1], r)
+    if call["mode"] != "CRD":
+        op = op @ Convolution(_phases_last(x.shape[1], r))
+    return Step(Convolved(op, 1, OwnCall()), (x,))
+
+
+@onnx("SpaceToDepth")
+def read_onnx_depth(call: Call) -> Step:
+    """The phases come first: the other way round than in torch."""
+    x, r = call["input"], call["blocksize"]
+    if any(n is not None and n % r for n in x.signal.known(1, 2)):
+        raise NotFoldable("not-affine", "a size that the factor does not divide")
+    op = Convolution(_phases_last(x.shape[1] * r * r, r).t()) @ pixel_unshuffle(x.shape[1], r)
+    return Step(Convolved(op, 1, OwnCall()), (x,))
+
+
+def _phases_last(channels: int, r: int) -> Tensor:
+    """(C, C): channel c·r² + p of the result is channel p·(C/r²) + c."""
+    order = torch.arange(channels).reshape(r * r, -1).t().flatten()
+    return torch.eye(channels, dtype=torch.float64)[order]
+
+
 @module(nn.PixelShuffle)
 def of_shuffle(m: nn.PixelShuffle, channels: int | None = None, dims: int | None = None) -> Convolution:
     return pixel_shuffle(known_channels(m, channels), m.upscale_factor)
@@ -106,3 +144,13 @@ def drawn_shuffle(draw: Draw, cls: Any) -> ModuleExample:
     groups = draw.integer(1, 3)
     c = groups * draw.integer(1, 3)
     return ModuleExample(cls(groups), draw.signal(draw.integer(1, 2), c, *space(draw, draw.integer(1, 3))))
+
+
+@onnx_example("DepthToSpace", "SpaceToDepth")
+def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
+    r, c, (h, w), version = draw.integer(1, 3), draw.integer(1, 3), each(draw, 2, 1, 4), opset(draw)
+    n, how = draw.integer(1, 2), {"blocksize": r}
+    if spelling == "SpaceToDepth":
+        return OnnxExample((draw.signal(n, c, r * h, r * w),), how, opset=version)
+    mode = {"mode": draw.pick(("DCR", "CRD"))} if version >= 11 else {}
+    return OnnxExample((draw.signal(n, c * r * r, h, w),), how | mode, opset=version)

@@ -85,10 +85,14 @@ class Convolved:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Step:
-    """What a call computes: an operation on values, or on other steps."""
+    """What a call computes: an operation on values, or on other steps.
+
+    ``signal``: what a step inside a call gives, where that has not the shape of what the call gives.
+    """
 
     operation: Operation | Convolved | Scaled
     inputs: tuple[Value | Step, ...]
+    signal: Signal | None = None
 
     @property
     def axis(self) -> int | None:

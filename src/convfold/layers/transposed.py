@@ -15,12 +15,15 @@ from convfold.layers.examples import (
     Draw,
     Example,
     ModuleExample,
+    OnnxExample,
     dims_of,
     example,
     flag,
     grouped_channels,
     lead,
     module_example,
+    onnx_example,
+    opset,
     optional,
     spelled,
     transposed_windows,
@@ -108,3 +111,30 @@ def drawn_module(draw: Draw, cls: Any) -> ModuleExample:
     (c_in, c_out, groups), w = grouped_channels(draw), transposed_windows(draw, dims_of(cls))
     m = cls(c_in, c_out, w.taps, w.stride, w.padding, w.output_padding, groups, flag(draw), w.dilation)
     return ModuleExample(m, draw.signal(draw.integer(1, 2), c_in, *w.space))
+
+
+@onnx_example("ConvTranspose")
+def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
+    """Crops that differ from one end to the other, or such that the size is what is asked for."""
+    (c_in, c_out, groups), dims = grouped_channels(draw), draw.integer(1, 3)
+    w = transposed_windows(draw, dims)
+    how: dict[str, Any] = {"group": groups, "strides": list(w.stride)}
+    how |= {"kernel_shape": list(w.taps)} if flag(draw) else {}
+    dilation = w.dilation if flag(draw) else (1,) * dims
+    how |= {"dilations": list(dilation)} if max(dilation) > 1 else {}
+    extra = [min(e, max(s, 1) - 1) for e, s in zip(w.output_padding, w.stride, strict=True)]
+    how |= {"output_padding": extra} if max(extra) and flag(draw) else {}
+    sizes = zip(w.space, w.stride, dilation, w.taps, how.get("output_padding", [0] * dims), strict=True)
+    whole = [(n - 1) * s + d * (t - 1) + 1 + e for n, s, d, t, e in sizes]
+    way = draw.pick(("none", "pads", "output_shape", "SAME_UPPER", "SAME_LOWER", "VALID"))
+    if way == "pads":
+        lo = [draw.integer(0, min(2, n - 1)) for n in whole]
+        how["pads"] = [*lo, *(draw.integer(0, min(2, n - 1 - a)) for n, a in zip(whole, lo, strict=True))]
+    elif way == "output_shape":
+        how["output_shape"] = [draw.integer(max(1, n - 3), n) for n in whole]
+        how |= {"auto_pad": draw.pick(("SAME_UPPER", "SAME_LOWER"))} if flag(draw) else {}
+    elif way != "none":
+        how["auto_pad"] = way
+    x, weight = draw.signal(draw.integer(1, 2), c_in, *w.space), draw.weight(c_in, c_out // groups, *w.taps)
+    bias = optional(draw, c_out)
+    return OnnxExample((x, weight, bias) if bias is not None else (x, weight), how, opset=opset(draw))

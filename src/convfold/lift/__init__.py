@@ -96,7 +96,8 @@ class _Lifting:
             for i, x in enumerate(step.inputs):
                 if isinstance(x, Step):
                     inner = f"{name}.in{i}"
-                    add(inner, x, _before(step.operation, value), call)
+                    between = _before(step.operation, value) if x.signal is None else replace(value, signal=x.signal)
+                    add(inner, x, between, call)
                     inputs.append(inner)
                 elif x.bare is not None:
                     inner = f"{x.name}.bare"

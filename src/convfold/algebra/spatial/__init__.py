@@ -1,17 +1,21 @@
 """Maps of the space axes that treat all channels alike: one kind a file, values that are compared by value."""
 
 from convfold.algebra.spatial.base import Spatial
+from convfold.algebra.spatial.cumulate import Cumulate
+from convfold.algebra.spatial.interpolate import Interpolate
 from convfold.algebra.spatial.pad import Pad
-from convfold.algebra.spatial.pool import AdaptivePool, AveragePool, Reduce
-from convfold.algebra.spatial.reorder import Flip, Roll
+from convfold.algebra.spatial.pool import AdaptivePool, AveragePool, Reduce, WindowMean
+from convfold.algebra.spatial.reorder import Flip, Roll, Stride, Tile
 from convfold.algebra.spatial.resize import Expand, Resize
 from convfold.algebra.spatial.spread import Resample, Spread, always_inside
 
 __all__ = [
     "AdaptivePool",
     "AveragePool",
+    "Cumulate",
     "Expand",
     "Flip",
+    "Interpolate",
     "Pad",
     "Reduce",
     "Resample",
@@ -19,5 +23,8 @@ __all__ = [
     "Roll",
     "Spatial",
     "Spread",
+    "Stride",
+    "Tile",
+    "WindowMean",
     "always_inside",
 ]

@@ -69,3 +69,10 @@ class Spatial(Move):
         """The model's call: its other arguments do not depend on how many channels there are."""
         assert self.origin is not None
         return ops.again(self.origin, self, xs[0])
+
+
+def along_axes(x: Tensor, matrices: Sequence[Tensor], axes: Sequence[int]) -> Tensor:
+    """One matrix an axis, (after, before)."""
+    for axis, matrix in zip(axes, matrices, strict=True):
+        x = (x.movedim(axis, -1) @ matrix.t().to(x)).movedim(-1, axis)
+    return x

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,7 +16,9 @@ from convfold.ops import Ops
 
 @dataclass(frozen=True, kw_only=True)
 class Pad(Spatial):
-    """As ``F.pad`` does: ``pads`` are (lo, hi) of the last axis, then of the one before it.
+    """As ``F.pad`` does, on any axes: ``pads`` are (lo, hi) of the last axis, then of the one before it.
+
+    Positions are cropped first, then those that are left are copied.
 
     ``wraps``: of each space axis the (lo, hi) that a circular pad adds: it may go before a convolution.
     """
@@ -39,9 +42,29 @@ class Pad(Spatial):
         return f"{self.mode} pad" if self.copies else "zero pad" if max(self.pads) > 0 else "crop"
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.pad(x, list(self.pads), self.mode)
+        if not self.copies:
+            return F.pad(x, list(self.pads))
+        for i, (lo, hi) in enumerate(zip(self.pads[::2], self.pads[1::2], strict=True), start=1):
+            if lo or hi:
+                x = x.index_select(-i, _copied(x.shape[-i], lo, hi, self.mode).to(x.device))
+        return x
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         if self.origin is not None:
             return super().lower(ops, xs, y)
         return ops.pad(xs[0], self.pads, self.mode)
+
+
+def _copied(n: int, lo: int, hi: int, mode: str) -> Tensor:
+    """Which of n positions stands at each place of a padded axis."""
+    first, n = max(-lo, 0), n - max(-lo, 0) - max(-hi, 0)
+    at = torch.arange(-max(lo, 0), n + max(hi, 0))
+    if mode == "replicate":
+        at = at.clamp(0, n - 1)
+    elif mode == "circular":
+        at = at % n
+    else:  # back and forth, without the ends twice
+        period = max(2 * (n - 1), 1)
+        at = at % period
+        at = torch.minimum(at, period - at) if n > 1 else at
+    return at + first

@@ -1,9 +1,10 @@
-"""Positions in another order."""
+"""Positions in another order, some of them, or all of them again."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from convfold.algebra.spatial.base import Spatial
@@ -44,3 +45,43 @@ class Roll(Spatial):
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.roll(self.shifts, self.axes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stride(Spatial):
+    """Along each of ``axes`` the positions of a range: every so many, backwards too; ``stop`` None: to the end."""
+
+    axes: tuple[int, ...]
+    ranges: tuple[tuple[int, int | None, int], ...]
+
+    @property
+    def constants(self) -> bool:
+        return True
+
+    @property
+    def label(self) -> str:
+        return "slice with steps"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for axis, (start, stop, step) in zip(self.axes, self.ranges, strict=True):
+            at = range(x.shape[axis])[slice(start, stop, step)]
+            x = x.index_select(axis, torch.tensor(at, device=x.device))
+        return x
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile(Spatial):
+    """All positions again and again, ``repeats`` times along each axis of the signal."""
+
+    repeats: tuple[int, ...]
+
+    @property
+    def constants(self) -> bool:
+        return True
+
+    @property
+    def label(self) -> str:
+        return "tiling"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.repeat(self.repeats)

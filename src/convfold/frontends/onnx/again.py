@@ -18,13 +18,18 @@ def again(ops: Onnx, node: ir.Node, old: ir.Value, x: ir.Value, shape: Sequence[
     signal = node.inputs[0]
     assert signal is not None
     rest = list(node.inputs[1:])
-    if shape is not None:
-        if node.op_type in ("Reshape", "Flatten"):
-            return _reshaped(ops, old, x, shape)
-    elif node.op_type in ("Resize", "Upsample"):
+    if shape is not None and not _names_axes(node):
+        return _reshaped(ops, old, x, shape)
+    if shape is None and node.op_type in ("Resize", "Expand", "CenterCropPad"):
         before, now = ops.sizes(signal), ops.sizes(x)
-        rest = [_adjusted(ops, r, before, now, old) for r in rest]
+        rest = [_adjusted(ops, node, r, before, now, old) for r in rest]
     return ops.insert(ir.Node("", node.op_type, [x, *rest], node.attributes.values(), num_outputs=1))[0]
+
+
+def _names_axes(node: ir.Node) -> bool:
+    """Is it right on any signal of as many axes?"""
+    named = "axes" in node.attributes or len(node.inputs) > 1
+    return node.op_type in ("Flatten", "Unsqueeze") or (node.op_type == "Squeeze" and named)
 
 
 def _reshaped(ops: Onnx, old: ir.Value, x: ir.Value, shape: Sequence[int]) -> ir.Value:
@@ -50,21 +55,27 @@ def _reshaped(ops: Onnx, old: ir.Value, x: ir.Value, shape: Sequence[int]) -> ir
 
 def _adjusted(
     ops: Onnx,
+    node: ir.Node,
     argument: ir.Value | None,
     before: Sequence[int | Free],
     now: Sequence[int | Free],
     old: ir.Value,
 ) -> ir.Value | None:
-    """Sizes of all axes, those of the channels among them."""
+    """Sizes of all axes, or of those that the call names: those of the channels are what they are now."""
     if argument is None or before == now:
         return argument
     known = [trial[argument] for trial in ops.written.trials]
     if any(k.dtype != ir.DataType.INT64 for k in known):
         return argument  # factors
-    changed = [i for i, (a, b) in enumerate(zip(before, now, strict=True)) if a != b]
-    sizes = list(ops.sizes(old))
-    for i in changed:
-        sizes[i] = now[i]
+    after, rank = ops.sizes(old), len(before)
+    count = ops.sizes(argument)[0]
+    assert isinstance(count, int)
+    named = node.attributes.get("axes")
+    axes = [i % rank for i in named.as_ints()] if named is not None else list(range(len(after) - count, len(after)))
+    changed = {i for i, (a, b) in enumerate(zip(before, now, strict=True)) if a != b}
+    if not changed & set(axes):
+        return argument
+    sizes = [now[i] if i in changed else after[i] for i in axes]
     if all(isinstance(n, int) for n in sizes):
         return ops.ints(int(n) for n in sizes)  # type: ignore[arg-type]
     pieces = [

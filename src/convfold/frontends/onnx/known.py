@@ -19,6 +19,13 @@ from convfold.frontends.onnx.sparse import Sparse
 #: Constants of more elements are computed when asked for: sizes, axes and scales have fewer.
 SMALL = 1024
 
+#: From which version on the sizes of a pool are what they have always been: a last window that would start behind the
+#: signal is none.
+_POOLS = {"AveragePool": 22, "MaxPool": 22, "LpPool": 22}
+
+#: What gives something like its first input, though no rule of the standard says so.
+_LIKE = {"GroupNormalization"}
+
 #: What gives another result at every run.
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 
@@ -119,7 +126,7 @@ class Knowledge:
         if version is None or any(x is not None and x.dtype is None for x in inputs) or _bodies(node):
             return declared
         try:
-            schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+            schema = onnx.defs.get_schema(node.op_type, max(version, _POOLS.get(node.op_type, 0)), node.domain)
         except onnx.defs.SchemaError:
             return declared
         proto = ir.serde.serialize_node(node)
@@ -132,6 +139,8 @@ class Knowledge:
                     data[name] = onnx.numpy_helper.from_array(x.content)
         try:
             found = onnx.shape_inference.infer_node_outputs(schema, proto, types, data)
+            if node.op_type in _LIKE and node.domain == "":
+                found[proto.output[0]] = types[proto.input[0]]
         except onnx.checker.ValidationError as e:  # a type that the standard does not have there; runtimes may
             log.debug("%s: %s", node.op_type, e)
             return declared

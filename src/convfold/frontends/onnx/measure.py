@@ -26,6 +26,7 @@ def measure(model: ir.Model, known: Knowledge) -> Totals:
         ops=sum(n for kind, n in kinds.items() if kind != "Constant"),
         layers=sum(kinds[kind] for kind in _LAYERS),
         batch_norms=kinds["BatchNormalization"],
+        kinds={kind: n for kind, n in kinds.items() if kind != "Constant"},
     )
 
 

@@ -53,9 +53,9 @@ class Written:
         return graph if self.model.ir_version >= 4 else self.model.graph
 
     def sizes(self, x: ir.Value) -> tuple[int | Free, ...] | None:
-        """Numbers where they are the same in all trials; None where only a run tells."""
+        """Numbers where they are the same in all trials; None where only a run tells, if only how many there are."""
         shapes = [trial[x].shape for trial in self.trials]
-        if any(s is None for s in shapes):
+        if any(s is None for s in shapes) or len({len(s) for s in shapes if s is not None}) > 1:
             return None
         return tuple(map(size, zip(*shapes, strict=True)))
 
@@ -182,7 +182,7 @@ class Onnx:
 
     def linear(self, x: ir.Value, weight: ir.Value, bias: ir.Value | None) -> ir.Value:
         """A product with the matrix turned: as Gemm of a matrix, which adds the bias too, else in two calls."""
-        if len(self.sizes(x)) == 2:
+        if len(self.sizes(x)) == 2 and (bias is not None or self.written.opset >= 11):  # before it had to have one
             inputs = (x, weight) if bias is None else (x, weight, bias)
             return self.call("Gemm", *inputs, transB=1)
         y = self.call("MatMul", x, self.turned(weight))

@@ -143,9 +143,8 @@ class OnnxProgram:
         node = self.nodes[call]
         graph = self._graph(node)
         self._refuse_overridable(node)
-        tensors = [x for x in (*node.inputs, *node.outputs) if x is not None and x.name]
-        shapes = [trial[x].shape for x in tensors for trial in self.trials]
-        if any(s is None for s in shapes):
+        tensors = [x for x in (*node.inputs, *node.outputs[:1]) if x is not None and x.name]
+        if any(self.written.sizes(x) is None for x in tensors):
             raise NotFoldable("not-affine", "a size is known at run time only")
         out = self.value(call)
         if not out.dtype.is_floating_point:
@@ -299,9 +298,15 @@ class OnnxProgram:
 
     def pass_on(self, call: str, value: str) -> None:
         self._replace(self.values[call], self.values[value], call, value)
-        kept = [user for user in self.readers.get(call, ()) if user == OUTPUT]
-        self.readers[value] = [*self.readers.get(value, ()), *(u for u in self.readers.get(call, ()) if u != OUTPUT)]
-        self.readers[call] = kept
+        first = self._first(call)
+        users = self.readers.get(first, [])
+        kept, others = [u for u in users if u == OUTPUT], [u for u in users if u != OUTPUT]
+        before = [u for u in self.readers.get(value, []) if kept or u != call]  # what is returned is a call still
+        self.readers[value], self.readers[first] = [*before, *others], kept
+
+    def _first(self, call: str) -> str:
+        """What a call's first output is called: as the call is, or as a part of it."""
+        return next((name for name, (whole, i) in self.parts.items() if whole == call and i == 0), call)
 
     # --- written -----------------------------------------------------------------------------------------------------
 

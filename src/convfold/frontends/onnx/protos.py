@@ -45,9 +45,10 @@ def _of_attributes(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.T
 def garbled(message: Message) -> bytes | None:
     """A name, or another text, that is none: the bytes in its place."""
     if isinstance(message, onnx.TensorProto):  # whose numbers would be copied
-        texts: tuple[Any, ...] = (message.name, message.doc_string)
-        garbage = next((t for t in texts if isinstance(t, bytes)), None)
-        return garbage or _first((*message.external_data, *message.metadata_props))
+        own: list[Any] = [message.name, message.doc_string]
+        return next((t for t in own if isinstance(t, bytes)), None) or _first(
+            (*message.external_data, *message.metadata_props)
+        )
     for field, value in message.ListFields():
         values = [value] if isinstance(value, str | bytes | Message) else value
         if field.type == FieldDescriptor.TYPE_STRING:

@@ -30,7 +30,8 @@ def declared(source: Source, check: Check, seed: int = 0) -> Iterator[list[Trial
     """Trials, each with what is tried in its place where the model does not run at it.
 
     At an odd size of about half the example's (where sizes are free) in float64; and where all is checked also at the
-    example's and at one it was folded by, in the models' own types unless in doubt, and at the smallest in float64.
+    smallest, several times and of a batch of several, in float64, and at the example's in the models' own types unless
+    in doubt.
     """
     free = free_places(source.model)
     if not free:
@@ -43,14 +44,10 @@ def declared(source: Source, check: Check, seed: int = 0) -> Iterator[list[Trial
             yield _trials(source, "example", source.example, seed, True)
         else:
             yield _trials(source, "odd", odd, seed, True)
-        for k in range(SEEDS if check == "full" else 0):
-            if k and odd is not None:
-                yield _trials(source, "odd", odd, seed + k, k == 1)
-            if least is not None:
-                yield _trials(source, "smallest", least, seed + k, True)
-            yield _trials(source, "example", source.example, seed + k, False)
-        for shapes in source.tried[1:2] if check == "full" else ():
-            yield _trials(source, "another", shapes, seed, False)
+        if check == "full":
+            for k in range(SEEDS if least is not None else 0):
+                yield _trials(source, "smallest", least or {}, seed + k, True)
+            yield _trials(source, "example", source.example, seed + 1, False)
     yield _trials(source, "example", source.example, seed + SEEDS, True, spare=True)
     yield _trials(source, "example", source.example, seed + SEEDS + 1, True, spare=True)
 
@@ -66,7 +63,8 @@ def _sizes(source: Source, free: dict[str, list[tuple[str, int]]]) -> tuple[Shap
         )
         for k in PARTS
     )
-    every = (_sized(source.example, free, {s: k * steps[s] for s in free}) for k in LEAST)
+    batch = {s for s, ((_, axis), *_) in free.items() if axis == 0}
+    every = (_sized(source.example, free, {s: k * steps[s] * (2 if s in batch else 1) for s in free}) for k in LEAST)
     within = (shapes for shapes in every if _volume(shapes) <= _volume(source.example))
     first = [next((shapes for shapes in sizes if legal(model, shapes)), None) for sizes in (odd, within)]
     return first[0], first[1]
@@ -123,7 +121,7 @@ def _odd(example: Shapes, at: Sequence[tuple[str, int]], step: int, i: int, part
     """Of a map that part of the example's size or a little more; no two sizes are the same."""
     name, axis = at[0]
     if axis == 0:
-        return 2
+        return 1
     return (max(example[name][axis] // step // part | 1, 3) + 2 * i) * step
 
 

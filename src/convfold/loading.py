@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 
 from convfold.arguments import BadUsage, Free, Origin, Shape, short
 from convfold.errors import InvalidInput
@@ -46,6 +48,32 @@ class Model:
         if isinstance(self.value, ExportedProgram):
             return self.value.module(check_guards=False)
         return self.value
+
+    def call(self, inputs: Inputs, threads: int | None) -> Callable[[], Any]:
+        """What runs it on these inputs: of ONNX, ONNX Runtime, which takes them in order."""
+        args, kwargs = inputs
+        if not self.is_onnx:
+            module = self.module
+            return lambda: module(*args, **kwargs)
+        from convfold.frontends.onnx.running.runtime import Session
+
+        session = Session(self.value, optimised=True, threads=threads)
+        names = [x.name for x in session.session.get_inputs()]
+        leaves = [x.numpy() for x in pytree.tree_leaves(inputs)]
+        if len(leaves) != len(names):
+            raise InvalidInput(f"{self.word} takes {len(names)} inputs, got {len(leaves)}")
+        feeds = dict(zip(names, leaves, strict=True))
+        return lambda: session(feeds)
+
+    def drawn(self) -> Inputs:
+        """Those it comes with or that were described; of ONNX drawn from what it declares."""
+        if not isinstance(self.value, Path):
+            return self.inputs
+        from convfold.frontends.onnx.source import drawn, read
+
+        source = read(self.value, *self.inputs)
+        found = drawn(source.model, source.example, 0)
+        return tuple(map(torch.from_numpy, found.values())), {}
 
     def lifted(self, opset: int | None) -> Any:
         """What is folded: of ONNX in another opset, where one is asked for."""

@@ -151,3 +151,13 @@ def test_usage(words: list[str], code: int, said: str, run: Run, folder: Path) -
     written(folder / "net.onnx")
     result = run("fold", "net.onnx", *words)
     assert result.exit_code == code and said in result.stderr
+
+
+def test_verify_and_bench(run: Run, folder: Path) -> None:
+    written(folder / "net.onnx"), written(folder / "other.onnx", seed=1)
+    assert run("fold", "net.onnx", "-o", "out.onnx", "--check", "none").exit_code == 0
+    assert run("verify", "net.onnx", "out.onnx").stdout.startswith("same")
+    assert run("verify", "net.onnx", "out.onnx", "--input", "x:2,3,8,8").stdout.startswith("same")
+    assert run("verify", "net.onnx", "other.onnx").exit_code == 3
+    timed = json.loads(run("bench", "net.onnx", "out.onnx", "--seconds", "0.1", "--json").stdout)
+    assert len(timed["timings"]) == 2

@@ -140,7 +140,9 @@ def verify(session: Session, a: Origin, b: Origin, shapes: Sequence[Shape], as_j
         with session.working() as stage:
             first, second = _found(a, shapes, stage), _found(b, (), stage)
             stage("verify")
-            verdict = convfold.verify(first.module, second.module, *_inputs_of(first, second))
+            drawn = first.is_onnx and not any(first.inputs)  # from what it declares, at several sizes
+            inputs = () if drawn else _inputs_of(first, second)
+            verdict = convfold.verify(first.module, second.module, *inputs)
         show.verdict(verdict, as_json, out)
     return 0 if verdict.passed else DIFFERENT
 
@@ -160,10 +162,9 @@ def bench(
             from convfold.bench import compare
             from convfold.frontends.torch.running.state import State
 
-            args, kwargs = _inputs_of(*models)
-            modules = [m.module for m in models]
-            calls = [lambda run=module: run(*args, **kwargs) for module in modules]
-            state = State(modules, args, kwargs)
+            inputs = _inputs_of(*models)
+            calls = [m.call(inputs, threads) for m in models]
+            state = State([m.module for m in models if not m.is_onnx], *inputs)
             stage("measuring")
             for model, call in zip(models, calls, strict=True):
                 _try(model, lambda call=call: state.run(call))  # type: ignore[misc]
@@ -195,8 +196,9 @@ def _found(origin: Origin, shapes: Sequence[Shape], stage: Stage) -> Model:
 
 
 def _inputs_of(*models: Model) -> Inputs:
-    """Those the first that has any comes with."""
-    return next((m for m in models if m.example), models[0]).inputs
+    """Those the first that has any comes with; of ONNX they can be drawn where no other has some."""
+    own = next((m for m in models if m.example and not m.is_onnx), None)
+    return (own or next((m for m in models if m.is_onnx), models[0])).drawn()
 
 
 def _try(model: Model, call: Callable[[], Any]) -> None:

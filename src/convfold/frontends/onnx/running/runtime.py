@@ -1,4 +1,4 @@
-"""A model run by ONNX Runtime in its own types: as it is written, nothing in it rewritten first."""
+"""A model run by ONNX Runtime in its own types: as it is written, or with whatever it rewrites first."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ class CannotRun(RuntimeError):
 
 
 class Session:
-    """
+    """As it is written, or ``optimised``, on so many threads; None: as many as it likes.
+
     Raises:
         ImportError: ONNX Runtime is not installed.
         CannotRun: it lacks an operator in some type, or the model is none.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, optimised: bool = False, threads: int | None = 1) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        levels = ort.GraphOptimizationLevel
+        options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
+        options.intra_op_num_threads = options.inter_op_num_threads = threads or 0
         options.log_severity_level = 4
         options.use_deterministic_compute = True
         self.kept: list[Any] = []  # what lies beside the model, for as long as it runs

@@ -32,6 +32,7 @@ class Written:
     def __init__(self, model: ir.Model, trials: Sequence[Knowledge]) -> None:
         self.model, self.opset = model, model.opset_imports.get("", 1)
         self.trials = trials
+        self.bytes = 0  # of new weights
         self.names = {
             name
             for graph in model.graphs()
@@ -98,6 +99,7 @@ class Onnx:
         tensor.name = value.name
         value.const_value = tensor
         self.written.home(self.graph).register_initializer(value)
+        self.written.bytes += tensor.nbytes
         for trial in self.written.trials:
             trial.constant(value)
         return value

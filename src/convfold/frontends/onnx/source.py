@@ -15,6 +15,7 @@ from convfold.errors import InvalidInput
 from convfold.frontends.onnx.files import load, taken
 from convfold.frontends.onnx.functions import inline
 from convfold.frontends.onnx.known import Inconsistent, Knowledge
+from convfold.frontends.onnx.sweep import sweep
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -51,6 +52,7 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
         _set_free(ours, dynamic_shapes, given)
         original = ours.clone()
     inline(ours)
+    sweep(ours)
     free = {} if dynamic_shapes == "static" else free_places(ours)
     example, first = _example(ours, given)
     if dynamic_shapes == "static":

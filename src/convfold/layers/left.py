@@ -19,8 +19,8 @@ _COMPLEX = "linear, but of complex numbers"
 
 _KINDS = {
     _CURVED: """Abs Acos Acosh Asin Asinh Atan Atanh Ceil Celu Clip Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid
-        HardSwish LeakyRelu Log Mish PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt
-        Swish Tan Tanh ThresholdedRelu Mod""",
+        HardSwish LeakyRelu Log Mish PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign
+        Sqrt Swish Tan Tanh ThresholdedRelu Mod""",
     _CHOSEN: """GlobalMaxPool Hardmax Max MaxPool MaxRoiPool MaxUnpool Min NonMaxSuppression ReduceMax ReduceMin TopK
         Unique""",
     _NORM: "LRN LogSoftmax LpNormalization MeanVarianceNormalization Softmax",

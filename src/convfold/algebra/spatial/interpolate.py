@@ -54,7 +54,7 @@ class Interpolate(Spatial):
 
     @property
     def matrices(self) -> Callable[[], tuple[Tensor, ...]] | None:
-        """None also where rounding in float32 takes other positions than the definition does."""
+        """None also where it depends on who rounds: positions in float32, or the length that a factor gives."""
         before, after = self.sizes
         fixed = all(isinstance(n, int) for n in (*before, *after))
         behind = self.axes == tuple(range(self.axis + 1, self.axis + 1 + len(self.axes)))
@@ -69,6 +69,9 @@ class Interpolate(Spatial):
 
     def _certain(self, before: Sequence[Hashable]) -> bool:
         sizes = [int(n) for n in before]  # type: ignore[call-overload]
+        ends = self.coordinates in ("align_corners", "tf_crop_and_resize", "pytorch_half_pixel")
+        if ends and any(f * n != m for f, n, m in zip(self.factors, sizes, self.output, strict=True)):
+            return False
         if self.mode != "nearest" and self.coordinates != "tf_crop_and_resize":
             return True
         pairs = zip(self.along(sizes), self.along(sizes, torch.float32), strict=True)

@@ -23,7 +23,7 @@ class Interpolate(Spatial):
         cubic: the coefficient a of the cubic kernel.
         excluded: positions beyond the ends are left out, the other weights made larger; not: they are as the ends are.
         antialiased: the kernel is as wide as the step from one place to the next.
-        factors: (after / before) of each axis, as the model gives them.
+        factors: (after / before) of each axis; ``given``: by the model, else they are what the sizes make them.
         crops: of each axis the part (start, end) that tf_crop_and_resize takes, of one; what is outside is zero.
         output: how long each axis is after, at the example's sizes.
     """
@@ -36,13 +36,15 @@ class Interpolate(Spatial):
     excluded: bool
     antialiased: bool
     factors: tuple[float, ...]
+    given: bool
     crops: tuple[tuple[float, float], ...]
     output: tuple[int, ...]
 
     @property
     def constants(self) -> bool:
-        """The weights of every position sum to one, but for those that lie outside."""
-        return all(0 <= a <= 1 and 0 <= b <= 1 for a, b in self.crops) or self.coordinates != "tf_crop_and_resize"
+        """The weights of every position sum to one, but for those that lie outside, if only by rounding."""
+        inside = all((a, b) == (0, 1) or (0 <= a < 1 and 0 <= b < 1) for a, b in self.crops)
+        return inside or self.coordinates != "tf_crop_and_resize"
 
     @property
     def label(self) -> str:

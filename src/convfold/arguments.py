@@ -37,25 +37,38 @@ class BadUsage(InvalidInput):
 
 @dataclass(frozen=True)
 class Origin:
-    """IN: a file, or ``package.module:factory``."""
+    """IN: a file, a folder of files, ``-`` for standard input, or ``package.module:factory``."""
 
     word: str
-    path: Path | None  # None for a factory
+    path: Path | None  # None for a factory, and for standard input
+
+    @property
+    def stdin(self) -> bool:
+        return self.word == "-" and self.path is None
+
+    @property
+    def is_folder(self) -> bool:
+        return self.path is not None and self.path.is_dir()
 
     @classmethod
-    def parse(cls, text: str) -> Origin:
-        """
+    def parse(cls, text: str, folders: bool = False) -> Origin:
+        """``folders``: may it be one?
+
         Raises:
             InvalidInput: there is no such file, it cannot be read, or it is none.
         """
         if not text or "\0" in text:
-            raise InvalidInput(f"{text!r} names no model; give a .pt2 file, or package.module:factory")
+            raise InvalidInput(f"{text!r} names no model; give a .pt2 or .onnx file, or package.module:factory")
+        if text == "-":
+            return cls(text, None)
         path = Path(text)
+        if folders and path.is_dir():
+            return cls(text, path)
         if os.path.exists(path) or path.suffix in (".pt2", ".onnx"):
             refuse_no_file(path)
             return cls(text, path)
         if not all(text.partition(":")):
-            raise InvalidInput(f"{short(text)}: no such file; give a .pt2 file, or package.module:factory")
+            raise InvalidInput(f"{short(text)}: no such file; give a .pt2 or .onnx file, or package.module:factory")
         return cls(text, None)
 
 

@@ -11,6 +11,9 @@ from convfold.errors import InvalidInput, check_border
 #: What a fold can minimise.
 OBJECTIVES = ("time", "macs", "measured")
 
+#: How thoroughly the result is compared with the original.
+CHECKS = ("none", "quick", "full")
+
 
 @dataclass(frozen=True)
 class FoldConfig:
@@ -22,7 +25,9 @@ class FoldConfig:
             operations (`plan.cost`). "measured": as "time", at prices taken on this machine now. None ever raises the
             multiply-adds.
         exclude: globs over module paths; what runs inside such a module is left alone.
-        verify: compare the result with the original in float64 and raise `VerificationFailed` where it differs.
+        verify: compare the result with the original in float64 and raise `VerificationFailed` where it differs. True or
+            "full": at several sizes where they are free, and on several inputs; "quick": on one, no larger than it
+            need be; False or "none": not at all.
         border: what to do where a layer reads, as zeros, what lies beyond the ends of the one before it, and one
             convolution would have something else there. "exact": the border is computed apart; "refuse": such layers
             stay apart; "hoist": all padding moves to the first. That changes the border: the report says where and by
@@ -31,21 +36,28 @@ class FoldConfig:
 
     objective: str = "time"
     exclude: tuple[str, ...] = ()
-    verify: bool = True
+    verify: bool | str = True
     border: str = "exact"
 
     def __post_init__(self) -> None:
         check_border(self.border)
         if self.objective not in OBJECTIVES:
             raise InvalidInput(f"unknown objective {self.objective!r}; known: {', '.join(map(repr, OBJECTIVES))}")
+        if self.verify not in (True, False, *CHECKS):
+            raise InvalidInput(f"unknown verify={self.verify!r}; known: True, False, {', '.join(map(repr, CHECKS))}")
         if isinstance(self.exclude, str):
             object.__setattr__(self, "exclude", (self.exclude,))
+
+    @property
+    def check(self) -> str:
+        """One of `CHECKS`."""
+        return self.verify if isinstance(self.verify, str) else "full" if self.verify else "none"
 
     def excludes(self, path: str) -> bool:
         """Is this module, or one it is inside of, excluded?"""
         return any(_matches(glob, path) for glob in self.exclude)
 
-    def check(self, paths: Iterable[str]) -> None:
+    def check_globs(self, paths: Iterable[str]) -> None:
         """Raise unless every glob matches one of these module paths: a misspelt one would exclude nothing, silently."""
         known = list(paths)
         for glob in self.exclude:

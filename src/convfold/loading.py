@@ -5,17 +5,21 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 
 from convfold.arguments import BadUsage, Free, Origin, Shape, short
 from convfold.errors import InvalidInput
+from convfold.files import is_onnx
 from convfold.frontends.torch.archive import load
 from convfold.frontends.torch.read import refuse_training
 from convfold.inputs import Inputs, freed, of_module, of_program
@@ -26,12 +30,60 @@ class Model:
     """What IN named. ``example`` is None where neither it nor the options say what to call it with."""
 
     word: str
-    value: nn.Module | ExportedProgram
+    value: nn.Module | ExportedProgram | Path
     example: Inputs | None
 
     @property
-    def module(self) -> nn.Module:
-        return self.value if isinstance(self.value, nn.Module) else self.value.module(check_guards=False)
+    def is_onnx(self) -> bool:
+        return isinstance(self.value, Path)
+
+    @property
+    def suffix(self) -> str:
+        """Of a file that it is written to where no name is given."""
+        return ".onnx" if self.is_onnx else ".pt2"
+
+    @property
+    def module(self) -> Any:
+        """What can be run."""
+        if isinstance(self.value, ExportedProgram):
+            return self.value.module(check_guards=False)
+        return self.value
+
+    def call(self, inputs: Inputs, threads: int | None) -> Callable[[], Any]:
+        """What runs it on these inputs: of ONNX, ONNX Runtime, which takes them in order."""
+        args, kwargs = inputs
+        if not self.is_onnx:
+            module = self.module
+            return lambda: module(*args, **kwargs)
+        from convfold.frontends.onnx.running.runtime import Session
+
+        session = Session(self.value, optimised=True, threads=threads)
+        names = [x.name for x in session.session.get_inputs()]
+        leaves = [x.numpy() for x in pytree.tree_leaves(inputs)]
+        if len(leaves) != len(names):
+            raise InvalidInput(f"{self.word} takes {len(names)} inputs, got {len(leaves)}")
+        feeds = dict(zip(names, leaves, strict=True))
+        return lambda: session(feeds)
+
+    def drawn(self) -> Inputs:
+        """Those it comes with or that were described; of ONNX drawn from what it declares."""
+        if not isinstance(self.value, Path):
+            return self.inputs
+        from convfold.frontends.onnx.source import drawn, read
+
+        source = read(self.value, *self.inputs)
+        found = drawn(source.model, source.example, 0)
+        return tuple(map(torch.from_numpy, found.values())), {}
+
+    def lifted(self, opset: int | None) -> Any:
+        """What is folded: of ONNX in another opset, where one is asked for."""
+        if opset is None:
+            return self.value
+        if not isinstance(self.value, Path):
+            raise BadUsage(f"--opset: {self.word} is no ONNX file")
+        from convfold.frontends.onnx.opsets import lifted
+
+        return lifted(self.value, opset)
 
     @property
     def inputs(self) -> Inputs:
@@ -43,6 +95,10 @@ class Model:
         """What `convfold.fold` takes: None for the batch, "static", or the free dimensions of each argument."""
         if not free:
             return None
+        if isinstance(self.value, Path):
+            if free[0].of_all:
+                return "static" if free[0].word == "none" else free[0].word
+            return {f.word: f.dims for f in free}
         if isinstance(self.value, ExportedProgram):
             raise BadUsage("--dynamic: a .pt2 file says itself which sizes are free; choose them when exporting it")
         if free[0].of_all and free[0].word != "all":
@@ -58,6 +114,9 @@ def find(origin: Origin, shapes: Sequence[Shape] = ()) -> Model:
         BadUsage: the shapes do not fit its inputs.
     """
     word = origin.word
+    if origin.path is not None and is_onnx(origin.path):
+        named = {shape.name: shape.sizes for shape in shapes if shape.name}
+        return Model(word, origin.path, (tuple(s.sizes for s in shapes if not s.name), named))
     if origin.path is not None:
         program = load(origin.path)
         example = program.example_inputs

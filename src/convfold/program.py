@@ -26,6 +26,17 @@ class Program(Protocol[T]):
     def calls(self) -> Sequence[str]:
         """Those that a layer file knows, in order, and the outputs of those that have several; no constants."""
 
+    @property
+    def listed(self) -> Sequence[str]:
+        """Every call on tensors, read or not, in order; constants that are computed too."""
+
+    @property
+    def given(self) -> Sequence[str]:
+        """The model's inputs."""
+
+    def is_constant(self, name: str) -> bool:
+        """Is it computed from weights alone?"""
+
     def has(self, name: str) -> bool:
         """Is there a value of this name?"""
 

@@ -75,6 +75,11 @@ class Report:
     def changed(self) -> bool:
         return bool(self.applied)
 
+    def change(self, name: str) -> tuple[str, str]:
+        """Of a total: before and after in words, and by how much it changed."""
+        before, after, change = _change(getattr(self.before, name), getattr(self.after, name))
+        return f"{before} → {after}", change
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
         return asdict(self)
@@ -87,6 +92,8 @@ class Report:
     def print(self, console: Console) -> None:
         """As tables, on the given console."""
         console.print(self._totals())
+        if self.before.kinds != self.after.kinds:
+            console.print(self._kinds())
         if self.trace:
             self._print_traces(console)
         else:
@@ -122,6 +129,17 @@ class Report:
             table.add_row(unit, *_change(getattr(self.before, name), getattr(self.after, name)))
         table.add_row("convolutions + linears", *_change(self.before.layers, self.after.layers))
         table.add_row("batch norms", *_change(self.before.batch_norms, self.after.batch_norms))
+        return table
+
+    def _kinds(self) -> Table:
+        """Every kind of operator whose number changed, where the framework has such."""
+        table = Table(box=None, pad_edge=False)
+        for heading in ("operator", "before", "after", "change"):
+            table.add_column(heading, justify="left" if heading == "operator" else "right")
+        for kind in sorted({*self.before.kinds, *self.after.kinds}):
+            before, after = self.before.kinds.get(kind, 0), self.after.kinds.get(kind, 0)
+            if before != after:
+                table.add_row(kind, str(before), str(after), f"{after - before:+d}")
         return table
 
     def _applied(self) -> Table:

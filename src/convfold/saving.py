@@ -146,14 +146,20 @@ def _pt2(program: ExportedProgram, path: Path, temporary: Path) -> None:
 def _onnx(program: ExportedProgram, path: Path, temporary: Path) -> None:
     import torch
 
+    from convfold.frontends.torch.functionalise import functional
+    from convfold.frontends.torch.placed import outputs_of, place
+
     bare = next((name for name, t in program.state_dict.items() if t.is_meta), None)
     if bare is not None:
         raise InvalidInput(
             f"{path}: weight {bare!r} is on the meta device and has no numbers to write; load them first"
         )
+    program = functional(program)
+    place(program)
+    names = outputs_of(program)
     try:
         with redirect_stdout(sys.stderr):
-            onnx = torch.onnx.export(program, dynamo=True, verbose=False)
+            onnx = torch.onnx.export(program, dynamo=True, verbose=False, output_names=names)
     except torch.onnx.OnnxExporterError as e:
         cause: BaseException = e
         while cause.__cause__ is not None:

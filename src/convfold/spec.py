@@ -106,15 +106,28 @@ def _not_written(plan: Plan) -> Iterator[str]:
     return (n.name for n in steps if isinstance(n.operation, Correct) and n.operation.written is None)
 
 
-def _badly_wired(module: GraphModule) -> Iterator[str]:
+def _badly_wired(module: Any) -> Iterator[str]:
+    if not isinstance(module, GraphModule):
+        yield from _unmade(module)
+        return
     try:
         module.graph.lint()
     except RuntimeError as e:
         yield str(e)
 
 
-def _for_nothing(module: GraphModule) -> Iterator[str]:
-    for node in module.graph.nodes:
+def _unmade(model: Any) -> Iterator[str]:
+    """Of an ONNX model: what is read and not there any more."""
+    for graph in model.graphs():
+        for node in graph:
+            for x in node.inputs:
+                maker = x.producer() if x is not None else None
+                if maker is not None and maker.graph is None:
+                    yield f"{x.name}, which {node.name} reads"
+
+
+def _for_nothing(module: Any) -> Iterator[str]:
+    for node in module.graph.nodes if isinstance(module, GraphModule) else ():
         if node.op == "call_function" and not node.users and not node.is_impure():
             yield node.name
 
@@ -147,7 +160,7 @@ SPEC: dict[str, tuple[Invariant, ...]] = {
     "plan": _PLANNED,
     "compose": (*_PLANNED, Invariant("a mended border has its numbers", _not_written)),
     "lower": (
-        Invariant("calls are wired as torch.fx wants them, and have their weights", _badly_wired),
+        Invariant("calls are wired as the framework wants them, and have their weights", _badly_wired),
         Invariant("nothing is computed for nothing", _for_nothing),
     ),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -14,3 +14,4 @@ class Totals:
     ops: int  # calls that compute
     layers: int  # convolutions and linear layers
     batch_norms: int
+    kinds: dict[str, int] = field(default_factory=dict)  # calls by operator, where the framework has a list of those

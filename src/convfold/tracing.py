@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from torch.fx import Node as FxNode
-
 from convfold.errors import REASONS, NotFoldable
-from convfold.frontends.torch.places import Places
+from convfold.places import Places
 from convfold.plan import Plan, Planner
 from convfold.plan.border import HOISTED, Correct, ways
 from convfold.plan.cost import Cost
@@ -28,19 +26,18 @@ def traced(where: str, places: Places, plans: list[Plan], planner: Planner) -> t
     Raises:
         InvalidInput: there is no such call.
     """
-    nodes = places.matching(where)
-    names = {n.name for n in nodes}
+    calls = places.matching(where)
     found: list[Stretch | Stop] = []
     for plan in plans:
-        if asked := [step.name for step in plan.original.steps if step.name in names]:
+        if asked := [step.name for step in plan.original.steps if step.name in calls]:
             found.append(_Tracing(places, plan, planner, asked).stretch())
-    return (*found, *(_stop(places, n) for n in nodes if n.name not in places.steps))
+    return (*found, *(_stop(places, name) for name in calls if name not in places.steps))
 
 
-def _stop(places: Places, node: FxNode) -> Stop:
-    reason = places.stop(node)
-    before, after = places.neighbours(node)
-    return Stop(places.called(node), reason.code, _words(reason), tuple(before), tuple(after))
+def _stop(places: Places, name: str) -> Stop:
+    reason = places.stop(name)
+    before, after = places.neighbours(name)
+    return Stop(places.called(name), reason.code, _words(reason), tuple(before), tuple(after))
 
 
 class _Tracing:

@@ -157,7 +157,7 @@ def test_nothing_to_fold_is_no_failure_unless_asked(run: Run, folder: Path) -> N
 def test_failed_verification_writes_nothing(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "out.pt2").write_text("what was there before")
     verdict = replace(_same(), passed=False)
-    monkeypatch.setattr(sys.modules["convfold.fold"], "verify", lambda *args, **kwargs: verdict)
+    monkeypatch.setattr(sys.modules["convfold.results"], "verify", lambda *args, **kwargs: verdict)
     result = run("fold", GIVEN, "-o", "out.pt2")
     lines = messages(result.stderr)
     assert (result.exit_code, result.stdout, len(lines)) == (3, "", 1)

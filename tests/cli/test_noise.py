@@ -88,7 +88,7 @@ def test_a_model_that_cannot_be_exported(folder: Path) -> None:
     done = start(folder, "explain", "factories:branching", capture_output=True)
     assert (done.returncode, done.stdout) == (1, "")
     *progress, last = calm(done.stderr)
-    assert progress == ["convfold: loading factories:branching …", "convfold: exporting the model …"]
+    assert progress == ["convfold: loading factories:branching …", "convfold: reading the model …"]
     lines = (folder / "factories.py").read_text().splitlines()
     line = next(i for i, text in enumerate(lines, 1) if "y.mean() > 0.5 else" in text)
     assert last == (

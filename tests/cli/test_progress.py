@@ -42,7 +42,7 @@ def test_a_line_a_stage_and_a_sign_of_life_every_ten_seconds() -> None:
         lines.beat()
     assert said[2:] == ["loading … 20 s", "loading … 30 s"]
     lines.begin("read")  # in words
-    assert said[4:] == ["loading: 31 s", "exporting the model …"]
+    assert said[4:] == ["loading: 31 s", "reading the model …"]
     clock.now = 136.0
     lines.begin("lift")  # not worth a word
     assert said[6:] == ["finding its affine regions …"]
@@ -89,7 +89,7 @@ def test_on_standard_error_and_only_there(run: Run) -> None:
     result = run("explain", "factories:given")
     progress = [line for line in calm(result.stderr) if line != "building"]
     assert progress[0] == "convfold: loading factories:given …"
-    assert "convfold: exporting the model …" in progress
+    assert "convfold: reading the model …" in progress
     assert all(re.fullmatch("convfold: .* …", line) for line in progress)
     assert "convfold:" not in result.stdout
     assert not _hearts()

@@ -48,9 +48,12 @@ def _groups(op: Convolution) -> Convolution:
     if bool(used.all()):  # as trained kernels are
         return op
     o, i = used.shape[1:]
+    reads = used.any(0).int()
+    rows = reads.any(1).nonzero().flatten()
+    first, last = reads[rows].argmax(1), i - 1 - reads[rows].flip(1).argmax(1)
     for n in sorted((n for n in range(2, gcd(o, i) + 1) if o % n == 0 == i % n), reverse=True):
-        inside = torch.block_diag(*[torch.ones(o // n, i // n)] * n).bool().to(used.device)
-        if not bool((used & ~inside).any()):
+        block = rows // (o // n)
+        if bool((first // (i // n) == block).all() and (last // (i // n) == block).all()):
             blocks = op.kernel.unflatten(0, (op.groups, n, o // n)).unflatten(3, (n, i // n))
             kept = torch.stack([blocks[:, j, :, j] for j in range(n)], 1).flatten(0, 2)
             return Convolution(kept, op.bias, op.groups * n, op.windows)

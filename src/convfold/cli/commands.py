@@ -13,7 +13,7 @@ import convfold
 from convfold.arguments import BadUsage, Free, Origin, Shape, refuse_repeated
 from convfold.cli.failures import Commands
 from convfold.cli.session import Session
-from convfold.config import OBJECTIVES, FoldConfig
+from convfold.config import CHECKS, OBJECTIVES, FoldConfig
 from convfold.errors import BORDERS, InvalidInput
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -53,7 +53,13 @@ def _origin(ctx: click.Context, param: click.Parameter, word: str | None) -> Ori
     return None if word is None else Origin.parse(word)
 
 
-def _output(ctx: click.Context, param: click.Parameter, word: str) -> Path:
+def _origins(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> tuple[Origin, ...]:
+    return tuple(Origin.parse(word, folders=True) for word in words)
+
+
+def _output(ctx: click.Context, param: click.Parameter, word: str | None) -> Path | None:
+    if word is None:
+        return None
     if not word or "\0" in word:
         raise InvalidInput(f"{word!r}: not the name of a file; give one that ends in .pt2 or .onnx")
     return Path(word)
@@ -135,39 +141,58 @@ _THREADS, _SECONDS = max(256, os.cpu_count() or 1), 24 * 60 * 60
 def main() -> None:
     """Rewrite the linear parts of a neural network into their cheapest exactly equal form.
 
-    IN is a .pt2 file, or package.module:factory, a function (the current folder is searched too) that gives an
-    nn.Module in eval mode or a tuple (module, args).
+    IN is an .onnx or .pt2 file, - for one on standard input, or package.module:factory, a function (the current folder
+    is searched too) that gives an nn.Module in eval mode or a tuple (module, args).
     """
 
 
 @main.command("fold")
-@click.argument("model", metavar="IN", callback=_origin)
-@click.option("-o", "--output", metavar="FILE", required=True, callback=_output, help="A .pt2 or .onnx file.")
+@click.argument("models", metavar="IN...", nargs=-1, required=True, callback=_origins)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    callback=_output,
+    help="An .onnx or .pt2 file, a folder for several, or - for standard output.",
+)
+@click.option("-i", "--in-place", is_flag=True, help="Write over IN; what was there is kept as IN.bak.")
 @_inputs
 @_how
+@click.option("--opset", type=click.IntRange(7), metavar="N", help="Lift an ONNX model to this opset; else its own.")
 @click.option("--require-change", is_flag=True, help="Write nothing and exit with 4 if nothing was folded.")
-@click.option("--no-verify", is_flag=True, help="Do not compare the result with the original.")
+@click.option(
+    "--check",
+    type=click.Choice(CHECKS),
+    default="full",
+    show_default=True,
+    help="How thoroughly to compare the result with the original.",
+)
+@click.option("--no-verify", is_flag=True, help="The same as --check none.")
 @_json
 @_everywhere
 @click.pass_obj
 def fold_command(
     session: Session,
-    model: Origin,
-    output: Path,
+    models: tuple[Origin, ...],
+    output: Path | None,
+    in_place: bool,
     shapes: tuple[Shape, ...],
     free: tuple[Free, ...],
     objective: str,
     border: str,
     exclude: tuple[str, ...],
+    opset: int | None,
     require_change: bool,
+    check: str,
     no_verify: bool,
     as_json: bool,
 ) -> int:
-    """Fold IN, verify the result against it, and write it to a file."""
+    """Fold IN, verify the result against it, and write it to a file. Of a folder every model in it."""
     from convfold.cli import work
 
-    config = FoldConfig(objective, exclude, not no_verify, border)
-    return work.fold(session, model, output, shapes, free, config, require_change, as_json)
+    config = FoldConfig(objective, exclude, "none" if no_verify else check, border)
+    asked = work.Asked(shapes, free, config, opset)
+    return work.fold(session, models, output, in_place, asked, require_change, as_json)
 
 
 @main.command("explain")

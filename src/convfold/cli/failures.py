@@ -46,21 +46,23 @@ class Commands(click.Group):
             session = ctx.ensure_object(Session)
             if session.debug and not isinstance(e, BadUsage | VerificationFailed):
                 traceback.print_exc()
-            return _failed(e, session.debug)
+            return failed(e, session.debug)
 
 
-def _failed(e: BaseException, debug: bool) -> int:
+def failed(e: BaseException, debug: bool, what: str = "") -> int:
+    """``what``: of several models, which."""
+    lead = f"{what}: " if what and what not in str(e) else ""
     match e:
         case BadUsage():
-            return fail(str(e), USAGE)
+            return fail(f"{lead}{e}", USAGE)
         case VerificationFailed():
-            return fail(str(e), DIFFERENT)
+            return fail(f"{lead}{e}", DIFFERENT)
         case ConvfoldError():
-            return fail(str(e), FAILED)
+            return fail(f"{lead}{e}", FAILED)
         case OSError():  # the disk is full, the file unreadable
             return fail(_of_the_system(e), FAILED)
         case MemoryError():
-            return fail("not enough memory", FAILED)
+            return fail(f"{lead}not enough memory", FAILED)
         case KeyboardInterrupt():
             return fail("interrupted", INTERRUPTED)
         case SystemExit():

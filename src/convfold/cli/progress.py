@@ -13,7 +13,7 @@ from convfold.cli.messages import one_line
 
 #: What each stage of a fold is doing.
 STAGES = {
-    "read": "exporting the model",
+    "read": "reading the model",
     "lift": "finding its affine regions",
     "plan": "choosing the cheapest form",
     "trace": "searching once more, watched",

@@ -31,6 +31,25 @@ def report(report: Report, as_json: bool, out: TextIO) -> None:
         report.print(console(out))
 
 
+def summary(done: Sequence[tuple[str, Report | None, int]], as_json: bool, out: TextIO) -> None:
+    """A row a model: what was saved, and whether it was shown to be the same; its exit code where it failed."""
+    if as_json:
+        rows = [{"model": word, "code": code, "report": r and r.to_dict()} for word, r, code in done]
+        _json(rows, out)
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("model", "multiply-adds", "", "operations", "", "checked", "seconds"):
+        table.add_column(heading, justify="left" if heading == "model" else "right", overflow="fold")
+    for word, r, code in done:
+        if r is None:
+            table.add_row(Text(word), *[""] * 4, f"failed ({code})", "")
+            continue
+        checked = "no" if r.error is None else "same" if r.error.passed else "nothing to compare"
+        macs, ops = r.change("macs"), r.change("ops")
+        table.add_row(Text(word), *macs, *ops, checked, f"{sum(r.seconds.values()):.1f}")
+    console(out).print(table)
+
+
 def verdict(verdict: Verdict, as_json: bool, out: TextIO) -> None:
     """In a line."""
     if as_json:

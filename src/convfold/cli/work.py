@@ -2,55 +2,115 @@
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import convfold
 from convfold.arguments import Free, Origin, Shape
 from convfold.cli import show
-from convfold.cli.failures import DIFFERENT, FAILED, UNCHANGED, fail
+from convfold.cli.failures import DIFFERENT, FAILED, UNCHANGED, fail, failed
 from convfold.cli.messages import say
 from convfold.cli.progress import Stage
 from convfold.cli.session import Session
+from convfold.cli.targets import Target, stored, targets
 from convfold.config import FoldConfig
-from convfold.errors import InvalidInput
-from convfold.saving import refuse_output
+from convfold.errors import ConvfoldError, InvalidInput
 
 if TYPE_CHECKING:
     from convfold.inputs import Inputs
     from convfold.loading import Model
+    from convfold.report import Report
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What holds for every model of one command."""
+
+    shapes: Sequence[Shape]
+    free: Sequence[Free]
+    config: FoldConfig
+    opset: int | None = None
 
 
 def fold(
     session: Session,
-    origin: Origin,
-    output: Path,
-    shapes: Sequence[Shape],
-    free: Sequence[Free],
-    config: FoldConfig,
+    origins: Sequence[Origin],
+    output: Path | None,
+    in_place: bool,
+    asked: Asked,
     require_change: bool,
     as_json: bool,
 ) -> int:
     """``convfold fold``."""
-    refuse_output(output)
-    target = output.absolute()  # the user's code may change the folder
+    with stored(origins) as given:
+        wanted = targets(given, output, in_place)
+        if len(wanted) == 1 and not any(origin.is_folder for origin in origins):
+            return _fold_one(session, wanted[0], asked, require_change, as_json)
+        return _fold_all(session, wanted, asked, require_change, as_json)
+
+
+def _fold_one(session: Session, target: Target, asked: Asked, require_change: bool, as_json: bool) -> int:
     with session.output() as out:
         with session.working() as stage:
-            model = _found(origin, shapes, stage)
-            asked = model.dynamic_shapes(free)
-            result = convfold.fold(model.value, *model.inputs, dynamic_shapes=asked, config=config, progress=stage)
-            written = result.report.changed or not require_change
-            if written:
-                stage(f"writing {output}")
-                result.save(target)
-        show.report(result.report, as_json, out)
-    if not written:
+            report, data = _folded(target, asked, require_change, stage)
+        if target.path is None and data:
+            out.flush()
+            out.buffer.write(data)
+            show.report(report, as_json, sys.stderr)
+        else:
+            show.report(report, as_json, out)
+    if data is None:
         return fail("nothing to fold; nothing is written", UNCHANGED)
-    if not session.quiet:
-        say(f"wrote {output}")
+    if not session.quiet and target.path is not None:
+        say(f"wrote {target.word}")
     return 0
+
+
+def _fold_all(session: Session, wanted: Sequence[Target], asked: Asked, require_change: bool, as_json: bool) -> int:
+    """One after the other; one that fails is said, and does not keep the others from their turn."""
+    code, done = 0, []
+    with session.output() as out:
+        for target in wanted:
+            report, said = None, 0
+            try:
+                with session.working() as stage:
+                    report, data = _folded(target, asked, require_change, stage)
+                if data is None:
+                    said = fail(f"{target.origin.word}: nothing to fold; nothing is written", UNCHANGED)
+            except (ConvfoldError, OSError, MemoryError) as e:
+                said = failed(e, session.debug, target.origin.word)
+            code = code or said
+            done.append((target.origin.word, report, said))
+        show.summary(done, as_json, out)
+    return code
+
+
+def _folded(target: Target, asked: Asked, require_change: bool, stage: Stage) -> tuple[Report, bytes | None]:
+    """The report, and what is for standard output; None where nothing was folded, and so nothing is written."""
+    model = _found(target.origin, asked.shapes, stage)
+    result = convfold.fold(
+        model.lifted(asked.opset),
+        *model.inputs,
+        dynamic_shapes=model.dynamic_shapes(asked.free),
+        config=asked.config,
+        progress=stage,
+    )
+    if require_change and not result.report.changed:
+        return result.report, None
+    if target.path is None:
+        with tempfile.TemporaryDirectory(prefix="convfold-") as folder:
+            path = Path(folder) / f"stdout{model.suffix}"
+            result.save(path)
+            return result.report, path.read_bytes()
+    stage(f"writing {target.word}")
+    target.keep()
+    result.save(target.path)
+    return result.report, b""
 
 
 def explain(
@@ -80,7 +140,9 @@ def verify(session: Session, a: Origin, b: Origin, shapes: Sequence[Shape], as_j
         with session.working() as stage:
             first, second = _found(a, shapes, stage), _found(b, (), stage)
             stage("verify")
-            verdict = convfold.verify(first.module, second.module, *_inputs_of(first, second))
+            drawn = first.is_onnx and not any(first.inputs)  # from what it declares, at several sizes
+            inputs = () if drawn else _inputs_of(first, second)
+            verdict = convfold.verify(first.module, second.module, *inputs)
         show.verdict(verdict, as_json, out)
     return 0 if verdict.passed else DIFFERENT
 
@@ -100,10 +162,9 @@ def bench(
             from convfold.bench import compare
             from convfold.frontends.torch.running.state import State
 
-            args, kwargs = _inputs_of(*models)
-            modules = [m.module for m in models]
-            calls = [lambda run=module: run(*args, **kwargs) for module in modules]
-            state = State(modules, args, kwargs)
+            inputs = _inputs_of(*models)
+            calls = [m.call(inputs, threads) for m in models]
+            state = State([m.module for m in models if not m.is_onnx], *inputs)
             stage("measuring")
             for model, call in zip(models, calls, strict=True):
                 _try(model, lambda call=call: state.run(call))  # type: ignore[misc]
@@ -135,8 +196,9 @@ def _found(origin: Origin, shapes: Sequence[Shape], stage: Stage) -> Model:
 
 
 def _inputs_of(*models: Model) -> Inputs:
-    """Those the first that has any comes with."""
-    return next((m for m in models if m.example), models[0]).inputs
+    """Those the first that has any comes with; of ONNX they can be drawn where no other has some."""
+    own = next((m for m in models if m.example and not m.is_onnx), None)
+    return (own or next((m for m in models if m.is_onnx), models[0])).drawn()
 
 
 def _try(model: Model, call: Callable[[], Any]) -> None:

@@ -39,6 +39,11 @@ class Verdict:
     reference: str = "float64"  # what the first was: "float64", or "its own type" where it cannot run in float64
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def of_nothing(cls, why: str) -> Verdict:
+        """There was nothing to compare."""
+        return cls(False, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, nothing=why)
+
     @property
     def ratio(self) -> float:
         """error / own_error (1 where both are exact)."""
@@ -71,13 +76,15 @@ class Verdict:
         return f"{'same' if self.passed else 'DIFFERENT'}: {numbers}; {places}{notes}{at}"
 
 
-def concluded(findings: Sequence[Finding], tried: tuple[str, ...], no_float64: str = "") -> Verdict:
-    """The worst of what was found. ``no_float64``: why the comparison was made without."""
+def concluded(
+    findings: Sequence[Finding], tried: tuple[str, ...], no_float64: str = "", more: Sequence[str] = ()
+) -> Verdict:
+    """The worst of what was found. ``no_float64``: why the comparison was made without; ``more``: further notes."""
     judged = [f for f in findings if f.same is not None]
     notes = [f.note for f in findings if f.note]
     notes += [f"an output is {LOST}" for f in findings if f.why == LOST and judged]
     notes += [f"float64 cannot run: {no_float64}"] if no_float64 else []
-    notes = list(dict.fromkeys(notes))
+    notes = list(dict.fromkeys([*notes, *more]))
     if not judged:
         why = sorted({f.why for f in findings} - {NO_TENSOR})
         nothing = f"what it returns is {' or '.join(why)}" if why else "it returns no tensor"

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import onnx_ir as ir
-import onnx_ir.passes.common as passes
 import torch
 
+from convfold.frontends.onnx.beside import forget
 from convfold.frontends.onnx.measure import measure
 from convfold.frontends.onnx.program import OnnxProgram
 from convfold.frontends.onnx.source import Source
+from convfold.frontends.onnx.sweep import sweep
 from convfold.lift import Stretches, lift
 from convfold.lower import Lowering
+from convfold.places import Places
 from convfold.region import Region
 from convfold.totals import Totals
 
@@ -20,25 +22,43 @@ from convfold.totals import Totals
 class Graph:
     """The model of a source is rewritten in place."""
 
+    ends = True
+    device = torch.device("cpu")
+
     def __init__(self, source: Source, excluded: Callable[[str], bool] = lambda path: False) -> None:
         self.source, self.excluded = source, excluded
         self.evaluated: list[str] = []
+        self.changed = False
+        self.program = OnnxProgram(source.model, source.trials)
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        return self.source.free
+
+    @property
+    def paths(self) -> list[str]:
+        """As far as exporters put them into the names of calls."""
+        return [self.program.path(call) for call in self.program.nodes]
+
+    def places(self, stretches: Stretches) -> Places:
+        return Places(self.program, stretches)
 
     def lift(self) -> Stretches:
-        self.program = OnnxProgram(self.source.model, self.source.trials)
         with torch.no_grad():
-            return lift(self.program, self.excluded)
+            found = lift(self.program, self.excluded)
+        forget(self.source.model)
+        return found
 
     def write(self, stretches: Stretches, changes: Iterable[tuple[Region, Region]]) -> ir.Model:
         """Every planned region in place of the one it came from."""
-        lowering, changed = Lowering(self.program, stretches), False
+        lowering = Lowering(self.program, stretches)
         with torch.no_grad():
             for before, after in changes:
                 lowering.write(before, after)
-                changed = True
+                self.changed = True
         model = self.source.model
-        if changed:
-            passes.RemoveUnusedNodesPass()(model)
+        if self.changed:
+            sweep(model)
         return model
 
     def measure(self) -> Totals:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 from convfold.errors import InvalidInput
+from convfold.frontends.onnx.sparse import Sparse
 
 #: Constants of more elements are computed when asked for: sizes, axes and scales have fewer.
 SMALL = 1024
@@ -46,15 +47,24 @@ class Inconsistent(Exception):
 
 
 class Knowledge:
-    """Of all values of a model, inner graphs included, by the graphs' own rules at these sizes of its inputs."""
+    """Of all values of a model, inner graphs included, by the graphs' own rules at these sizes of its inputs.
+
+    Where there is no rule, of operators of other domains say, what the file declares is taken.
+    """
 
     def __init__(self, model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> None:
         self.opsets = dict(model.opset_imports)
         self.of: dict[ir.Value, Known] = {}
+        self.overridable = overridable(model)
+        self.sizes: dict[str, int] = {}  # of free sizes, by their names
+        for x in model.graph.inputs:
+            for n, size in zip(x.shape or (), shapes.get(x.name or "", ()), strict=False):
+                if isinstance(n, ir.SymbolicDim) and n.value:
+                    self.sizes.setdefault(n.value, size)
         self._graph(model.graph, shapes)
 
     def __getitem__(self, value: ir.Value) -> Known:
-        return self.of.get(value) or Known(value.dtype, None)
+        return self.of.get(value) or Known(_dtype(value), None)
 
     def constant(self, value: ir.Value) -> None:
         """Of an initializer."""
@@ -62,19 +72,21 @@ class Knowledge:
 
     def _graph(self, graph: ir.Graph, shapes: Mapping[str, Sequence[int]]) -> None:
         for x in graph.inputs:
-            if not x.is_initializer():
-                given = shapes.get(x.name or "")
-                shape = tuple(given) if given is not None else _static(x.shape)
-                self.of[x] = Known(x.dtype, shape)
+            given = shapes.get(x.name or "")
+            self.of[x] = self._declared(x) if given is None else Known(_dtype(x), tuple(given))
         for value in graph.initializers.values():
-            self.constant(value)
+            if value not in self.overridable:
+                self.constant(value)
         for node in graph:
             self.add(node)
 
     def add(self, node: ir.Node) -> None:
         """Of what a call computes."""
         for inner in _bodies(node):
-            self._graph(inner, {})
+            try:
+                self._graph(inner, {})
+            except Inconsistent as e:  # a branch that is not taken at these sizes: little of it is known
+                log.debug("inside %s: %s", node.name, e)
         inputs = [None if x is None else self[x] for x in node.inputs]
         found = self._evaluated(node, inputs)
         if found is None:
@@ -107,14 +119,16 @@ class Knowledge:
         return inferred
 
     def _inferred(self, node: ir.Node, inputs: Sequence[Known | None]) -> list[Known]:
-        unknown = [Known(y.dtype, None) for y in node.outputs]
+        declared = [self._declared(y) for y in node.outputs]
         version = self.opsets.get(node.domain)
+        if node.op_type == "If" and node.domain == "":
+            return [self._of_branches(node, i, known) for i, known in enumerate(declared)]
         if version is None or any(x is not None and x.dtype is None for x in inputs) or _bodies(node):
-            return [Known(y.dtype, _static(y.shape)) for y in node.outputs]
+            return declared
         try:
             schema = onnx.defs.get_schema(node.op_type, max(version, _POOLS.get(node.op_type, 0)), node.domain)
         except onnx.defs.SchemaError:
-            return [Known(y.dtype, _static(y.shape)) for y in node.outputs]
+            return declared
         proto = ir.serde.serialize_node(node)
         types, data = {}, {}
         for x, name in zip(inputs, proto.input, strict=True):
@@ -127,19 +141,41 @@ class Knowledge:
             found = onnx.shape_inference.infer_node_outputs(schema, proto, types, data)
             if node.op_type in _LIKE and node.domain == "":
                 found[proto.output[0]] = types[proto.input[0]]
+        except onnx.checker.ValidationError as e:  # a type that the standard does not have there; runtimes may
+            log.debug("%s: %s", node.op_type, e)
+            return declared
         except onnx.shape_inference.InferenceError as e:
             raise Inconsistent(f"{node.op_type} {node.name or node.outputs[0].name!r}: {e}") from e
         out = []
-        for y, none in zip(node.outputs, unknown, strict=True):
+        for y, known in zip(node.outputs, declared, strict=True):
             t = found.get(y.name or "")
             if t is None or not t.HasField("tensor_type"):
-                out.append(none)
+                out.append(known)
                 continue
             dims = t.tensor_type.shape.dim if t.tensor_type.HasField("shape") else None
-            known = dims is not None and all(d.HasField("dim_value") for d in dims)
-            shape = tuple(d.dim_value for d in dims) if known and dims is not None else None
-            out.append(Known(ir.DataType(t.tensor_type.elem_type), shape))
+            if dims is not None and all(d.HasField("dim_value") for d in dims):
+                known = Known(ir.DataType(t.tensor_type.elem_type), tuple(d.dim_value for d in dims))
+            else:
+                known = Known(ir.DataType(t.tensor_type.elem_type), known.shape)
+            out.append(known)
         return out
+
+    def _declared(self, y: ir.Value) -> Known:
+        """As the file says; sizes with a name that an input's have are what that is."""
+        dtype = _dtype(y)
+        if dtype is None or y.shape is None:
+            return Known(dtype, None)
+        sizes = [n if isinstance(n, int) else self.sizes.get(n.value or "", -1) for n in y.shape]
+        return Known(dtype, tuple(sizes) if all(n >= 0 for n in sizes) else None)
+
+    def _of_branches(self, node: ir.Node, i: int, declared: Known) -> Known:
+        """Of an output of If: what it is by either branch."""
+        found = [self[g.outputs[i]] for g in _bodies(node) if i < len(g.outputs)]
+        if found and all(
+            k.shape is not None and k.shape == found[0].shape and k.dtype == found[0].dtype for k in found
+        ):
+            return Known(found[0].dtype, found[0].shape)
+        return declared
 
 
 def evaluate(node: ir.Node, arrays: Sequence[Any], opsets: Mapping[str, int]) -> list[Any]:
@@ -179,10 +215,37 @@ def _shape_asked(node: ir.Node, shape: tuple[int, ...]) -> Any:
 
 def _constant(node: ir.Node) -> Any:
     """The tensor of a Constant call, in whichever of its attributes it is."""
-    tensor = ir.convenience.get_const_tensor(node.outputs[0])
+    tensor = constant_tensor(node.outputs[0])
     if tensor is None:
         raise InvalidInput(f"Constant {node.outputs[0].name!r} has no value that can be read")
     return tensor
+
+
+def constant_tensor(value: ir.Value) -> Any:
+    """What is stored of an initializer, or of a Constant in whichever attribute; None where nothing is."""
+    node = value.producer()
+    if value.const_value is not None or node is None:
+        return value.const_value
+    if (sparse := node.attributes.get("sparse_value")) is not None and not sparse.is_ref():
+        return Sparse(sparse.value)
+    if node.op_type == "Constant" and any(k.startswith("value_string") for k in node.attributes):
+        text = next(iter(node.attributes.values())).value
+        array = np.array(text, dtype=object)
+        return ir.StringTensor([str(s).encode() for s in array.reshape(-1)], shape=ir.Shape(array.shape))
+    try:
+        return ir.convenience.get_const_tensor(value)
+    except ValueError as e:  # more than one attribute, or another
+        raise InvalidInput(str(e)) from e
+
+
+def overridable(model: ir.Model) -> set[ir.Value]:
+    """Initializers that a caller may give another value. Before IR version 4 all were inputs too, and constants."""
+    return {x for x in model.graph.inputs if x.is_initializer()} if model.ir_version >= 4 else set()
+
+
+def _dtype(value: ir.Value) -> ir.DataType | None:
+    """Of a tensor; what holds tensors is none."""
+    return value.dtype if value.type is None or isinstance(value.type, ir.TensorType) else None
 
 
 def _of_tensor(tensor: Any) -> Known:
@@ -195,9 +258,3 @@ def _of_tensor(tensor: Any) -> Known:
 
 def _of_array(array: np.ndarray[Any, Any]) -> Known:
     return Known(ir.DataType.from_numpy(array.dtype), array.shape, array, True)
-
-
-def _static(shape: ir.Shape | None) -> tuple[int, ...] | None:
-    if shape is None or not all(isinstance(n, int) and n >= 0 for n in shape):
-        return None
-    return tuple(int(n) for n in shape)  # type: ignore[arg-type]

@@ -17,20 +17,23 @@ def measure(model: ir.Model, known: Knowledge) -> Totals:
     """Multiply-adds of convolutions and matrix products; calls that compute, Constants being none."""
     nodes = [n for graph in model.graphs() for n in graph]
     kinds = Counter(n.op_type for n in nodes)
-    weights = {id(v): v for graph in model.graphs() for v in graph.initializers.values()}
+    weights = [v for graph in model.graphs() for v in graph.initializers.values()]
+    weights += [n.outputs[0] for n in nodes if n.op_type == "Constant"]
+    numbers = [k for v in weights if (k := known[v]).dtype is not None and k.dtype.is_floating_point()]
     return Totals(
         macs=sum(macs(n, known) for n in nodes),
-        params=sum(prod(shape) for v in weights.values() if (shape := known[v].shape) is not None),
+        params=sum(prod(k.shape) for k in numbers if k.shape is not None),
         ops=sum(n for kind, n in kinds.items() if kind != "Constant"),
         layers=sum(kinds[kind] for kind in _LAYERS),
         batch_norms=kinds["BatchNormalization"],
+        kinds={kind: n for kind, n in kinds.items() if kind != "Constant"},
     )
 
 
 def macs(node: ir.Node, known: Knowledge) -> int:
     """Of one call; 0 where its sizes are not known."""
     shapes = [None if x is None else known[x].shape for x in node.inputs[:2]]
-    out = known[node.outputs[0]].shape
+    out = known[node.outputs[0]].shape if node.outputs else None
     if node.domain not in ("", "ai.onnx") or out is None or len(shapes) < 2:
         return 0
     x, w = shapes

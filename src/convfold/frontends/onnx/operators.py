@@ -30,7 +30,7 @@ class Written:
     """What has been written into a model: of every new value sizes in all trials, of every initializer a name."""
 
     def __init__(self, model: ir.Model, trials: Sequence[Knowledge]) -> None:
-        self.opset = model.opset_imports.get("", 1)
+        self.model, self.opset = model, model.opset_imports.get("", 1)
         self.trials = trials
         self.names = {
             name
@@ -46,6 +46,10 @@ class Written:
             found, i = f"{wanted}_{i}", i + 1
         self.names.add(found)
         return found
+
+    def home(self, graph: ir.Graph) -> ir.Graph:
+        """Where new weights of a graph live: before IR version 4 they are inputs too, which only the outermost has."""
+        return graph if self.model.ir_version >= 4 else self.model.graph
 
     def sizes(self, x: ir.Value) -> tuple[int | Free, ...] | None:
         """Numbers where they are the same in all trials; None where only a run tells, if only how many there are."""
@@ -93,7 +97,7 @@ class Onnx:
         value = ir.Value(name=self.written.name(name), type=ir.TensorType(tensor.dtype), shape=tensor.shape)
         tensor.name = value.name
         value.const_value = tensor
-        self.graph.register_initializer(value)
+        self.written.home(self.graph).register_initializer(value)
         for trial in self.written.trials:
             trial.constant(value)
         return value
@@ -186,7 +190,7 @@ class Onnx:
         tensor = weight.const_value
         assert tensor is not None and weight.name is not None
         if not weight.uses():  # made for this call: in its place
-            self.graph.initializers.pop(weight.name)
+            self.written.home(self.graph).initializers.pop(weight.name)
             self.written.names.discard(weight.name)
         return self.initializer(weight.name, ir.tensor(np.ascontiguousarray(tensor.numpy().T), tensor.dtype))
 

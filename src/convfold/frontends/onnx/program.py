@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
@@ -12,7 +14,7 @@ import onnx_ir as ir
 import torch
 
 from convfold.errors import InvalidInput, NotFoldable
-from convfold.frontends.onnx.known import Knowledge, bodies, evaluate
+from convfold.frontends.onnx.known import Knowledge, bodies, constant_tensor, evaluate, overridable
 from convfold.frontends.onnx.operators import Onnx, Written
 from convfold.frontends.onnx.sizes import Free
 from convfold.frontends.onnx.tensors import DTYPES, from_torch, to_torch
@@ -25,6 +27,9 @@ _ANY_SIZE = {"DepthToSpace", "SpaceToDepth", "Pad", "Gather"}
 
 #: What a call that takes others' words for its own uses instead of its scale and shift, where those are taken away.
 _ONES = {"Scale", "scale"}
+
+#: Types without a width.
+_TEXT = {ir.DataType.STRING, ir.DataType.UNDEFINED}
 
 
 class OnnxProgram:
@@ -44,6 +49,8 @@ class OnnxProgram:
         self.placed: dict[str, int] = {}
         self._values: dict[str, Value] = {}
         self._contents: dict[ir.Value, np.ndarray[Any, Any]] = {}
+        self._quantised: dict[ir.Value, str | None] = {}
+        self.overridable = overridable(model)
         self.versions = dict(model.opset_imports)
         self._index(model.graph, "")
 
@@ -62,8 +69,8 @@ class OnnxProgram:
 
     def _index_node(self, node: ir.Node, graph: ir.Graph, path: str) -> None:
         outputs = [y for y in node.outputs if y.name]
-        names = [f"{path}{y.name}" for y in outputs]
-        several = len(node.outputs) > 1
+        names = [f"{path}{y.name}" for y in outputs] or [f"{path}{node.name}!{len(self.nodes)}"]  # it only acts
+        several = len(node.outputs) > 1 and bool(outputs)
         call = f"{path}{node.name or names[0]}()" if several else names[0]
         while several and call in self.values:
             call += "'"
@@ -72,13 +79,13 @@ class OnnxProgram:
             self.readers.setdefault(self.name(x, graph), []).append(call)
         for value, owner in self._outer(node, graph):
             self.readers.setdefault(self.name(value, owner), []).append(call)
-        is_read = node.domain == "" and node.op_type in ONNX and not self._constant(node.outputs[0])
+        is_read = bool(outputs) and node.domain == "" and node.op_type in ONNX and not self._constant(node.outputs[0])
         if several:
             self.values[call] = outputs[0]
             self.readers[call] = names
         if is_read:
             self.calls.append(call)
-        for y, name in zip(outputs, names, strict=True):
+        for y, name in zip(outputs, names, strict=False):
             self._call(y, graph, name)
             self.nodes.setdefault(name, node)
             if several:
@@ -108,6 +115,14 @@ class OnnxProgram:
 
     # --- read --------------------------------------------------------------------------------------------------------
 
+    @cached_property
+    def listed(self) -> list[str]:
+        """Constants that are no more than that are none."""
+        return [call for call, node in self.nodes.items() if node.op_type != "Constant"]
+
+    def is_constant(self, name: str) -> bool:
+        return self._constant(self.values[name])
+
     def has(self, name: str) -> bool:
         return name in self.values
 
@@ -127,6 +142,7 @@ class OnnxProgram:
     def read(self, call: str) -> Reading | None:
         node = self.nodes[call]
         graph = self._graph(node)
+        self._refuse_overridable(node)
         tensors = [x for x in (*node.inputs, *node.outputs[:1]) if x is not None and x.name]
         if any(self.written.sizes(x) is None for x in tensors):
             raise NotFoldable("not-affine", "a size is known at run time only")
@@ -140,6 +156,34 @@ class OnnxProgram:
         if len(node.outputs) > 1 and isinstance(reading, Step):  # others of its outputs are its own affair
             return [reading]
         return reading
+
+    def _refuse_overridable(self, node: ir.Node) -> None:
+        for x in node.inputs:
+            if x in self.overridable:
+                raise NotFoldable(
+                    "not-affine", f"{x.name} is an input of the model too, and callers may give it another value"
+                )
+
+    def _refuse_quantised(self, x: ir.Value) -> None:
+        """A weight stored in eight bits and widened where it is used: composed with others it would be stored wide."""
+        if x not in self._quantised:
+            self._quantised[x] = self._narrow(x)
+        if (narrow := self._quantised[x]) is not None:
+            raise NotFoldable("quantised", narrow)
+
+    def _narrow(self, x: ir.Value) -> str | None:
+        """What it is computed from that is stored in eight bits or fewer, truth values aside."""
+        todo, seen = deque([x]), {x}
+        while todo:
+            y = todo.popleft()
+            dtype = self.trials[0][y].dtype
+            if dtype is not None and dtype not in _TEXT and dtype.bitwidth <= 8 and dtype != ir.DataType.BOOL:
+                return f"{y.name} is stored as {dtype.name.lower()}"
+            node = y.producer()
+            more = [i for i in node.inputs if i is not None and i not in seen] if node is not None else []
+            seen.update(more)
+            todo.extend(more)
+        return None
 
     def _graph(self, node: ir.Node) -> ir.Graph:
         assert isinstance(node.graph, ir.Graph)
@@ -189,26 +233,29 @@ class OnnxProgram:
             free = frozenset(i for i, n in enumerate(symbols) if isinstance(n, Free))
             dtype = DTYPES.get(known.dtype) if known.dtype is not None else None
             whole = torch.int64 if dtype is None else dtype
-            content = (lambda: to_torch(self._content(x))) if self._constant(x) else None
+            content = (lambda: self._numbers(x)) if self._constant(x) else None
             self._values[name] = Value(name, Signal(shape, free, whole.itemsize), symbols, whole, content)
         return self._values[name]
 
     def _constant(self, x: ir.Value) -> bool:
         """In all trials, and of one shape and content; what a caller may give another value is none."""
-        if x.is_graph_input():
-            return False
         known = [trial[x] for trial in self.trials]
         if not all(k.constant for k in known):
             return False
         first = known[0]
         return all(k.shape == first.shape and _same(k.content, first.content) for k in known[1:])
 
+    def _numbers(self, x: ir.Value) -> torch.Tensor:
+        if self.trials[0][x].dtype in DTYPES:
+            self._refuse_quantised(x)
+        return to_torch(self._content(x))
+
     def _content(self, x: ir.Value) -> Any:
         """Of a constant; where it is computed from others, computed once."""
         small = self.trials[0][x].content
         if small is not None:
             return small
-        tensor = x.const_value if x.const_value is not None else ir.convenience.get_const_tensor(x)
+        tensor = constant_tensor(x)
         if tensor is not None:
             return tensor
         if x not in self._contents:
@@ -229,7 +276,9 @@ class OnnxProgram:
         return self.readers.get(name, [])
 
     def used(self, call: str) -> bool:
-        return call == OUTPUT or bool(self.readers.get(call)) or any(bodies(self.nodes[call]))
+        return (
+            call == OUTPUT or bool(self.readers.get(call)) or any(bodies(self.nodes[call])) or call not in self.values
+        )
 
     def path(self, call: str) -> str:
         """Where exporters put the module: a name with slashes is one; else there is none."""
@@ -250,8 +299,11 @@ class OnnxProgram:
 
     def pass_on(self, call: str, value: str) -> None:
         self._replace(self.values[call], self.values[value], call, value)
-        users = self.readers.pop(self._first(call), [])
-        self.readers[value] = [*(user for user in self.readers.get(value, []) if user != call), *users]
+        first = self._first(call)
+        users = self.readers.get(first, [])
+        kept, others = [u for u in users if u == OUTPUT], [u for u in users if u != OUTPUT]
+        before = [u for u in self.readers.get(value, []) if kept or u != call]  # what is returned is a call still
+        self.readers[value], self.readers[first] = [*before, *others], kept
 
     def _first(self, call: str) -> str:
         """What a call's first output is called: as the call is, or as a part of it."""

@@ -12,7 +12,8 @@ import onnx
 import onnx_ir as ir
 
 from convfold.errors import InvalidInput
-from convfold.frontends.onnx.files import load
+from convfold.frontends.onnx.files import load, taken
+from convfold.frontends.onnx.functions import inline
 from convfold.frontends.onnx.known import Inconsistent, Knowledge
 
 Shapes = dict[str, tuple[int, ...]]
@@ -26,9 +27,10 @@ MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 @dataclass(frozen=True)
 class Source:
-    """A model that is ours to change, at the example's sizes and at others."""
+    """A model that is ours to change, and as it came; at the example's sizes and at others."""
 
     model: ir.Model
+    original: Any  # as it was given, a path or the user's own model; with sizes made free, a model like that
     example: Shapes
     free: tuple[str, ...]
     trials: tuple[Knowledge, ...]
@@ -42,13 +44,14 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
         InvalidInput: it is no model, is damaged, or runs at no size that was tried.
     """
     path = Path(model) if isinstance(model, str | Path) else None
+    original: Any = model if path is None else path
     ours = opened(model)
-    if dynamic_shapes not in (None, "static"):
-        raise InvalidInput(
-            f"dynamic_shapes={dynamic_shapes!r}: an ONNX file says itself which sizes are free; give None or 'static'"
-        )
     given = _given(ours, args, kwargs)
-    free = {} if dynamic_shapes == "static" else _free(ours)
+    if dynamic_shapes not in (None, "static"):
+        _set_free(ours, dynamic_shapes, given)
+        original = ours.clone()
+    inline(ours)
+    free = {} if dynamic_shapes == "static" else free_places(ours)
     example, first = _example(ours, given)
     if dynamic_shapes == "static":
         for x in inputs(ours):
@@ -58,7 +61,7 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
         trials.append(known)
         tried.append(shapes)
     names = tuple(f"{name}[{axis}]" for at in free.values() for name, axis in at)
-    return Source(ours, example, names, tuple(trials), tuple(tried), path)
+    return Source(ours, original, example, names, tuple(trials), tuple(tried), path)
 
 
 def opened(model: Any) -> ir.Model:
@@ -66,7 +69,7 @@ def opened(model: Any) -> ir.Model:
     if isinstance(model, str | Path):
         return load(Path(model))
     if isinstance(model, onnx.ModelProto):
-        return ir.serde.deserialize_model(model)
+        return taken(model)
     if isinstance(model, ir.Model):
         return model.clone()
     raise InvalidInput(f"cannot read a {type(model).__name__} as an ONNX model")
@@ -75,6 +78,15 @@ def opened(model: Any) -> ir.Model:
 def inputs(model: ir.Model) -> list[ir.Value]:
     """What a caller has to give: initializers that are inputs too have a value."""
     return [x for x in model.graph.inputs if not x.is_initializer()]
+
+
+def interface(model: ir.Model) -> str:
+    """What others call its inputs and outputs, and their types, in order."""
+    said = [
+        ", ".join(f"{x.name} {x.dtype.name if x.dtype is not None else x.type}" for x in values)
+        for values in (inputs(model), model.graph.outputs)
+    ]
+    return " → ".join(said)
 
 
 def _given(model: ir.Model, args: Any, kwargs: Any) -> Shapes:
@@ -92,7 +104,36 @@ def _given(model: ir.Model, args: Any, kwargs: Any) -> Shapes:
     return {name: tuple(map(int, getattr(x, "shape", x))) for name, x in found.items() if x is not None}
 
 
-def _free(model: ir.Model) -> dict[str, list[tuple[str, int]]]:
+def _set_free(model: ir.Model, wanted: Any, given: Shapes) -> None:
+    """Sizes that the file fixes become free: "batch", "all", or axes of each input by name; they keep an example."""
+    known = {x.name or "": x for x in inputs(model)}
+    if isinstance(wanted, str) and wanted not in ("batch", "all"):
+        raise InvalidInput(f"dynamic_shapes={wanted!r} is not known; give None, 'static', 'batch', 'all' or axes")
+    for name in wanted if isinstance(wanted, dict) else ():
+        if name not in known:
+            raise InvalidInput(f"the model has no input {name!r}; its inputs: {', '.join(known)}")
+    for name, x in known.items():
+        sizes = list(x.shape or ())
+        axes = (
+            wanted.get(name, ()) if isinstance(wanted, dict) else range(len(sizes))[: 1 if wanted == "batch" else None]
+        )
+        if any(axis >= len(sizes) for axis in axes):
+            raise InvalidInput(f"input {name!r} has {len(sizes)} axes; they count from 0")
+        fixed = {axis: n for axis in axes if isinstance(n := sizes[axis], int) and n >= 0}
+        if fixed:
+            given.setdefault(name, tuple(n if isinstance(n, int) else 1 for n in sizes))
+            batch = wanted == "batch"
+            named = [
+                ir.SymbolicDim("batch" if batch else f"{name}_{i}") if i in fixed else n for i, n in enumerate(sizes)
+            ]
+            x.shape = ir.Shape(named)
+    for value in (y for graph in model.graphs() for node in graph for y in node.outputs):
+        value.shape = None  # they were of the sizes that were fixed
+    for y in model.graph.outputs:
+        y.shape = None
+
+
+def free_places(model: ir.Model) -> dict[str, list[tuple[str, int]]]:
     """Places of every size that may change, by its name; those without one by their place."""
     found: dict[str, list[tuple[str, int]]] = {}
     for x in inputs(model):
@@ -154,9 +195,10 @@ def _others(
         return
     refused: Inconsistent | None = None
     for multiple in MULTIPLES:
-        found = []
+        found: list[tuple[Shapes, Knowledge]] = []
+        taken: set[int] = set()
         for k in range(2):
-            primes = _primes(example, free, multiple, k)
+            primes = _primes(example, free, multiple, k, taken)
             shapes = {name: list(sizes) for name, sizes in example.items()}
             for symbol, at in free.items():
                 for name, axis in at:
@@ -176,9 +218,10 @@ def _others(
     )
 
 
-def _primes(example: Shapes, free: Mapping[str, Sequence[tuple[str, int]]], multiple: int, k: int) -> dict[str, int]:
+def _primes(
+    example: Shapes, free: Mapping[str, Sequence[tuple[str, int]]], multiple: int, k: int, taken: set[int]
+) -> dict[str, int]:
     """For every free size a prime of its own, not far from the example's, times the multiple; a batch is not padded."""
-    taken: set[int] = set()
     out = {}
     for symbol, at in free.items():
         name, axis = at[0]

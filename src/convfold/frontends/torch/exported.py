@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import Graph as FxGraph
 from torch.fx import GraphModule
 
@@ -25,6 +25,7 @@ from convfold.frontends.torch.sizes import ExampleSizes
 from convfold.frontends.torch.unlift import unlift
 from convfold.lift import Stretches, lift
 from convfold.lower import Lowering
+from convfold.places import Places
 from convfold.region import Region
 from convfold.totals import Totals
 
@@ -36,10 +37,20 @@ _TRAINING = {
 
 
 class Graph:
-    """One model's graph, ready to be lifted from and written to. The user's own weights are copied, never shared."""
+    """One model's graph, ready to be lifted from and written to. The user's own weights are copied, never shared.
 
-    def __init__(self, source: Source, excluded: Callable[[str], bool] = lambda path: False) -> None:
-        self.source, self.excluded = source, excluded
+    ``original``: the module it was exported of, if there is one.
+    """
+
+    ends = False
+
+    def __init__(
+        self,
+        source: Source,
+        excluded: Callable[[str], bool] = lambda path: False,
+        original: nn.Module | None = None,
+    ) -> None:
+        self.source, self.excluded, self.original = source, excluded, original
         self.evaluated: list[str] = []  # modules whose weights were computed from weights, and are constants now
         self.calls = unlift(source.program)
         self.given = self.calls.read()
@@ -47,6 +58,27 @@ class Graph:
         _refuse_training(self.calls.graph)
         normalise(self.calls.graph)
         drop_empty_parts(self.calls.graph)
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        return self.source.free
+
+    @property
+    def paths(self) -> list[str]:
+        """Of the module's own parts, and of those that the graph names."""
+        modules = [] if self.original is None else [path for path, _ in self.original.named_modules()]
+        return [*modules, *map(path_of, self.calls.graph.nodes)]
+
+    @property
+    def device(self) -> torch.device:
+        return next((x.device for x in self._example()), torch.device("cpu"))
+
+    def _example(self) -> Iterator[Tensor]:
+        leaves = torch.utils._pytree.tree_leaves((self.source.args, self.source.kwargs))
+        return (x for x in leaves if isinstance(x, Tensor))
+
+    def places(self, stretches: Stretches) -> Places:
+        return Places(self.program, stretches)
 
     def lift(self, differentiable: bool = False) -> Stretches:
         """``differentiable``: the operators' numbers keep the history of the weights they are computed from."""
@@ -70,6 +102,7 @@ class Graph:
         follow(self.calls)
         module = self.calls.module()
         check_states(module, self.given, self.calls.read())
+        self.source.guard(module)
         return module
 
     def measure(self) -> Totals:

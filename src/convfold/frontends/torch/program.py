@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, NoReturn
 
 from torch import Tensor, nn
@@ -38,6 +39,11 @@ def path_of(node: FxNode) -> str:
     return paths[-1] if paths else ""
 
 
+def _has_tensors(values: Any) -> bool:
+    found = values if isinstance(values, list | tuple) else [values]
+    return any(isinstance(v, Tensor) for v in found)
+
+
 class FxProgram:
     """A `Program` whose values are graph nodes."""
 
@@ -59,6 +65,14 @@ class FxProgram:
         return n.target is operator.getitem or str(n.target) in ATEN
 
     # --- read ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def listed(self) -> list[str]:
+        """Sizes are none."""
+        return [n.name for n in self.graph.nodes if n.op == "call_function" and _has_tensors(n.meta.get("val"))]
+
+    def is_constant(self, name: str) -> bool:
+        return self.nodes[name] in self.constants
 
     def has(self, name: str) -> bool:
         return name in self.nodes
@@ -180,6 +194,8 @@ class FxProgram:
 
     def word(self, call: str) -> str:
         node = self._whole(self.nodes[call])
+        if node.op != "call_function":
+            return str(node.target)
         return str(packet(node.target)).rpartition(".")[2].strip("_")
 
     def owner(self, call: str) -> str:

@@ -1,0 +1,180 @@
+"""What onnx_ir has no place for: taken out of a model's protobuf before it reads it, and put back behind it.
+
+Sparse tensors, types that are no tensors' (maps), and which initializers have a type written down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from convfold.frontends.onnx.known import bodies
+from convfold.frontends.onnx.protos import inside
+from convfold.frontends.onnx.sparse import Sparse
+
+#: Where a model of ours keeps it.
+KEY = "convfold"
+
+
+@dataclass
+class Kept:
+    #: The file as it was; None where it is not any more.
+    original: Callable[[], bytes | None] = lambda: None
+    beside: bool = False  # had it weights in other files?
+    types: dict[str, onnx.TypeProto] = field(default_factory=dict)  # of inputs and outputs
+    typed: set[str] = field(default_factory=set)  # initializers of the main graph with a type of their own
+
+
+def deserialized(proto: onnx.ModelProto) -> ir.Model:
+    """The protobuf is ours: what onnx_ir cannot read is taken out of it."""
+    kept = Kept(typed={info.name for info in proto.graph.value_info} & {t.name for t in proto.graph.initializer})
+    for info in (*proto.graph.input, *proto.graph.output):
+        if not _has_place(info.type):
+            kept.types[info.name] = onnx.TypeProto()
+            kept.types[info.name].CopyFrom(info.type)
+    sparse: dict[int, list[onnx.SparseTensorProto]] = {}
+    attributes: dict[int, list[onnx.AttributeProto]] = {}
+    graphs = list(_graphs(proto))
+    for i, graph in enumerate(graphs):
+        for info in (*graph.input, *graph.output, *graph.value_info):
+            if not _has_place(info.type):
+                info.ClearField("type")
+        if graph.sparse_initializer:
+            sparse[i] = list(graph.sparse_initializer)
+            for s in sparse[i]:  # declared, so that who reads it finds it
+                graph.initializer.add(name=s.values.name, data_type=s.values.data_type, dims=s.dims)
+            graph.ClearField("sparse_initializer")
+    for i, node in enumerate(_nodes(proto)):
+        if own := [a for a in node.attribute if _is_sparse(a)]:
+            attributes[i] = own
+            rest = [a for a in node.attribute if not _is_sparse(a)]
+            node.ClearField("attribute")
+            node.attribute.extend(rest)
+    model = ir.serde.deserialize_model(proto)
+    for i, read in enumerate(_ir_graphs(model)) if sparse else ():
+        for s in sparse.get(i, ()):
+            read.initializers[s.values.name].const_value = Sparse(s)
+    for i, call in enumerate(_ir_nodes(model)) if attributes else ():
+        for a in attributes.get(i, ()):
+            content = a.sparse_tensor if a.type == onnx.AttributeProto.SPARSE_TENSOR else list(a.sparse_tensors)
+            call.attributes[a.name] = ir.Attr(a.name, ir.AttributeType(a.type), content)
+    model.meta[KEY] = kept
+    return model
+
+
+def serialized(model: ir.Model) -> onnx.ModelProto:
+    """With what had been taken out."""
+    kept = of(model)
+    graphs, nodes = list(_ir_graphs(model)), list(_ir_nodes(model))
+    stored = [(v, v.const_value) for g in graphs for v in g.initializers.values() if isinstance(v.const_value, Sparse)]
+    attributes = [(n, a) for n in nodes for a in n.attributes.values() if a.type in _SPARSE and not a.is_ref()]
+    try:
+        for value, tensor in stored:
+            assert tensor is not None
+            value.const_value = ir.tensor(np.zeros(0, np.float32))
+        for node, a in attributes:
+            node.attributes.pop(a.name)
+        proto = ir.serde.serialize_model(model)
+    finally:
+        for value, tensor in stored:
+            value.const_value = tensor
+        for node, a in attributes:
+            node.attributes[a.name] = a
+    for graph, written in zip(graphs, _graphs(proto), strict=True) if stored else ():
+        names = {v.name: t.proto for v, t in stored if v.name and graph.initializers.get(v.name) is v}
+        rest = [t for t in written.initializer if t.name not in names]
+        written.ClearField("initializer")
+        written.initializer.extend(rest)
+        for name, s in names.items():
+            written.sparse_initializer.add().CopyFrom(s)
+            written.sparse_initializer[-1].values.name = name
+    if attributes:
+        at = {id(node): p for node, p in zip(nodes, _nodes(proto), strict=True)}
+        for node, a in attributes:
+            own = at[id(node)].attribute.add(name=a.name, type=int(a.type))
+            if a.type == ir.AttributeType.SPARSE_TENSOR:
+                own.sparse_tensor.CopyFrom(a.value)
+            else:
+                own.sparse_tensors.extend(a.value)
+    for info in (*proto.graph.input, *proto.graph.output):
+        if info.name in kept.types:
+            info.type.CopyFrom(kept.types[info.name])
+    _untyped(proto.graph, kept.typed)
+    return proto
+
+
+def of(model: ir.Model) -> Kept:
+    kept = model.meta.get(KEY)
+    return kept if isinstance(kept, Kept) else Kept()
+
+
+_SPARSE = (ir.AttributeType.SPARSE_TENSOR, ir.AttributeType.SPARSE_TENSORS)
+
+
+def _is_sparse(a: onnx.AttributeProto) -> bool:
+    return not a.ref_attr_name and ir.AttributeType(a.type) in _SPARSE
+
+
+def _has_place(t: onnx.TypeProto) -> bool:
+    """Tensors, and sequences and optionals of them."""
+    kind = t.WhichOneof("value")
+    if kind in ("sequence_type", "optional_type"):
+        return getattr(t, kind).HasField("elem_type") and _has_place(getattr(t, kind).elem_type)
+    return kind in ("tensor_type", "sparse_tensor_type", None)
+
+
+def _untyped(graph: onnx.GraphProto, typed: set[str]) -> None:
+    """onnx_ir writes down the type of every initializer, which says itself what it is."""
+    own = {t.name for t in (*graph.initializer, *(s.values for s in graph.sparse_initializer))} - typed
+    rest = [info for info in graph.value_info if info.name not in own]
+    if len(rest) < len(graph.value_info):
+        graph.ClearField("value_info")
+        graph.value_info.extend(rest)
+
+
+# Both walk alike: a graph, then of each of its nodes the graphs inside; functions' at the end.
+
+
+def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    def walk(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
+        for node in nodes:
+            for inner in inside(a for a in node.attribute if not a.ref_attr_name):
+                yield inner
+                yield from walk(inner.node)
+
+    yield model.graph
+    yield from walk(model.graph.node)
+    for f in model.functions:
+        yield from walk(f.node)
+
+
+def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    for graph in _graphs(model):
+        yield from graph.node
+    for f in model.functions:
+        yield from f.node
+
+
+def _ir_graphs(model: ir.Model) -> Iterator[ir.Graph]:
+    def walk(graph: Any) -> Iterator[ir.Graph]:
+        for node in graph:
+            for inner in bodies(node):
+                yield inner
+                yield from walk(inner)
+
+    yield model.graph
+    yield from walk(model.graph)
+    for f in model.functions.values():
+        yield from walk(f)
+
+
+def _ir_nodes(model: ir.Model) -> Iterator[ir.Node]:
+    for graph in _ir_graphs(model):
+        yield from graph
+    for f in model.functions.values():
+        yield from f

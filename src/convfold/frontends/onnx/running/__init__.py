@@ -1,0 +1,1 @@
+"""Running an ONNX model for comparison: in its own types, and in float64."""

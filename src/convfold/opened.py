@@ -1,0 +1,54 @@
+"""A model that its frontend has opened: what the stages of a fold ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from convfold.lift import Stretches
+from convfold.places import Places
+from convfold.program import Program
+from convfold.region import Region
+from convfold.totals import Totals
+
+Model_co = TypeVar("Model_co", covariant=True)
+
+
+class Opened(Protocol[Model_co]):
+    """``Model_co`` stands for a model in the framework."""
+
+    @property
+    def program(self) -> Program[Any]: ...
+
+    @property
+    def evaluated(self) -> Sequence[str]:
+        """Modules whose weights were computed from weights, and are constants now."""
+
+    @property
+    def ends(self) -> bool:
+        """Does the framework's convolution take other zeros at the one end of an axis than at the other?"""
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """Sizes that may change, by input and axis."""
+
+    @property
+    def paths(self) -> Iterable[str]:
+        """Of the modules that may be left alone."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the example lies."""
+
+    def lift(self) -> Stretches: ...
+
+    def places(self, stretches: Stretches) -> Places:
+        """To tell where things are; before anything is written."""
+
+    def write(self, stretches: Stretches, changes: Iterable[tuple[Region, Region]]) -> Model_co:
+        """Every planned region in place of the one it came from."""
+
+    def measure(self) -> Totals:
+        """What the model costs as it stands, at the example's sizes."""

@@ -1,0 +1,192 @@
+"""read → lift → plan → lower → verify → report, in that order and nowhere else, whatever the framework."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, Generic, NoReturn, TypeVar
+
+from convfold import spec
+from convfold.algebra.apply import Apply
+from convfold.algebra.realisation import OwnCall
+from convfold.algebra.spatial import Spatial
+from convfold.config import FoldConfig
+from convfold.diagram import diagram
+from convfold.errors import VerificationFailed
+from convfold.opened import Opened
+from convfold.plan import Plan, Planner, Prices
+from convfold.plan.border import HOISTED, Correct
+from convfold.plan.machine import measured
+from convfold.plan.refusals import refusals
+from convfold.region import Node, Region
+from convfold.report import Applied, Mended, Refused, Report
+from convfold.trace import Stop, Stretch
+from convfold.tracing import traced
+from convfold.verify import Verdict
+
+G = TypeVar("G", bound=Opened[Any])
+
+#: Called with the name of each stage as it begins.
+Progress = Callable[[str], None]
+
+
+class Stages(Generic[G]):
+    """The stages, timed; what fold and explain share."""
+
+    def __init__(
+        self,
+        read: Callable[[], G],
+        config: FoldConfig,
+        progress: Progress,
+        planner: Planner | None = None,
+    ) -> None:
+        """``read`` opens the model; ``planner``: of a fold before, which knows its plans."""
+        self.seconds: dict[str, float] = {}
+        self.progress, self.config, self.border = progress, config, config.border
+        with self.timed("read"):
+            self.graph = read()
+        self.planner = planner or Planner(_prices(config.objective, self.graph), config.border)
+        with self.timed("lift"):
+            if not planner:
+                config.check_globs(self.graph.paths)
+            self.stretches = self.graph.lift()
+            self.holds("lift", *self.stretches.regions)
+        with self.timed("plan"):
+            self.plans: list[Plan] = [self.planner(region) for region in self.stretches.regions]
+            self.holds("plan", *self.plans)
+        self.applied: list[Applied] = []
+        self.mended: list[Mended] = []
+
+    def traced(self, where: str) -> tuple[Stretch | Stop, ...]:
+        """While the graph is as it was lifted."""
+        with self.timed("trace"):
+            return traced(where, self.graph.places(self.stretches), self.plans, self.planner)
+
+    def write(self) -> Any:
+        """The planned regions in place, the graph measured before and after, the reasons asked for in between."""
+        with self.timed("explain"):
+            self.before, self.refused = self.graph.measure(), self._refused()
+        with self.timed("lower"):
+            written = self.graph.write(self.stretches, self._changes())
+            self.holds("lower", written)
+            self.after = self.graph.measure()
+        return written
+
+    def finish(
+        self, verified: Callable[[Any], Verdict], overflows: Callable[[Any], bool]
+    ) -> tuple[Any, Verdict | None]:
+        """The folded model, and whether it is the same function as the original.
+
+        ``overflows``: has it weights that are beyond its type?
+        """
+        written = self.write()
+        if self.config.check == "none":
+            return written, None
+        with self.timed("verify"):
+            verdict = verified(written)
+            if self.border != "hoist" and not (verdict.passed or verdict.nothing):
+                _refuse(verdict, verdict.overflows or overflows(written))
+        return written, verdict
+
+    def _changes(self) -> Iterator[tuple[Region, Region]]:
+        """Regions and what takes their place, composed as they are asked for: not all numbers are there at once."""
+        for region, plan in zip(self.stretches.regions, self.plans, strict=True):
+            if plan.changed and (done := plan.composed(self.planner.prices)).changed:
+                self.holds("compose", done)
+                self.applied.append(self._applied(region, done))
+                self.mended += self._mended(done)
+                yield region, done.region
+
+    def report(self, verdict: Verdict | None) -> Report:
+        constants = [Applied(where, "weight computed from weights", "constant", 0, 0) for where in self.graph.evaluated]
+        return Report(
+            (*constants, *self.applied),
+            self.refused,
+            self.before,
+            self.after,
+            self.graph.free,
+            verdict,
+            self.seconds,
+            tuple(self.mended),
+        )
+
+    def holds(self, stage: str, *values: Any) -> None:
+        """What must hold after a stage, where that is asked for."""
+        for value in values if spec.enabled() else ():
+            spec.check(stage, value)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        self.progress(stage)
+        start = perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
+
+    def _refused(self) -> tuple[Refused, ...]:
+        """Why neighbours in the planned regions stay apart, and calls that are nearly affine."""
+        opaque = self.stretches.opaque.values()
+        found = [Refused(e.code, e.where, e.detail) for e in opaque if e.code != "not-affine"]
+        for plan in self.plans:
+            for first, second, e in refusals(plan.region, self.border):
+                found.append(Refused(e.code, f"{self._where(first)} → {self._where(second)}", e.detail))
+        return tuple(found)
+
+    def _mended(self, plan: Plan) -> Iterator[Mended]:
+        """How each border of a rewritten stretch is what it was."""
+        for node in plan.region.steps:
+            if isinstance(step := node.operation, Correct):
+                change = step.border.change() if step.way is HOISTED else None
+                cost = self.planner.prices.of(step, [], node.signal)
+                ghosts = tuple(step.border.ghosts())
+                yield Mended(self._where(node.name), step.way.text, cost.macs, cost.bytes, ghosts, change)
+
+    def _where(self, name: str) -> str:
+        program = self.graph.program
+        while not program.has(name) and "." in name:
+            name = name.rpartition(".")[0]
+        return (program.path(name) if program.has(name) else "") or name
+
+    def _kind(self, node: Node) -> str:
+        """What a planned step is called: the model's own call by its name, what is new by what it is."""
+        step = node.operation
+        own = step.origin if isinstance(step, Spatial) else None
+        if isinstance(step, Apply) and isinstance(step.how, OwnCall):
+            own = step.operator.own_call
+        if own is not None:
+            return self.graph.program.word(own)
+        assert step is not None
+        return step.kind
+
+    def _applied(self, region: Region, plan: Plan) -> Applied:
+        program = self.graph.program
+        before = _listed(Counter(program.word(step.name) for step in region.steps if program.has(step.name)))
+        after = _listed(Counter(self._kind(step) for step in plan.region.steps))
+        drawn = (diagram(region), diagram(plan.region))
+        return Applied(self._where(region.outputs[-1]), before, after, plan.before.macs, plan.after.macs, drawn)
+
+
+def _prices(objective: str, graph: Opened[Any]) -> Prices:
+    """Fixed, or by this machine's speed, where the example lies."""
+    if objective != "measured":
+        return Prices(objective, ends=graph.ends)
+    return Prices("time", measured(graph.device), graph.ends)
+
+
+def _listed(kinds: Counter[str]) -> str:
+    short = {"native_batch_norm_legit_no_training": "batch_norm"}
+    return ", ".join(f"{n} {short.get(kind, kind)}" for kind, n in kinds.items())
+
+
+def _refuse(verdict: Verdict, overflows: bool) -> NoReturn:
+    """The folded model computes something else."""
+    if overflows:
+        raise VerificationFailed(
+            f"the folded model overflows: {verdict}. Nothing is returned. Fold the model in a wider type, or with "
+            "`exclude` around the part at fault"
+        )
+    raise VerificationFailed(
+        f"the folded model differs: {verdict}. Nothing is returned. This is a bug in convfold; "
+        "please report it with the model. Folding with `exclude` around the part at fault avoids it."
+    )

@@ -1,0 +1,351 @@
+"""Models of every shape: graphs in graphs, functions, other domains, what is no tensor, odd ends and names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper, parser
+
+import convfold
+from convfold.frontends.onnx.files import write
+from tests.frontends.onnx.models import CONV, NET, NORM, array, assert_same, feeds_of, folded, kinds, model
+
+X = "float[N,3,9,8] x"
+Y = "float[N,5,P,Q] y"
+
+
+def branches(then: str, other: str, **weights: Any) -> onnx.ModelProto:
+    text = f"""g ({X}, bool c) => ({Y}) {{ y = If (c) <
+        then_branch = t () => (float[N,5,P,Q] ty) {{ {then} }},
+        else_branch = e () => (float[N,5,P,Q] ey) {{ {other} }}> }}"""
+    return model(text, **weights)
+
+
+BOTH = (
+    "tc = Conv(x, w) ty = BatchNormalization(tc, s, b, m, v)",
+    "ec = Conv(x, w2) en = BatchNormalization(ec, s, b, m, v) ey = Relu(en)",
+)
+
+
+def test_branches_are_folded_inside() -> None:
+    m = branches(*BOTH, w2=(5, 3, 3, 2))
+    for c in (True, False):
+        found = folded(m, {**feeds_of(m), "c": np.array(c)})
+        assert kinds(found) == {"If": 1, "Conv": 2, "Relu": 1}
+    assert {t.name for t in found.graph.initializer} == set(), "weights that only the branches read went into them"
+
+
+def test_weights_inside_a_branch() -> None:
+    m = branches(*BOTH, w2=(5, 3, 3, 2))
+    (inner,) = [a.g for a in m.graph.node[0].attribute if a.name == "then_branch"]
+    for t in list(m.graph.initializer):
+        inner.initializer.add().CopyFrom(t)
+    m.graph.ClearField("initializer")
+    other = next(a.g for a in m.graph.node[0].attribute if a.name == "else_branch")
+    other.initializer.extend(inner.initializer)
+    found = folded(m, {**feeds_of(m), "c": np.array(True)})
+    assert kinds(found) == {"If": 1, "Conv": 2, "Relu": 1}
+    then = next(a.g for a in found.graph.node[0].attribute if a.name == "then_branch")
+    assert {t.name for t in then.initializer} == {x for n in then.node for x in n.input} - {"x"}
+
+
+def test_nothing_moves_into_a_branch() -> None:
+    """A convolution outside, its norm in a branch: run only where it is taken."""
+    m = branches("ty = BatchNormalization(oc, s, b, m, v)", "ey = Relu(oc)")
+    m.graph.node.insert(0, helper.make_node("Conv", ["x", "w"], ["oc"]))
+    m.graph.initializer.append(numpy_helper.from_array(array((5, 3, 3, 2)), "w"))
+    for c in (True, False):
+        assert kinds(folded(m, {**feeds_of(m), "c": np.array(c)}))["Conv"] == 1
+
+
+def test_a_branch_that_does_not_run_at_these_sizes() -> None:
+    """It is not taken at them; the rest is folded all the same."""
+    bad = "er = Reshape(x, t) ec = Conv(er, w2) ey = BatchNormalization(ec, s, b, m, v)"
+    m = branches(BOTH[0], bad, w2=(5, 4, 3, 2), t=np.array([-1, 4, 9, 8]))
+    found = folded(m, {**feeds_of(m), "c": np.array(True)})
+    assert kinds(found)["BatchNormalization"] == 1
+
+
+def test_behind_a_branch() -> None:
+    m = branches("ty = Relu(i)", "ey = Sigmoid(i)")
+    m.graph.input[1].name = m.graph.node[0].input[0] = "flag"
+    m.graph.node.insert(0, helper.make_node("Conv", ["x", "w0"], ["i"]))
+    m.graph.initializer.append(numpy_helper.from_array(array((5, 3, 1, 1), 4), "w0"))
+    m.graph.node[1].output[0] = "z"
+    m.graph.node.extend(parser.parse_graph(f"h ({X}) => ({Y}) {{ {CONV.replace('x', 'z')} {NORM} }}").node)
+    for name, sizes in {"w": (5, 5, 3, 2), "s": (5,), "b": (5,), "m": (5,), "v": (5,)}.items():
+        m.graph.initializer.append(numpy_helper.from_array(array(sizes, 3, name), name))
+    feeds = {**feeds_of(m), "flag": np.array(True)}
+    assert kinds(folded(m, feeds)) == {"If": 1, "Conv": 2, "Relu": 1, "Sigmoid": 1}
+
+
+def test_a_loop() -> None:
+    text = f"""g ({X}, int64 n) => ({Y}) {{
+        start = Conv(x, w0)
+        yes = Constant<value_int = 1>() cond = Cast<to = 9>(yes)
+        y = Loop (n, cond, start) <body = l (int64 i, bool ci, float[N,5,9,8] a) => (bool co, float[N,5,9,8] o) {{
+            co = Identity(ci)
+            c = Conv<pads = [1, 1, 1, 1]>(a, k)
+            o = BatchNormalization(c, s, b, m, v) }}> }}"""
+    m = model(text, w0=(5, 3, 1, 1), k=(5, 5, 3, 3), s=(5,), b=(5,), m=(5,), v=(5,))
+    feeds = {**feeds_of(m), "n": np.array(3)}
+    found = folded(m, feeds, tolerance=1e-4)
+    assert kinds(found)["Conv"] == 2  # without the sizes of a batch that is free, nothing is known inside
+    fixed = folded(m, feeds | {"x": feeds["x"][:1]}, tolerance=1e-4, args=(np.zeros((1, 3, 9, 8)), np.zeros(())))
+    assert kinds(fixed)["Conv"] == 2
+
+
+def test_a_scan() -> None:
+    text = """g (float[4,1,3,9,8] x) => (float[4,1,5,7,7] y) {
+        y = Scan <num_scan_inputs = 1, body = l (float[1,3,9,8] a) => (float[1,5,7,7] o) {
+            c = Conv(a, w)
+            o = BatchNormalization(c, s, b, m, v) }> (x) }"""
+    assert kinds(folded(model(text))) == {"Scan": 1, "Conv": 1}
+
+
+# --- functions -------------------------------------------------------------------------------------------------------
+
+FUNCTIONS = """<ir_version: 8, opset_import: ["" : 17, "own" : 1]>
+g (float[N,3,9,8] x, float[5,3,3,2] w) => (float[N,5,P,Q] y) {
+    c = own.block<eps = 0.001>(x, w, s, b, m, v) y = Relu(c) }
+<domain: "own", opset_import: ["" : OPSET, "own" : 1]>
+block <eps> (x, w, s, b, m, v) => (y) {
+    c = own.inner(x, w) y = BatchNormalization<epsilon: float = @eps>(c, s, b, m, v) }
+<domain: "own", opset_import: ["" : OPSET]>
+inner (x, w) => (y) { y = Conv(x, w) }"""
+
+
+def with_functions(opset: int = 17) -> onnx.ModelProto:
+    m = parser.parse_model(FUNCTIONS.replace("OPSET", str(opset)))
+    del m.graph.input[1]
+    for name, sizes in {"w": (5, 3, 3, 2), "s": (5,), "b": (5,), "m": (5,), "v": (5,)}.items():
+        m.graph.initializer.append(numpy_helper.from_array(array(sizes, 3, name), name))
+    return m
+
+
+def test_functions_are_written_out_where_something_folds() -> None:
+    found = folded(with_functions())
+    assert kinds(found) == {"Conv": 1, "Relu": 1} and not found.functions
+
+
+def test_functions_of_another_opset_are_left() -> None:
+    m = with_functions(16)
+    assert kinds(folded(m, runs=False)) == kinds(m)
+
+
+def test_functions_in_a_model_where_nothing_folds(tmp_path: Any) -> None:
+    m = with_functions()
+    m.functions[0].node[1].CopyFrom(helper.make_node("Relu", ["c"], ["y"]))
+    data = m.SerializeToString()
+    (tmp_path / "a.onnx").write_bytes(data)
+    convfold.fold(tmp_path / "a.onnx").save(tmp_path / "b.onnx")
+    assert (tmp_path / "b.onnx").read_bytes() == data
+
+
+def test_a_function_that_hands_its_input_on() -> None:
+    m = with_functions()
+    m.functions[1].node[0].CopyFrom(helper.make_node("Conv", ["x", "w"], ["z"]))
+    m.functions[1].output[0] = "x"
+    assert [y.name for y in folded(m, runs=False).graph.output] == ["y"]
+
+
+# --- other domains, and what is no tensor ----------------------------------------------------------------------------
+
+
+def test_other_domains() -> None:
+    """One that ONNX Runtime knows, behind which sizes are declared; one that nobody knows."""
+    body = f"{CONV} n = BatchNormalization(c, s, b, m, v) g = com.microsoft.FastGelu(n) y = Conv(g, k) "
+    m = model(f"g ({X}) => ({Y}) {{ {body} }}", more=', "com.microsoft" : 1', k=(5, 5, 1, 1))
+    assert kinds(folded(m)) == {"Conv": 2, "FastGelu": 1}
+
+
+def test_an_operator_nobody_knows() -> None:
+    body = f"{CONV} n = BatchNormalization(c, s, b, m, v) g = own.Odd<of = 3>(n) d = Conv(g, k) y = Mul(d, f)"
+    m = model(f"g ({X}) => ({Y}) {{ {body} }}", more=', "own" : 1', k=(5, 5, 1, 1), f=(5, 1, 1))
+    unknown = folded(m, runs=False)
+    assert kinds(unknown) == {"Conv": 2, "Odd": 1, "Mul": 1}
+    m.graph.value_info.append(helper.make_tensor_value_info("g", TensorProto.FLOAT, ["N", 5, 7, 7]))
+    assert kinds(folded(m, runs=False)) == {"Conv": 2, "Odd": 1}
+
+
+def test_sequences_and_optionals() -> None:
+    body = f"""{CONV} n = BatchNormalization(c, s, b, m, v) q = SequenceConstruct(n, x) i = Constant<value_int = 0>()
+    e = SequenceAt(q, i) o = Optional(e) h = OptionalHasElement(o) u = OptionalGetElement(o) y = Relu(u)"""
+    m = model(f"g ({X}) => ({Y}, bool h, seq(float[N,C,P,Q]) q) {{ {body} }}")
+    assert kinds(folded(m))["BatchNormalization"] == 0
+
+
+def test_a_map() -> None:
+    """As classifiers exported from scikit-learn return: onnx_ir has no such type."""
+    body = f"""{CONV} n = BatchNormalization(c, s, b, m, v) f = GlobalAveragePool(n) l = Flatten(f)
+    z = ai.onnx.ml.ZipMap<classlabels_int64s = [1, 2, 3, 4, 5]>(l)"""
+    m = model(f"g ({X}) => (seq(map(int64, float)) z) {{ {body} }}", more=', "ai.onnx.ml" : 3')
+    found = folded(m, runs=False)
+    assert kinds(found)["BatchNormalization"] == 0
+    assert found.graph.output == m.graph.output
+
+
+# --- odd ends --------------------------------------------------------------------------------------------------------
+
+
+def test_outputs_that_are_inputs_initializers_and_each_other() -> None:
+    m = model(f"g ({X}) => ({Y}, float[5] s) {{ {CONV} {NORM} }}")
+    found = folded(m)
+    assert kinds(found)["BatchNormalization"] == 0
+    again = model(f"g ({X}) => ({Y}) {{ {CONV} {NORM} }}")
+    again.graph.output.append(again.graph.output[0])
+    assert kinds(folded(again, runs=False)) == {"Conv": 1}
+    handed = model(f"g ({X}) => ({Y}, {X}) {{ {CONV} {NORM} }}")
+    assert kinds(folded(handed, runs=False)) == {"Conv": 1}
+
+
+def test_an_output_that_others_read() -> None:
+    m = model(f"g ({X}) => (float[N,5,P,Q] c, {Y}) {{ {CONV} {NORM} }}")
+    folded(m)
+
+
+def test_unused_nodes_and_weights() -> None:
+    m = model(f"g ({X}) => ({Y}) {{ u = Sigmoid(x) {CONV} {NORM} }}", unused=(7,))
+    assert kinds(folded(m)) == {"Conv": 1}
+
+
+def test_a_node_that_only_acts() -> None:
+    m = model(NET, more=', "own" : 1')
+    m.graph.node.append(helper.make_node("Print", ["x"], [], domain="own"))
+    m.graph.node.append(helper.make_node("Print", ["c"], [""], domain="own"))
+    assert kinds(folded(m, runs=False))["Print"] == 2
+
+
+def test_out_of_order() -> None:
+    m = model(NET)
+    nodes = list(m.graph.node)[::-1]
+    m.graph.ClearField("node")
+    m.graph.node.extend(nodes)
+    found = convfold.fold(m).proto
+    assert kinds(found) == {"Conv": 1}
+    assert_same(m, found, feeds_of(m), 1e-5)
+
+
+def test_no_names_and_strange_ones() -> None:
+    m = model(NET)
+    for node in m.graph.node:
+        node.ClearField("name")
+    folded(m)
+    m.graph.node[0].name, m.graph.node[1].name = "/модель/слой.0/conv:weird name()", "//"
+    for n in (*m.graph.node, *m.graph.initializer, *m.graph.output):
+        for field in ("input", "output"):
+            if hasattr(n, field):
+                renamed = [x if x == "x" else f"/π/{x}.0[1]" for x in getattr(n, field)]
+                del getattr(n, field)[:]
+                getattr(n, field).extend(renamed)
+            elif field == "input":
+                n.name = f"/π/{n.name}.0[1]"
+    assert kinds(folded(m)) == {"Conv": 1}
+
+
+def test_names_like_ours() -> None:
+    """A value called as one that is made new."""
+    m = model(f"g ({X}) => ({Y}, float[N,3,9,8] y_folded) {{ y_folded = Relu(x) {CONV} {NORM} }}")
+    m.graph.initializer.append(numpy_helper.from_array(array((3,)), "w.folded_weight"))
+    assert kinds(folded(m)) == {"Conv": 1, "Relu": 1}
+
+
+def test_inputs_left_out_in_the_middle() -> None:
+    body = f't = Resize<mode = "nearest">(x, , sizes) {CONV.replace("x", "t")} {NORM}'
+    m = model(f"g ({X}) => ({Y}) {{ {body} }}", sizes=np.array([1, 1, 2, 1.0], np.float32))
+    assert kinds(folded(m))["BatchNormalization"] == 0
+
+
+@pytest.mark.parametrize("opset", range(7, 27))
+def test_every_opset(opset: int) -> None:
+    ir = {
+        7: 3,
+        8: 3,
+        9: 4,
+        10: 5,
+        11: 6,
+        12: 7,
+        13: 7,
+        14: 7,
+        19: 9,
+        20: 9,
+        21: 10,
+        22: 10,
+        23: 11,
+        24: 12,
+        25: 13,
+        26: 13,
+    }
+    m = model(NET, opset=opset, ir=ir.get(opset, 8))
+    if m.ir_version == 3:
+        for t in m.graph.initializer:
+            m.graph.input.append(helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)))
+    found = folded(m)
+    assert kinds(found) == {"Conv": 1}
+
+
+# --- what is told beside -------------------------------------------------------------------------------------------
+
+
+def test_nothing_that_is_told_beside_is_lost(tmp_path: Any) -> None:
+    """Metadata, texts, annotations, overloads: of what stays."""
+    m = model(f"g ({X}) => ({Y}) {{ {CONV} n = BatchNormalization(c, s, b, m, v) r = Relu(n) y = Sigmoid(r) }}", ir=10)
+    m.producer_name, m.producer_version, m.domain, m.model_version = "maker", "1.2", "org.example", 7
+    m.doc_string = "what it is"
+    m.graph.doc_string = "a graph"
+    helper.set_model_props(m, {"labels": "a,b", "author": "ü"})
+    relu, sigmoid = m.graph.node[2:]
+    relu.doc_string, relu.name = "a node", "act"
+    relu.metadata_props.add(key="pkg.torch.onnx.name_scopes", value="['act']")
+    sigmoid.overload = ""
+    m.graph.output[0].doc_string = "the result"
+    m.graph.output[0].type.denotation = "IMAGE"
+    m.graph.input[0].type.tensor_type.shape.dim[0].denotation = "DATA_BATCH"
+    m.graph.value_info.append(helper.make_tensor_value_info("r", TensorProto.FLOAT, ["N", 5, 7, 7]))
+    m.graph.quantization_annotation.add(tensor_name="r").quant_parameter_tensor_names.add(
+        key="SCALE_TENSOR", value="rs"
+    )
+    m.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "rs"))
+    m.graph.metadata_props.add(key="g", value="1")
+    found = folded(m)
+    for field in ("producer_name", "producer_version", "domain", "model_version", "doc_string"):
+        assert getattr(found, field) == getattr(m, field)
+    assert {p.key: p.value for p in found.metadata_props} == {p.key: p.value for p in m.metadata_props}
+    assert found.graph.doc_string == "a graph" and found.graph.metadata_props == m.graph.metadata_props
+    assert relu.doc_string == next(n for n in found.graph.node if n.op_type == "Relu").doc_string
+    assert relu.metadata_props == next(n for n in found.graph.node if n.op_type == "Relu").metadata_props
+    assert found.graph.output == m.graph.output and found.graph.input == m.graph.input
+    assert found.graph.quantization_annotation == m.graph.quantization_annotation
+    assert "rs" in {t.name for t in found.graph.initializer}
+    assert [v.name for v in found.graph.value_info if v.name == "r"] == ["r"]
+
+
+def test_what_did_not_change_is_the_same_bytes(tmp_path: Any) -> None:
+    """Even what no reader knows: a field of the future."""
+    data = model(f"g ({X}) => ({Y}) {{ y = Relu(x) }}").SerializeToString() + b"\xba\x3e\x03abc"
+    (tmp_path / "a.onnx").write_bytes(data)
+    result = convfold.fold(tmp_path / "a.onnx")
+    result.save(tmp_path / "b.onnx")
+    assert (tmp_path / "b.onnx").read_bytes() == data
+    (tmp_path / "a.onnx").write_bytes(b"another file by now")
+    result.save(tmp_path / "c.onnx")
+    assert kinds(onnx.load(tmp_path / "c.onnx")) == {"Relu": 1}
+
+
+def test_folded_again_it_is_the_same_file(tmp_path: Any) -> None:
+    convfold.fold(model(NET)).save(tmp_path / "a.onnx")
+    convfold.fold(tmp_path / "a.onnx").save(tmp_path / "b.onnx")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    convfold.fold(model(NET)).save(tmp_path / "c.onnx")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "c.onnx").read_bytes()
+
+
+def test_write_takes_a_model_of_onnx_ir(tmp_path: Any) -> None:
+    import onnx_ir as ir
+
+    m = model(NET)
+    write(ir.serde.deserialize_model(m), tmp_path / "a.onnx", changed=False)
+    assert_same(m, tmp_path / "a.onnx", feeds_of(m), 0)

@@ -106,6 +106,22 @@ def test_a_pool_has_no_window_behind_the_signal(opset: int) -> None:
     assert known[source.graph.outputs[0]].shape == computed(made, {"x": weight(1, 2, 4, 6)})[0].shape
 
 
+def test_a_transposed_convolution_may_give_less_than_it_is_given() -> None:
+    node = Node("ConvTranspose", ["x", "w"], ["y"], output_shape=[2, 3])
+    source = opened(model([node], (1, 2, 4, 6), w=weight(2, 5, 1, 1)))
+    assert Knowledge(source, {"x": (1, 2, 4, 6)})[source.graph.outputs[0]].shape == (1, 5, 2, 3)
+
+
+def test_phases_are_interleaved_before_opset_11_too() -> None:
+    """Where only the other order is there."""
+    nodes = [
+        Node("Conv", ["x", "a"], ["p"]),
+        Node("DepthToSpace", ["p"], ["q"], blocksize=2),
+        Node("Conv", ["q", "b"], ["y"]),
+    ]
+    check(model(nodes, ("N", 4, "H", "W"), 9, a=weight(8, 4, 1, 1), b=weight(3, 2, 1, 1, seed=1)), 1, 4, 3, 5)
+
+
 @pytest.mark.parametrize(
     ("places", "rounding", "repeats"),
     [

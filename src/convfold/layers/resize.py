@@ -308,8 +308,8 @@ def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
         return OnnxExample((x, roi, scales), how, refused, version)
     named = version >= 18 and roi is None and flag(draw)
     if named:
-        back = draw.pick((0, x.dim()))  # of all: of some, ONNX Runtime takes the wrong ratio
-        how["axes"] = [i - back for i in range(2, x.dim())]
         how["keep_aspect_ratio_policy"] = draw.pick(("stretch", "not_larger", "not_smaller"))
+        kept = how["keep_aspect_ratio_policy"] != "stretch"  # then ONNX Runtime takes axes from the end for others
+        how["axes"] = [i - draw.pick((0, 0 if kept else x.dim())) for i in range(2, x.dim())]
         sizes = sizes[2:]
     return OnnxExample((x, roi, none if version < 13 else None, sizes), how, refused, version)

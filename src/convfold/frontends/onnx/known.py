@@ -139,8 +139,8 @@ class Knowledge:
                     data[name] = onnx.numpy_helper.from_array(x.content)
         try:
             found = onnx.shape_inference.infer_node_outputs(schema, proto, types, data)
-            if node.op_type in _LIKE and node.domain == "":
-                found[proto.output[0]] = types[proto.input[0]]
+            if node.domain == "":
+                found |= _corrected(node, inputs)
         except onnx.checker.ValidationError as e:  # a type that the standard does not have there; runtimes may
             log.debug("%s: %s", node.op_type, e)
             return declared
@@ -176,6 +176,23 @@ class Knowledge:
         ):
             return Known(found[0].dtype, found[0].shape)
         return declared
+
+
+def _corrected(node: ir.Node, inputs: Sequence[Known | None]) -> dict[str, Any]:
+    """What the rules of the standard leave out, or say of too few axes: of a result shorter than what it is made of."""
+    x, *rest = inputs if inputs else (None,)
+    name = node.outputs[0].name or ""
+    if x is None or x.dtype is None or x.shape is None:
+        return {}
+    if node.op_type in _LIKE:
+        return {name: onnx.helper.make_tensor_type_proto(int(x.dtype), x.shape)}
+    asked, weight = node.attributes.get("output_shape"), rest[0] if rest else None
+    if node.op_type == "ConvTranspose" and asked is not None and weight is not None and weight.shape is not None:
+        group = node.attributes.get("group")
+        channels = weight.shape[1] * (1 if group is None else group.as_int())
+        space = list(asked.as_ints())[2 - len(x.shape) :]
+        return {name: onnx.helper.make_tensor_type_proto(int(x.dtype), [x.shape[0], channels, *space])}
+    return {}
 
 
 def evaluate(node: ir.Node, arrays: Sequence[Any], opsets: Mapping[str, int]) -> list[Any]:

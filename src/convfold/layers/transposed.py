@@ -138,8 +138,8 @@ def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
         lo = [draw.integer(0, min(2, n - 1)) for n in whole]
         how["pads"] = [*lo, *(draw.integer(0, min(2, n - 1 - a)) for n, a in zip(whole, lo, strict=True))]
     elif way == "output_shape":
-        sizes = zip(whole, w.space, w.stride, strict=True)  # no shorter than the signal: ONNX Runtime takes none such
-        how["output_shape"] = [draw.integer(max(m, n - 3), n + s - 1) for n, m, s in sizes]
+        ends = zip(whole, w.space, w.stride, strict=True)  # no shorter than the signal: ONNX Runtime takes none such
+        how["output_shape"] = [draw.integer(max(m, n - 3), n + s - 1) for n, m, s in ends]
         how |= {"auto_pad": draw.pick(("SAME_UPPER", "SAME_LOWER"))} if flag(draw) else {}
     elif way != "none":
         how["auto_pad"] = way

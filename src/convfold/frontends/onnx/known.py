@@ -179,19 +179,22 @@ class Knowledge:
 
 
 def _corrected(node: ir.Node, inputs: Sequence[Known | None]) -> dict[str, Any]:
-    """What the rules of the standard leave out, or say of too few axes: of a result shorter than what it is made of."""
+    """What the rules of the standard leave out, or say otherwise than its words: of a transposed convolution's size."""
     x, *rest = inputs if inputs else (None,)
     name = node.outputs[0].name or ""
     if x is None or x.dtype is None or x.shape is None:
         return {}
     if node.op_type in _LIKE:
         return {name: onnx.helper.make_tensor_type_proto(int(x.dtype), x.shape)}
-    asked, weight = node.attributes.get("output_shape"), rest[0] if rest else None
-    if node.op_type == "ConvTranspose" and asked is not None and weight is not None and weight.shape is not None:
-        group = node.attributes.get("group")
-        channels = weight.shape[1] * (1 if group is None else group.as_int())
-        space = list(asked.as_ints())[2 - len(x.shape) :]
-        return {name: onnx.helper.make_tensor_type_proto(int(x.dtype), [x.shape[0], channels, *space])}
+    weight = rest[0] if rest else None
+    if node.op_type == "ConvTranspose" and weight is not None and weight.shape is not None:
+        given = {name: a.value for name, a in node.attributes.items()}
+        space, dims = given.get("output_shape"), len(x.shape) - 2
+        if space is None and str(given.get("auto_pad")).startswith("SAME"):
+            space = [n * s for n, s in zip(x.shape[2:], given.get("strides") or (1,) * dims, strict=True)]
+        if space is not None:
+            shape = [x.shape[0], weight.shape[1] * given.get("group", 1), *space[-dims:]]
+            return {name: onnx.helper.make_tensor_type_proto(int(x.dtype), shape)}
     return {}
 
 

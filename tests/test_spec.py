@@ -117,7 +117,7 @@ def idle(module: torch.fx.GraphModule) -> None:
 @pytest.mark.parametrize(
     ("text", "change"),
     [
-        ("calls are wired as torch.fx wants them, and have their weights", unwired),
+        ("calls are wired as the framework wants them, and have their weights", unwired),
         ("nothing is computed for nothing", idle),
     ],
 )
@@ -129,7 +129,7 @@ def test_of_a_folded_module(text: str, change: Callable[[torch.fx.GraphModule], 
 
 def test_every_invariant_is_broken_here() -> None:
     broken = {*REGIONS, *PLANS, "a mended border has its numbers"} | {
-        "calls are wired as torch.fx wants them, and have their weights",
+        "calls are wired as the framework wants them, and have their weights",
         "nothing is computed for nothing",
     }
     assert {invariant.text for invariants in SPEC.values() for invariant in invariants} == broken

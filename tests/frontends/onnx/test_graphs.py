@@ -208,7 +208,8 @@ def test_an_output_that_others_read() -> None:
 
 
 def test_unused_nodes_and_weights() -> None:
-    m = model(f"g ({X}) => ({Y}) {{ u = Sigmoid(x) {CONV} {NORM} }}", unused=(7,))
+    unused = "u = Sigmoid(x) d = Conv(x, w) n = BatchNormalization(d, s, b, m, v)"
+    m = model(f"g ({X}) => ({Y}) {{ {unused} {CONV} {NORM} }}", unused=(7,))
     assert kinds(folded(m)) == {"Conv": 1}
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from pathlib import Path
@@ -134,11 +136,32 @@ def settle(model: ir.Model, folder: Path) -> None:
 
 def forget(model: ir.Model) -> None:
     """Weights that were read are let go of: they are in the file still, and read again where they are asked for."""
-    for graph in model.graphs():
-        for value in graph.initializers.values():
-            raw = getattr(value.const_value, "raw", None)
-            if isinstance(raw, mmap.mmap) and hasattr(raw, "madvise"):
-                raw.madvise(mmap.MADV_DONTNEED)
+    mapped = [
+        raw
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if isinstance(raw := getattr(value.const_value, "raw", None), mmap.mmap) and hasattr(raw, "madvise")
+    ]
+    for raw in mapped:
+        raw.madvise(mmap.MADV_DONTNEED)
+    if mapped:
+        _trim()
+
+
+def _trim() -> None:
+    """glibc keeps what was freed, in pieces too small for the next large tensor."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def inside(model: ir.Model) -> list[Callable[[], None]]:
+    """Tensors of other files into memory; what undoes it."""
+    undo: list[Callable[[], None]] = []
+    for tensor, put in held(model):
+        if isinstance(tensor, ir.ExternalTensor) and tensor.base_dir:
+            undo.append(lambda put=put, tensor=tensor: put(tensor))  # type: ignore[misc]
+            put(ir.tensor(tensor.numpy(), tensor.dtype, name=tensor.name))
+    return undo
 
 
 def move(tensors: Sequence[Held], folder: Path, name: str, shard: int | None) -> list[Callable[[], None]]:

@@ -18,11 +18,14 @@ from convfold.places import Places
 from convfold.region import Region
 from convfold.totals import Totals
 
+#: Weights in files beside the model are let go of whenever so many bytes of new ones are made.
+HELD = 1 << 26
+
 
 class Graph:
     """The model of a source is rewritten in place."""
 
-    ends = True
+    ends, fused = True, False
     device = torch.device("cpu")
 
     def __init__(self, source: Source, excluded: Callable[[str], bool] = lambda path: False) -> None:
@@ -51,12 +54,15 @@ class Graph:
 
     def write(self, stretches: Stretches, changes: Iterable[tuple[Region, Region]]) -> ir.Model:
         """Every planned region in place of the one it came from."""
-        lowering = Lowering(self.program, stretches)
+        lowering, model = Lowering(self.program, stretches), self.source.model
+        held = 0
         with torch.no_grad():
             for before, after in changes:
                 lowering.write(before, after)
                 self.changed = True
-        model = self.source.model
+                if self.program.written.bytes - held > HELD:
+                    held = self.program.written.bytes
+                    forget(model)
         if self.changed:
             sweep(model)
         return model

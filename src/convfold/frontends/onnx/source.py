@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from convfold.errors import InvalidInput
 from convfold.frontends.onnx.files import load, taken
 from convfold.frontends.onnx.functions import inline
 from convfold.frontends.onnx.known import Inconsistent, Knowledge
+from convfold.frontends.onnx.sweep import sweep
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -51,6 +52,7 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
         _set_free(ours, dynamic_shapes, given)
         original = ours.clone()
     inline(ours)
+    sweep(ours)
     free = {} if dynamic_shapes == "static" else free_places(ours)
     example, first = _example(ours, given)
     if dynamic_shapes == "static":
@@ -62,6 +64,12 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
         tried.append(shapes)
     names = tuple(f"{name}[{axis}]" for at in free.values() for name, axis in at)
     return Source(ours, original, example, names, tuple(trials), tuple(tried), path)
+
+
+def again(source: Source, model: ir.Model) -> Source:
+    """What was written in place of a source's model, known at the same sizes."""
+    trials = tuple(Knowledge(model, shapes) for shapes in source.tried)
+    return replace(source, model=model, trials=trials)
 
 
 def opened(model: Any) -> ir.Model:

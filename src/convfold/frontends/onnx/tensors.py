@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,18 @@ DTYPES = {
 }
 
 
+#: Larger tensors have memory of their own.
+_LARGE = 1 << 20
+
+
 def from_torch(t: Tensor) -> TorchTensor:
-    return TorchTensor(t.detach().contiguous())
+    """Large ones by a copy that is mapped: kept between what is computed and freed, they would leave holes."""
+    t = t.detach()
+    if t.nbytes < _LARGE:
+        return TorchTensor(t.contiguous())
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    own = torch.frombuffer(mmap.mmap(-1, t.nbytes, **private), dtype=t.dtype).view(t.shape)
+    return TorchTensor(own.copy_(t))
 
 
 def to_torch(tensor: Any) -> Tensor:

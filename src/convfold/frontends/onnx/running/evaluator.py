@@ -12,6 +12,8 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
+from convfold.frontends.onnx.kept import serialized
+from convfold.frontends.onnx.known import constant_tensor
 from convfold.frontends.onnx.running import convolutions, norms, pools, resizing
 
 Array = np.ndarray[Any, Any]
@@ -30,10 +32,10 @@ def evaluator(model: ir.Model, read: Callable[[Array], Array]) -> Evaluator:
     weights = {name: value.const_value for name, value in model.graph.initializers.items()}
     model.graph.initializers.clear()
     for node in [n for n in model.graph if n.op_type == "Constant" and n.domain == ""]:
-        if (tensor := ir.convenience.get_const_tensor(node.outputs[0])) is not None:
+        if (tensor := constant_tensor(node.outputs[0])) is not None:
             weights[node.outputs[0].name or ""] = tensor
             model.graph.remove(node)
-    found = Evaluator(ir.serde.serialize_model(model), new_ops=OPERATORS)
+    found = Evaluator(serialized(model), new_ops=OPERATORS)
     found.weights = {name: partial(_content, tensor, read) for name, tensor in weights.items()}
     return found
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+
+from convfold.frontends.onnx.beside import inside
+from convfold.frontends.onnx.files import taken
+from convfold.frontends.onnx.kept import serialized
 
 #: Weights of more bytes are handed over beside the model: protobuf holds no more than two gigabytes.
 LARGE = 1 << 16
@@ -37,7 +42,7 @@ class Session:
         self.kept: list[Any] = []  # what lies beside the model, for as long as it runs
         given: Any = str(model) if isinstance(model, Path) else model
         if isinstance(model, onnx.ModelProto):
-            given = _beside(ir.serde.deserialize_model(model), options, self.kept, ort)
+            given = _beside(taken(model), options, self.kept, ort)
         elif isinstance(model, ir.Model):
             given = _beside(model, options, self.kept, ort)
         try:
@@ -58,6 +63,7 @@ def _beside(model: ir.Model, options: Any, kept: list[Any], ort: Any) -> bytes:
     large = {k: v for k, v in graph.initializers.items() if v.const_value is not None and _is_large(v.const_value)}
     before = {name: value.const_value for name, value in large.items()}
     names, values = [], []
+    undo: list[Callable[[], None]] = []
     try:
         for name, value in large.items():
             t = before[name]
@@ -68,8 +74,11 @@ def _beside(model: ir.Model, options: Any, kept: list[Any], ort: Any) -> bytes:
             value.const_value = ir.ExternalTensor(
                 "weights", 0, t.nbytes, t.dtype, shape=_shape(t), name=name, base_dir=""
             )
-        data = ir.serde.serialize_model(model).SerializeToString()
+        undo += inside(model)
+        data = serialized(model).SerializeToString()
     finally:
+        for back in undo:
+            back()
         for name, value in large.items():
             value.const_value = before[name]
     if names:

@@ -19,8 +19,11 @@ Check = Literal["quick", "full"]
 #: How many times each size is tried where all is checked.
 SEEDS = 3
 
+#: How many further inputs are tried in doubt.
+AGAIN = 8
+
 #: What normal random numbers are multiplied by.
-LARGE = 4
+LARGE = 8
 
 #: What part of the example's size an odd one is: a half, or if the model does not run at that, all of it.
 PARTS = (2, 1)
@@ -33,8 +36,8 @@ def declared(source: Source, check: Check, seed: int = 0) -> Iterator[list[Trial
     """Trials, each with what is tried in its place where the model does not run at it.
 
     At an odd size of about half the example's (where sizes are free) in float64; and where all is checked also at the
-    smallest, several times and of a batch of several, in float64, and at the example's in the models' own types unless
-    in doubt.
+    smallest, several times and of a batch of several, in float64, and at the odd one, large numbers, and the example's
+    in the models' own types unless in doubt.
     """
     free = free_places(source.model)
     if not free:
@@ -50,9 +53,19 @@ def declared(source: Source, check: Check, seed: int = 0) -> Iterator[list[Trial
         if check == "full":
             for k in range(SEEDS if least is not None else 0):
                 yield _trials(source, "smallest", least or {}, seed + k, True)
+            if odd is not None:
+                yield _trials(source, "odd", odd, seed + 2, False)
             yield _trials(source, "example", source.example, seed + 1, False)
     yield _trials(source, "example", source.example, seed + SEEDS, True, spare=True)
     yield _trials(source, "example", source.example, seed + SEEDS + 1, True, spare=True)
+
+
+def again(source: Source, seed: int = 0) -> Iterator[list[Trial]]:
+    """Further random inputs of the first size, where a few numbers leave doubt."""
+    free = free_places(source.model)
+    odd = _sizes(source, free)[0] if free else None
+    for k in range(AGAIN):
+        yield _trials(source, "odd" if odd else "example", odd or source.example, seed + 3 * (k + SEEDS), True)
 
 
 def _sizes(source: Source, free: dict[str, list[tuple[str, int]]]) -> tuple[Shapes | None, Shapes | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite, sqrt
 
 import torch
@@ -29,6 +29,9 @@ ELSEWHERE = 4
 #: Numbers below this are small where a model's scores are about one.
 SMALL = 1e-2
 
+#: Fewer numbers than these do not tell what rounding does to others like them.
+FEW = 64
+
 LOST = "lost in its own rounding"
 
 
@@ -46,6 +49,15 @@ class Finding:
     ring: float = 0.0
     in_float64: bool = False  # exactness is of the second model in float64, not in its own type
     note: str = ""
+    few: bool = False  # the first's own error is one of few numbers: as likely as not it is small by chance
+    most: float = inf  # that may be allowed at all
+
+    def with_error_of(self, others: float) -> Finding:
+        """Judged by the first's own error on other inputs, where it is known by few numbers here."""
+        allowed = self.allowed + 2 * max(others - self.own_error, 0.0)
+        if self.same is not False or not self.few or self.error == inf or self.exactness > min(allowed, self.most):
+            return self
+        return replace(self, same=True, own_error=others, allowed=allowed)
 
 
 def judge(exact: Output, own: Output, got: Output, wide: Callable[[], Output], thorough: bool = False) -> Finding:
@@ -80,7 +92,8 @@ def judge(exact: Output, own: Output, got: Output, wide: Callable[[], Output], t
     drowned = bound < exactness <= allowed
     same = None if drowned else exactness <= bound and not overflows
     why = LOST if drowned else ""
-    return Finding(same, why, error, own_error, exactness, allowed, interior, ring, needed, note)
+    few = y.numel() < FEW
+    return Finding(same, why, error, own_error, exactness, allowed, interior, ring, needed, note, few, own.drowned)
 
 
 class _Places:

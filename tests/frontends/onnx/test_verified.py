@@ -52,14 +52,12 @@ def test_a_fold_is_the_same(seed: int, check: Any) -> None:
     source, net = folded(seed)
     verdict = verified(source, onnx.ModelProto.FromString(net), check)
     assert verdict.passed and verdict.reference == "float64" and not verdict.notes
-    assert len(verdict.tried) == (1 if check == "quick" else 4)
+    assert len(verdict.tried) == (1 if check == "quick" else 3)
 
 
 def inert(net: onnx.ModelProto) -> bool:
-    """A change without effect: a stride along an axis of one position, a channel that never is positive."""
-    given = [
-        noise(*shape, seed=i) * (1 + i) for i, shape in enumerate([(1, 3, 12, 14), (2, 3, 25, 27), (1, 3, 24, 28)])
-    ]
+    """A change without effect: a stride along an axis of one position, a channel that is as good as never positive."""
+    given = [noise(*shape, seed=i) for i, shape in enumerate([(1, 3, 12, 14), (2, 3, 25, 27), (1, 3, 24, 28)])]
     before = Session(proto())
     try:
         now = Session(net)
@@ -252,9 +250,7 @@ def at_one_size(axis: int, size: int) -> onnx.ModelProto:
     )
 
 
-@pytest.mark.parametrize(
-    ("axis", "size"), [(0, 1), (0, 2), (0, 3), (2, 1), (2, 24), (3, 28), (2, 15), (3, 19), (2, 29)]
-)
+@pytest.mark.parametrize(("axis", "size"), [(0, 1), (0, 2), (2, 1), (3, 1), (2, 24), (3, 28), (2, 15), (3, 19)])
 def test_wrong_at_one_size_only(axis: int, size: int) -> None:
     assert not caught(at_one_size(axis, 7), "full")
     assert caught(at_one_size(axis, size), "full")
@@ -283,6 +279,26 @@ def test_changed_outputs() -> None:
     ends = np.array([0, 0, 1, 0, 0, 0, 0, 0], np.int64)
     back = np.array([0, 0, 0, 0, 0, 0, -1, 0], np.int64)
     assert caught(after(proto(), *calls, weights={"ends": ends, "back": back}))
+
+
+def two_scores(seed: int) -> onnx.ModelProto:
+    """Of one number that varies: what it is off by is small by chance now and then."""
+    w = Written(seed)
+    y = w.call("Relu", w.norm(w.conv("x", 3, 16, bias=False), 16))
+    y = w.call("Relu", w.norm(w.conv(y, 16, 16, bias=False), 16))
+    y = w.call("Softmax", w.conv(w.call("GlobalAveragePool", y), 16, 2, 1), axis=1)
+    return model(w.nodes, {"x": (TensorProto.FLOAT, (1, 3, 9, 11))}, [y], w.weights)
+
+
+def test_few_numbers() -> None:
+    for seed in range(20):
+        found = convfold.fold(two_scores(seed), config=UNVERIFIED)
+        verdict = verified(found.source, found.model, "quick")
+        assert verdict.passed, str(verdict)
+        net = found.proto
+        weight = next(i for i in net.graph.initializer if len(i.dims) == 4)
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.001), weight.name))
+        assert not verified(found.source, net, "quick").passed
 
 
 def test_what_does_not_run() -> None:

@@ -102,6 +102,7 @@ class Knowledge:
             return [_of_tensor(_constant(node))]
         if node.op_type in ("Shape", "Size") and inputs[0] is not None and inputs[0].shape is not None:
             return [_of_array(np.array(_shape_asked(node, inputs[0].shape), np.int64))]
+        inputs = [typed(x) if x is not None and only_typed(node, i) else x for i, x in enumerate(inputs)]
         if not inputs or not all(x is None or x.constant for x in inputs):
             return None
         inferred = self._inferred(node, inputs)
@@ -209,6 +210,16 @@ def evaluate(node: ir.Node, arrays: Sequence[Any], opsets: Mapping[str, int]) ->
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()]
     model = onnx.helper.make_model(graph, opset_imports=imports)
     return list(ReferenceEvaluator(model).run(None, given))
+
+
+def only_typed(node: ir.Node, i: int) -> bool:
+    """Does a call read this input for its type alone?"""
+    return node.op_type == "CastLike" and i == 1
+
+
+def typed(x: Known) -> Known:
+    """A constant without elements in its place."""
+    return Known(x.dtype, (0,), None if x.dtype is None else np.empty(0, x.dtype.numpy()), x.dtype is not None)
 
 
 def _bodies(node: ir.Node) -> list[ir.Graph]:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 import torch
 
 from convfold.errors import InvalidInput, NotFoldable
-from convfold.frontends.onnx.known import Knowledge, bodies, constant_tensor, evaluate, overridable
+from convfold.frontends.onnx.known import Knowledge, bodies, constant_tensor, evaluate, only_typed, overridable, typed
 from convfold.frontends.onnx.operators import Onnx, Written
 from convfold.frontends.onnx.sizes import Free
 from convfold.frontends.onnx.tensors import DTYPES, from_torch, to_torch
@@ -180,7 +180,8 @@ class OnnxProgram:
             if dtype is not None and dtype not in _TEXT and dtype.bitwidth <= 8 and dtype != ir.DataType.BOOL:
                 return f"{y.name} is stored as {dtype.name.lower()}"
             node = y.producer()
-            more = [i for i in node.inputs if i is not None and i not in seen] if node is not None else []
+            inputs = () if node is None else node.inputs
+            more = [i for i in inputs if i is not None and i not in seen and self._constant(i)]
             seen.update(more)
             todo.extend(more)
         return None
@@ -261,7 +262,15 @@ class OnnxProgram:
         if x not in self._contents:
             node = x.producer()
             assert node is not None
-            arrays = [None if i is None else _array(self._content(i)) for i in node.inputs]
+            known = [None if i is None else self.trials[0][i] for i in node.inputs]
+            arrays = [
+                None
+                if x is None or k is None
+                else typed(k).content
+                if only_typed(node, i)
+                else _array(self._content(x))
+                for i, (x, k) in enumerate(zip(node.inputs, known, strict=True))
+            ]
             for y, array in zip(node.outputs, evaluate(node, arrays, self.versions), strict=True):
                 self._contents[y] = array
         return self._contents[x]

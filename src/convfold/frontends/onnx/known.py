@@ -146,6 +146,8 @@ class Knowledge:
             return declared
         except onnx.shape_inference.InferenceError as e:
             raise Inconsistent(f"{node.op_type} {node.name or node.outputs[0].name!r}: {e}") from e
+        if (misfit := _misfit(node, inputs)) is not None:
+            raise Inconsistent(f"{node.op_type} {node.name or node.outputs[0].name!r}: {misfit}")
         out = []
         for y, known in zip(node.outputs, declared, strict=True):
             t = found.get(y.name or "")
@@ -176,6 +178,26 @@ class Knowledge:
         ):
             return Known(found[0].dtype, found[0].shape)
         return declared
+
+
+def _misfit(node: ir.Node, inputs: Sequence[Known | None]) -> str | None:
+    """What the standard's own inference does not look at: whether a convolution's weights fit the signal's channels."""
+    shapes = [None if x is None else x.shape for x in inputs]
+    if node.domain != "" or not shapes or shapes[0] is None or len(shapes[0]) < 2:
+        return None
+    channels, rest = shapes[0][1], shapes[1:]
+    if node.op_type not in ("Conv", "ConvTranspose") or not rest or rest[0] is None or len(rest[0]) < 2:
+        return None
+    group = node.attributes.get("group")
+    groups = 1 if group is None or group.is_ref() else group.as_int()
+    takes, gives = (rest[0][1] * groups, rest[0][0]) if node.op_type == "Conv" else (rest[0][0], rest[0][1] * groups)
+    if takes != channels:
+        return f"the signal has {channels} channels, the weight takes {takes}"
+    if groups < 1 or channels % groups or gives % groups:
+        return f"{channels} channels to {gives} in {groups} groups"
+    if len(rest) > 1 and rest[1] is not None and rest[1] != (gives,):
+        return f"there are {gives} channels, and a bias of sizes {rest[1]}"
+    return None
 
 
 def evaluate(node: ir.Node, arrays: Sequence[Any], opsets: Mapping[str, int]) -> list[Any]:

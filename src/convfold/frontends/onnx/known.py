@@ -157,6 +157,8 @@ class Knowledge:
             dims = t.tensor_type.shape.dim if t.tensor_type.HasField("shape") else None
             if dims is not None and all(d.HasField("dim_value") for d in dims):
                 known = Known(ir.DataType(t.tensor_type.elem_type), tuple(d.dim_value for d in dims))
+                if any(n < 0 for n in known.shape or ()):
+                    raise Inconsistent(f"{node.op_type} {node.name or y.name!r}: its result would be {known.shape}")
             else:
                 known = Known(ir.DataType(t.tensor_type.elem_type), known.shape)
             out.append(known)

@@ -31,6 +31,10 @@ class Opened(Protocol[Model_co]):
         """Does the framework's convolution take other zeros at the one end of an axis than at the other?"""
 
     @property
+    def fused(self) -> bool:
+        """Is a scale with its shift one call of it, and a product with its bias?"""
+
+    @property
     def free(self) -> tuple[str, ...]:
         """Sizes that may change, by input and axis."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from time import perf_counter
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -25,6 +26,9 @@ from convfold.report import Applied, Mended, Refused, Report
 from convfold.trace import Stop, Stretch
 from convfold.tracing import traced
 from convfold.verify import Verdict
+
+#: A model is folded again so many times at most, until nothing is left to fold.
+AGAIN = 3
 
 G = TypeVar("G", bound=Opened[Any])
 
@@ -74,6 +78,24 @@ class Stages(Generic[G]):
             self.after = self.graph.measure()
         return written
 
+    def until_still(self, again: Callable[[Any], G]) -> Any:
+        """Written, opened again and planned anew until nothing is left to fold: what is written has other neighbours.
+
+        ``again`` opens what was written.
+        """
+        written = self.write()
+        for _ in range(AGAIN if self.applied else 0):
+            then = Stages(partial(again, written), self.config, lambda stage: None, self.planner)
+            written = then.write()
+            for stage, seconds in then.seconds.items():
+                self.seconds[stage] += seconds
+            if not then.applied:
+                break
+            self.applied += then.applied
+            self.mended += then.mended
+            self.after, self.refused = then.after, then.refused
+        return written
+
     def finish(
         self, verified: Callable[[Any], Verdict], overflows: Callable[[Any], bool]
     ) -> tuple[Any, Verdict | None]:
@@ -81,7 +103,12 @@ class Stages(Generic[G]):
 
         ``overflows``: has it weights that are beyond its type?
         """
-        written = self.write()
+        return self.judged(self.write(), verified, overflows)
+
+    def judged(
+        self, written: Any, verified: Callable[[Any], Verdict], overflows: Callable[[Any], bool]
+    ) -> tuple[Any, Verdict | None]:
+        """The same of what was written before."""
         if self.config.check == "none":
             return written, None
         with self.timed("verify"):
@@ -170,8 +197,8 @@ class Stages(Generic[G]):
 def _prices(objective: str, graph: Opened[Any]) -> Prices:
     """Fixed, or by this machine's speed, where the example lies."""
     if objective != "measured":
-        return Prices(objective, ends=graph.ends)
-    return Prices("time", measured(graph.device), graph.ends)
+        return Prices(objective, ends=graph.ends, fused=graph.fused)
+    return Prices("time", measured(graph.device), graph.ends, graph.fused)
 
 
 def _listed(kinds: Counter[str]) -> str:

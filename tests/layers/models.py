@@ -60,7 +60,7 @@ class Built:
         example: OnnxExample,
         before: Sequence[tuple[str, Tensor] | None] = (),
         behind: Sequence[tuple[str, Tensor] | None] = (),
-        free: bool = False,
+        free: str = "",
         ranks: Sequence[int] = (),
     ) -> None:
         self.given: dict[str, np.ndarray[Any, Any]] = {}
@@ -88,8 +88,12 @@ class Built:
                 kind = y.type.tensor_type.elem_type or onnx.TensorProto.FLOAT
                 y.CopyFrom(onnx.helper.make_tensor_value_info(y.name, kind, [None] * rank))
 
-    def _info(self, name: str, shape: Sequence[int], free: bool) -> onnx.ValueInfoProto:
-        sizes: list[Any] = ["N", *shape[1:]] if free else list(shape)
+    def _info(self, name: str, shape: Sequence[int], free: str) -> onnx.ValueInfoProto:
+        """``free``: the batch, or space too: all but the channels."""
+        sizes: list[Any] = list(shape)
+        for i in range(len(shape)):
+            if (free and i == 0) or (free == "space" and i > 1):
+                sizes[i] = f"size{i}"
         return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes)
 
     def _input(self, a: Any, names: dict[int, str], before: list[Any]) -> str:
@@ -143,8 +147,8 @@ def computed(model: onnx.ModelProto, given: Arrays) -> list[np.ndarray[Any, Any]
         raise
 
 
-def folded(model: onnx.ModelProto, given: Arrays, kind: str = "time") -> onnx.ModelProto:
-    """Planned and written."""
+def folded(model: onnx.ModelProto, given: Arrays, kind: str = "time") -> tuple[onnx.ModelProto, Sequence[Any]]:
+    """Planned and written; and the sizes of the inputs it was planned for."""
     graph = Graph(read(model, tuple(given.values())))
     stretches = graph.lift()
     planner = Planner(Prices(kind, ends=True))
@@ -153,7 +157,7 @@ def folded(model: onnx.ModelProto, given: Arrays, kind: str = "time") -> onnx.Mo
         plan = planner(region)
         if plan.changed and (done := plan.composed(planner.prices)).changed:
             changes.append((region, done.region))
-    return ir.serde.serialize_model(graph.write(stretches, changes))
+    return ir.serde.serialize_model(graph.write(stretches, changes)), graph.source.tried
 
 
 def pointwise(draw: Drawing, y: np.ndarray[Any, Any], same: bool) -> tuple[str, Tensor] | None:

@@ -46,9 +46,13 @@ class OwnCall(Realisation):
 
 @dataclass(frozen=True, slots=True)
 class Scale(Realisation):
-    """One number a channel: a broadcast multiply, add, or both at once."""
+    """One number a channel: a broadcast multiply, add, or both at once, where they are ``fused``."""
+
+    fused: bool = True
 
     def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
+        if not self.fused and g.period is not None:  # what a model's own two calls would take
+            yield Work(0, 2 * prod(shape) + g.c_out)
         yield Work(0, 2 * prod(shape) + g.numbers)
 
     def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
@@ -59,6 +63,14 @@ class Scale(Realisation):
         if bool((value.kernel == 1).all()):
             return ops.add(x, bias)
         return ops.muladd(x, weights("weight", value.kernel.reshape(shape)), bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Shift(Scale):
+    """A broadcast add, where it is known that nothing is multiplied."""
+
+    def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
+        yield Work(0, 2 * prod(shape) + g.numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +88,17 @@ class Product(Realisation):
 class Linear(Realisation):
     """A linear layer: on the last axis, to which the channels are brought and from which they go back.
 
-    Groups are written out: no framework has a grouped one.
+    Groups are written out: no framework has a grouped one. ``fused``: the bias is added by the same call.
     """
+
+    fused: bool = True
 
     def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
         views = () if axis == len(shape) - 1 else (Work(0, 0),)
         yield from views
         yield from Product().work(g, shape, axis)
+        if not self.fused and g.period is not None:
+            yield Work(0, 2 * _outputs(g, shape, axis) + 2 * g.c_out)
         yield from views
 
     def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:

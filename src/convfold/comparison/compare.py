@@ -17,6 +17,9 @@ from convfold.errors import InvalidInput
 #: What a model raises on inputs too small or of the wrong shape for it.
 ILLEGAL_SIZE = (RuntimeError, ValueError, IndexError, AssertionError, TypeError)
 
+#: By how many times what is allowed a result of few numbers may be off for further inputs to be tried.
+DOUBT = 16
+
 
 class NotSampled(Exception):
     """A model cannot be run with its results rounded at random."""
@@ -59,6 +62,7 @@ class Comparison:
     def __init__(self, first: Runs, second: Runs, thorough: bool) -> None:
         self.first, self.second, self.thorough = first, second, thorough
         self.findings: list[Finding] = []
+        self.places: list[str] = []  # of the findings' outputs
         self.tried: list[str] = []
         self.refused = ""  # why the first model did not run
         self.empty = ""  # why the second did not, where there was nothing to compute
@@ -96,7 +100,16 @@ class Comparison:
         if not self.tried:
             raise InvalidInput(self.empty or f"the model does not run on its example inputs: {self.refused}")
         notes = dict.fromkeys((*self.first.notes, *self.second.notes))
-        return concluded(self.findings, tuple(dict.fromkeys(self.tried)), self.no_float64, tuple(notes))
+        return concluded(self._findings(), tuple(dict.fromkeys(self.tried)), self.no_float64, tuple(notes))
+
+    @property
+    def doubtful(self) -> bool:
+        """Would it pass if the first were known to be off by more, which a few numbers do not tell?"""
+        wrong = [f for f in self._findings() if f.same is False]
+        return bool(wrong) and all(f.few and f.exactness <= DOUBT * f.allowed for f in wrong)
+
+    def _findings(self) -> list[Finding]:
+        return [f.with_error_of(self.rounding.get(p, 0.0)) for f, p in zip(self.findings, self.places, strict=True)]
 
     def _second(self, inputs: Inputs, own: list[Output]) -> list[Output]:
         try:
@@ -134,6 +147,7 @@ class Comparison:
             self.no_float64 = str(e)
             found = self._by_samples(inputs, own, got)
         self.findings += found
+        self.places += [y.place for y in own]
         for y, f in zip(own, found, strict=True):
             if f.same is not None:
                 self.rounding[y.place] = max(self.rounding.get(y.place, 0.0), f.own_error)

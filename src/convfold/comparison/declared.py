@@ -19,6 +19,12 @@ Check = Literal["quick", "full"]
 #: How many times each size is tried where all is checked.
 SEEDS = 3
 
+#: How many further inputs are tried in doubt.
+AGAIN = 8
+
+#: What normal random numbers are multiplied by.
+LARGE = 8
+
 #: What part of the example's size an odd one is: a half, or if the model does not run at that, all of it.
 PARTS = (2, 1)
 
@@ -30,8 +36,8 @@ def declared(source: Source, check: Check, seed: int = 0) -> Iterator[list[Trial
     """Trials, each with what is tried in its place where the model does not run at it.
 
     At an odd size of about half the example's (where sizes are free) in float64; and where all is checked also at the
-    smallest, several times and of a batch of several, in float64, and at the example's in the models' own types unless
-    in doubt.
+    smallest, several times and of a batch of several, in float64, and at the odd one, large numbers, and the example's
+    in the models' own types unless in doubt.
     """
     free = free_places(source.model)
     if not free:
@@ -47,9 +53,19 @@ def declared(source: Source, check: Check, seed: int = 0) -> Iterator[list[Trial
         if check == "full":
             for k in range(SEEDS if least is not None else 0):
                 yield _trials(source, "smallest", least or {}, seed + k, True)
+            if odd is not None:
+                yield _trials(source, "odd", odd, seed + 2, False)
             yield _trials(source, "example", source.example, seed + 1, False)
     yield _trials(source, "example", source.example, seed + SEEDS, True, spare=True)
     yield _trials(source, "example", source.example, seed + SEEDS + 1, True, spare=True)
+
+
+def again(source: Source, seed: int = 0) -> Iterator[list[Trial]]:
+    """Further random inputs of the first size, where a few numbers leave doubt."""
+    free = free_places(source.model)
+    odd = _sizes(source, free)[0] if free else None
+    for k in range(AGAIN):
+        yield _trials(source, "odd" if odd else "example", odd or source.example, seed + 3 * (k + SEEDS), True)
 
 
 def _sizes(source: Source, free: dict[str, list[tuple[str, int]]]) -> tuple[Shapes | None, Shapes | None]:
@@ -93,14 +109,20 @@ def _trials(source: Source, what: str, shapes: Shapes, seed: int, exact: bool, s
 
 
 def _values(source: Source, shapes: Shapes, seed: int) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
-    """From a normal distribution, or between 0 and 1; whole numbers small, and if they are refused all 1, or all 0."""
+    """From a normal distribution, between 0 and 1, and large; whole numbers small, if they are refused all 1, or all 0.
+
+    Large ones reach what is never positive for others.
+    """
     given = drawn(source.model, shapes, seed)
-    if seed % 2:
-        given = {name: np.abs(np.remainder(x, 1)).astype(x.dtype) if _real(x) else x for name, x in given.items()}
+    given = {name: _varied(x, seed % 3) if _real(x) else x for name, x in given.items()}
     yield given
     if not all(map(_real, given.values())):
         for n in (1, 0):
             yield {name: x if _real(x) else np.full_like(x, n) for name, x in given.items()}
+
+
+def _varied(x: np.ndarray[Any, Any], how: int) -> np.ndarray[Any, Any]:
+    return x if how == 0 else (np.abs(np.remainder(x, 1)) if how == 1 else x * LARGE).astype(x.dtype)
 
 
 def _real(x: np.ndarray[Any, Any]) -> bool:

@@ -3,6 +3,7 @@ ONNX Add, Sub, Mul, Div, Neg, Sum, Mean."""
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import torch
@@ -54,16 +55,15 @@ def sub_onnx(call: Call) -> Reading:
 
 @onnx("Sum", "Mean")
 def sum_onnx(call: Call) -> Reading:
-    """Of several signals of one shape; of two, one may be constant."""
+    """Of several signals of one shape, or of one and of constants."""
     terms = call["data_0"]
     share = 1.0 / len(terms) if call.kind == "Mean" else 1.0
-    if len(terms) == 1:
-        return terms[0]  # type: ignore[no-any-return]
-    if len(terms) == 2:
-        return _sum(call, terms[0], terms[1], share, share)
-    if any(t.constant or t.symbols != call.out.symbols for t in terms):
+    signals, constants = [t for t in terms if not t.constant], [t.tensor().double() for t in terms if t.constant]
+    if len(signals) == 1:
+        return _affine(call, signals[0], share, share * reduce(torch.add, constants) if constants else None)
+    if constants or any(t.symbols != call.out.symbols for t in signals):
         raise NotFoldable("not-affine", "summands of different shapes, or constant ones among several")
-    return Step(Sum(), tuple(_scaled(t, share) for t in terms))
+    return Step(Sum((1,) * len(signals)), tuple(_scaled(t, share) for t in signals))
 
 
 @aten("neg.default")
@@ -253,9 +253,10 @@ def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
 
 @onnx_example("Sum", "Mean")
 def drawn_onnx_sum(draw: Draw, spelling: str) -> OnnxExample:
-    """Of one signal or more; one beside a constant."""
+    """Of one signal or more; one beside constants."""
     x, version = draw.signal(*shape(draw)), opset(draw, 8)
-    other = draw.pick(((), (draw.signal(*x.shape),), (x, draw.signal(*x.shape)), (along(draw, x.shape),)))
+    c, y = along(draw, x.shape), draw.signal(*x.shape)
+    other = draw.pick(((), (y,), (x, y), (c,), (c, draw.weight(1), c)))
     return OnnxExample((x, *other), opset=version)
 
 

@@ -71,8 +71,9 @@ def read_onnx(call: Call) -> Value:
 @onnx("Dropout")
 def read_onnx_dropout(call: Call) -> Value:
     """Opsets 7 to 11 know no training; from 12 on an input says it, which is not given where it is false."""
-    mode = call["training_mode"]
-    if mode is not None and (not mode.constant or bool(mode.tensor())):
+    mode, ratio = call["training_mode"], call["ratio"]
+    drops = not isinstance(ratio, Value) or not ratio.constant or float(ratio.tensor()) != 0
+    if mode is not None and drops and (not mode.constant or bool(mode.tensor())):
         raise NotFoldable("training-mode", "dropout is active, or may be")
     return call["data"]  # type: ignore[no-any-return]
 
@@ -145,6 +146,7 @@ def drawn_onnx_dropout(draw: Draw, spelling: str) -> OnnxExample:
     outputs = draw.pick((1, 2))
     if version < 12:
         return OnnxExample((x,), {"ratio": 0.3}, opset=version, outputs=outputs)
-    ratio = draw.pick((None, constant(torch.tensor(0.3))))
-    training = draw.pick((None, constant(torch.tensor(False))))
-    return OnnxExample((x, ratio, training), opset=version, outputs=outputs)
+    ratio, training = draw.pick((None, 0.3, 0.0)), draw.pick((None, False, True))
+    refused = "training-mode" if training and ratio != 0 else None
+    given = [None if n is None else constant(torch.tensor(n)) for n in (ratio, training)]
+    return OnnxExample((x, *given), {}, refused, version, outputs)

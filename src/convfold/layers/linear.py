@@ -6,6 +6,7 @@ No space axis, channels anywhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -65,15 +66,17 @@ def read_gemm(call: Call) -> Step:
     """α·A·B + β·C, either of the two turned; C may be one number, one a column, or a row of them."""
     x, weight, bias = call["A"], call.tensor("B"), call.tensor("C")
     assert weight is not None
-    if call["transA"]:
-        raise NotFoldable("not-affine", "the signal is turned before it is multiplied")
     kernel = weight if call["transB"] else weight.t()
     if bias is not None:
         if bias.dim() > 1 and bias.shape[-2] != 1:
             raise NotFoldable("not-affine", "the added matrix differs from row to row")
         bias = bias.reshape(-1).double().expand(len(kernel)) * call["beta"]
     op = Convolution(kernel.double() * call["alpha"] if call["alpha"] != 1 else kernel, nonzero(bias))
-    return Step(Convolved(op, 1, Product()), (x,))
+    if not call["transA"]:
+        return Step(Convolved(op, 1, Product()), (x,))
+    (m, n), free = x.shape, frozenset(1 - i for i in x.signal.free)
+    turned = Step(Layout.permute((1, 0)), (x,), replace(x.signal, shape=(n, m), free=free))
+    return Step(Convolved(op, 1, Product()), (turned,))
 
 
 @onnx("MatMul")
@@ -211,7 +214,7 @@ def drawn_gemm(draw: Draw, spelling: str) -> OnnxExample:
     how |= {"alpha": draw.pick((1.0, 2.0, -0.5)), "beta": draw.pick((1.0, 0.5, 0.0))} if flag(draw) else {}
     rows = bias is not None and len(bias) > 1 and bias[0] > 1
     inputs = (x, weight) if bias is None else (x, weight, draw.weight(*bias))
-    return OnnxExample(inputs, how, "not-affine" if side or rows else None, opset=version)
+    return OnnxExample(inputs, how, "not-affine" if rows else None, opset=version)
 
 
 @onnx_example("MatMul")

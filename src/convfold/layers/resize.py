@@ -77,7 +77,7 @@ def read_onnx(call: Call) -> Reading:
     """By factors or to sizes, of all axes or of those that are named; before opset 11 places are ``x / factor``."""
     x, y = call["X"], call.out
     given = [axis % x.dim for axis in call.numbers("axes")] if call["axes"] is not None else list(range(x.dim))
-    factors = _factors(call, given)
+    factors, by_factors = _factors(call, given)
     coordinates = call["coordinate_transformation_mode"] or "asymmetric"
     crops = _crops(call, given) if coordinates == "tf_crop_and_resize" else [(0.0, 1.0)] * x.dim
     axes = [i for i in range(x.dim) if x.symbols[i] != y.symbols[i] or factors[i] != 1 or crops[i] != (0, 1)]
@@ -95,6 +95,7 @@ def read_onnx(call: Call) -> Reading:
         excluded=bool(call["exclude_outside"]),
         antialiased=bool(call["antialias"]),
         factors=tuple(factors[i] for i in axes),
+        given=by_factors,
         crops=tuple(crops[i] for i in axes),
         output=tuple(y.shape[i] for i in axes),
     )
@@ -108,22 +109,25 @@ def read_onnx(call: Call) -> Reading:
     return found
 
 
-def _factors(call: Call, named: Sequence[int]) -> list[float]:
-    """Of every axis: as they are given, or as the sizes are, by one for all where the ratio of the sides is kept."""
+def _factors(call: Call, named: Sequence[int]) -> tuple[list[float], bool]:
+    """Of every axis: as they are given, or as the sizes are, by one for all where the ratio of the sides is kept.
+
+    And whether they are numbers of the model's, at every size of the signal.
+    """
     x, y, scales = call["X"], call.out, call["scales"]
     if isinstance(scales, Value) and 0 not in scales.shape:
         scales = scales.tensor().tolist()
     if isinstance(scales, list | tuple):
         pairs = dict(zip(named, scales, strict=True))
-        return [float(pairs.get(i, 1.0)) for i in range(x.dim)]
+        return [float(pairs.get(i, 1.0)) for i in range(x.dim)], True
     policy = call["keep_aspect_ratio_policy"] or "stretch"
     if policy == "stretch":
-        return [m / n for n, m in zip(x.shape, y.shape, strict=True)]
+        return [m / n for n, m in zip(x.shape, y.shape, strict=True)], False
     if any(i in x.signal.free for i in named):
         raise NotFoldable("size-depends-on-remainder", f"{policy} of a size that is free")
     ratios = [m / x.shape[i] for i, m in zip(named, call.numbers("sizes"), strict=True)]
     factor = min(ratios) if policy == "not_larger" else max(ratios)
-    return [factor if i in named else 1.0 for i in range(x.dim)]
+    return [factor if i in named else 1.0 for i in range(x.dim)], True
 
 
 def _crops(call: Call, named: Sequence[int]) -> list[tuple[float, float]]:
@@ -304,8 +308,8 @@ def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
         return OnnxExample((x, roi, scales), how, refused, version)
     named = version >= 18 and roi is None and flag(draw)
     if named:
-        back = draw.pick((0, x.dim()))  # of all: of some, ONNX Runtime takes the wrong ratio
-        how["axes"] = [i - back for i in range(2, x.dim())]
         how["keep_aspect_ratio_policy"] = draw.pick(("stretch", "not_larger", "not_smaller"))
+        kept = how["keep_aspect_ratio_policy"] != "stretch"  # then ONNX Runtime takes axes from the end for others
+        how["axes"] = [i - draw.pick((0, 0 if kept else x.dim())) for i in range(2, x.dim())]
         sizes = sizes[2:]
     return OnnxExample((x, roi, none if version < 13 else None, sizes), how, refused, version)

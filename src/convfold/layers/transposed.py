@@ -54,7 +54,8 @@ def read(call: Call) -> Step:
 
 @onnx("ConvTranspose")
 def read_onnx(call: Call) -> Step:
-    """``output_shape`` or ``auto_pad`` say how large the result is: what is written beyond that is cropped.
+    """``output_shape`` or ``auto_pad`` say how large the result is: what is written beyond that is cropped; what is not
+    written, at the end, is the bias.
 
     Padding crops what is scattered; (lo, hi) of the normal form are what is left of the kernel's reach.
     """
@@ -84,6 +85,8 @@ def _crops(call: Call, taps: Any, strides: Any, dilations: Any, extra: Any) -> l
     known = call["X"].signal.known(1, dims)
     if wanted is None:  # one input a stride
         totals = [d * (t - 1) + 1 + e - s for t, s, d, e in zip(taps, strides, dilations, extra, strict=True)]
+        if min(totals) < 0:
+            raise NotFoldable("not-affine", f"auto_pad={auto} of gaps: the standard and its runtimes differ in size")
     elif None in known:
         raise NotFoldable("size-depends-on-remainder", "output_shape is given, and the input's size is free")
     else:
@@ -93,8 +96,12 @@ def _crops(call: Call, taps: Any, strides: Any, dilations: Any, extra: Any) -> l
             for n, m, t, s, d, e in zip(known, space, taps, strides, dilations, extra, strict=True)
             if n is not None
         ]
-    halves = [(max(t, 0) // 2, max(t, 0) - max(t, 0) // 2) for t in totals]
-    return halves if auto == "SAME_UPPER" else [(more, less) for less, more in halves]
+    found = []
+    for total in totals:
+        less, more = max(total, 0) // 2, max(total, 0) - max(total, 0) // 2
+        lo, hi = (less, more) if auto == "SAME_UPPER" else (more, less)
+        found.append((lo, hi + min(total, 0)))
+    return found
 
 
 @example("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
@@ -131,10 +138,14 @@ def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
         lo = [draw.integer(0, min(2, n - 1)) for n in whole]
         how["pads"] = [*lo, *(draw.integer(0, min(2, n - 1 - a)) for n, a in zip(whole, lo, strict=True))]
     elif way == "output_shape":
-        how["output_shape"] = [draw.integer(max(1, n - 3), n) for n in whole]
+        ends = zip(whole, w.space, w.stride, strict=True)  # no shorter than the signal: ONNX Runtime takes none such
+        how["output_shape"] = [draw.integer(max(m, n - 3), n + s - 1) for n, m, s in ends]
         how |= {"auto_pad": draw.pick(("SAME_UPPER", "SAME_LOWER"))} if flag(draw) else {}
     elif way != "none":
         how["auto_pad"] = way
+    spans = zip(w.stride, dilation, w.taps, how.get("output_padding", [0] * dims), strict=True)
+    gaps = way.startswith("SAME") and any(d * (t - 1) + 1 + e < s for s, d, t, e in spans)
     x, weight = draw.signal(draw.integer(1, 2), c_in, *w.space), draw.weight(c_in, c_out // groups, *w.taps)
     bias = optional(draw, c_out)
-    return OnnxExample((x, weight, bias) if bias is not None else (x, weight), how, opset=opset(draw))
+    inputs = (x, weight) if bias is None else (x, weight, bias)
+    return OnnxExample(inputs, how, "not-affine" if gaps else None, opset(draw))

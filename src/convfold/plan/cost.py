@@ -64,12 +64,14 @@ class Prices:
     whole rates, so that a sum of three costs what two sums of two do, to the last digit. Nothing hides behind anything:
     what one runtime overlaps another does not, and fewer multiply-adds are worth something on all of them.
     "macs": multiply-adds first; where they are equal, bytes moved and operations, each worth ``OPERATION`` bytes.
-    ``ends``: does a convolution take other zeros at the one end of an axis than at the other?
+    ``ends``: does a convolution take other zeros at the one end of an axis than at the other? ``fused``: is a scale
+    with its shift one call, and a product with its bias?
     """
 
     objective: str = "time"
     machine: Machine = field(default=DEFAULT)
     ends: bool = False
+    fused: bool = True
 
     @cached_property
     def rates(self) -> tuple[int, int, int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from convfold.algebra import polyphase
 from convfold.algebra.geometry import Geometry
-from convfold.algebra.realisation import Convolve, Linear, OwnCall, Realisation, Scale, Shuffle, Transpose
+from convfold.algebra.realisation import Convolve, Linear, OwnCall, Realisation, Scale, Shift, Shuffle, Transpose
 from convfold.algebra.window import Window
 from convfold.plan.cost import Cost, Prices
-from convfold.plan.deferred import Deferred, Given
+from convfold.plan.deferred import Deferred, Given, Uniform
 from convfold.region import Signal
 
 
@@ -16,6 +18,13 @@ def chosen(operator: Deferred, x: Signal, axis: int, prices: Prices, part: bool 
     g = operator.geometry
     if isinstance(operator, Given) and operator.calls_own(axis, len(x.shape)) and not (part and operator.sized):
         return OwnCall(), prices.realised(OwnCall(), g, x, axis)
+    if (
+        isinstance(operator, Uniform)
+        and g.diagonal
+        and not isinstance(operator.factor, Tensor)
+        and operator.factor == 1
+    ):
+        return Shift(), prices.realised(Shift(), g, x, axis)
     # To scatter where one could gather must be the model's own idea: many runtimes do it slowly.
     scatters = not g.upsamples and _widens(g) and any(given.scatters for given in operator.given)
     return cheapest(g, x, axis, prices, scatters)
@@ -23,7 +32,7 @@ def chosen(operator: Deferred, x: Signal, axis: int, prices: Prices, part: bool 
 
 def cheapest(g: Geometry, x: Signal, axis: int, prices: Prices, scatters: bool = False) -> tuple[Realisation, Cost]:
     """The same of an operator of which only the geometry is known."""
-    found = [(how, prices.realised(how, g, x, axis)) for how in _ways(g, x, axis, scatters, prices.ends)]
+    found = [(how, prices.realised(how, g, x, axis)) for how in _ways(g, x, axis, scatters, prices)]
     return min(found, key=lambda way: way[1].rank)
 
 
@@ -36,14 +45,14 @@ def _widens(g: Geometry) -> bool:
     return all(map(plain, g.windows)) and any(w.slack > 0 for w in g.windows)
 
 
-def _ways(g: Geometry, x: Signal, axis: int, scatters: bool, ends: bool) -> list[Realisation]:
+def _ways(g: Geometry, x: Signal, axis: int, scatters: bool, prices: Prices) -> list[Realisation]:
     if g.diagonal:
-        return [Scale()]
+        return [Scale(prices.fused)]
     if g.dims == 0 and not (axis == 1 and 3 <= len(x.shape) <= 5):
-        return [Linear()]
+        return [Linear(prices.fused or len(x.shape) == 2)]
     if g.upsamples:
-        return _upsamplings(g, x, axis, ends)
-    return [Convolve(ends), Transpose()] if scatters else [Convolve(ends)]
+        return _upsamplings(g, x, axis, prices.ends)
+    return [Convolve(prices.ends), Transpose()] if scatters else [Convolve(prices.ends)]
 
 
 def _upsamplings(g: Geometry, x: Signal, axis: int, ends: bool) -> list[Realisation]:

@@ -23,7 +23,7 @@ class Interpolate(Spatial):
         cubic: the coefficient a of the cubic kernel.
         excluded: positions beyond the ends are left out, the other weights made larger; not: they are as the ends are.
         antialiased: the kernel is as wide as the step from one place to the next.
-        factors: (after / before) of each axis, as the model gives them.
+        factors: (after / before) of each axis; ``given``: by the model, else they are what the sizes make them.
         crops: of each axis the part (start, end) that tf_crop_and_resize takes, of one; what is outside is zero.
         output: how long each axis is after, at the example's sizes.
     """
@@ -36,13 +36,15 @@ class Interpolate(Spatial):
     excluded: bool
     antialiased: bool
     factors: tuple[float, ...]
+    given: bool
     crops: tuple[tuple[float, float], ...]
     output: tuple[int, ...]
 
     @property
     def constants(self) -> bool:
-        """The weights of every position sum to one, but for those that lie outside."""
-        return all(0 <= a <= 1 and 0 <= b <= 1 for a, b in self.crops) or self.coordinates != "tf_crop_and_resize"
+        """The weights of every position sum to one, but for those that lie outside, if only by rounding."""
+        inside = all((a, b) == (0, 1) or (0 <= a < 1 and 0 <= b < 1) for a, b in self.crops)
+        return inside or self.coordinates != "tf_crop_and_resize"
 
     @property
     def label(self) -> str:
@@ -54,7 +56,7 @@ class Interpolate(Spatial):
 
     @property
     def matrices(self) -> Callable[[], tuple[Tensor, ...]] | None:
-        """None also where rounding in float32 takes other positions than the definition does."""
+        """None also where it depends on who rounds: positions in float32, or the length that a factor gives."""
         before, after = self.sizes
         fixed = all(isinstance(n, int) for n in (*before, *after))
         behind = self.axes == tuple(range(self.axis + 1, self.axis + 1 + len(self.axes)))
@@ -69,6 +71,9 @@ class Interpolate(Spatial):
 
     def _certain(self, before: Sequence[Hashable]) -> bool:
         sizes = [int(n) for n in before]  # type: ignore[call-overload]
+        ends = self.coordinates in ("align_corners", "tf_crop_and_resize", "pytorch_half_pixel")
+        if ends and any(f * n != m for f, n, m in zip(self.factors, sizes, self.output, strict=True)):
+            return False
         if self.mode != "nearest" and self.coordinates != "tf_crop_and_resize":
             return True
         pairs = zip(self.along(sizes), self.along(sizes, torch.float32), strict=True)

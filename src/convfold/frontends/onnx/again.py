@@ -42,14 +42,16 @@ def _reshaped(ops: Onnx, old: ir.Value, x: ir.Value, shape: Sequence[int]) -> ir
         asked.append(n if isinstance(n, int) else -1 if i in unknown else 0)
     if len(unknown) <= 1:
         return ops.call("Reshape", x, ops.ints(asked))
-    target = ops.call("Shape", old) if old.producer() is None else None
-    if target is None:
-        node = old.producer()
-        assert node is not None and node.inputs[1] is not None
-        target = node.inputs[1]
+    lengths, node = ops.call("Shape", x), old.producer()
     pieces: list[ir.Value] = []
     for i, n in enumerate(after):
-        pieces.append(ops.ints([n]) if isinstance(n, int) else ops.call("Gather", target, ops.ints([i]), axis=0))
+        if isinstance(n, int):
+            pieces.append(ops.ints([n]))
+        elif n in before:
+            pieces.append(ops.call("Gather", lengths, ops.ints([before.index(n)]), axis=0))
+        else:
+            assert node is not None and node.op_type == "Reshape" and node.inputs[1] is not None
+            pieces.append(ops.call("Gather", node.inputs[1], ops.ints([i]), axis=0))
     return ops.call("Reshape", x, ops.call("Concat", *pieces, axis=0))
 
 

@@ -25,7 +25,7 @@ HELD = 1 << 26
 class Graph:
     """The model of a source is rewritten in place."""
 
-    ends = True
+    ends, fused = True, False
     device = torch.device("cpu")
 
     def __init__(self, source: Source, excluded: Callable[[str], bool] = lambda path: False) -> None:

@@ -139,8 +139,8 @@ class Knowledge:
                     data[name] = onnx.numpy_helper.from_array(x.content)
         try:
             found = onnx.shape_inference.infer_node_outputs(schema, proto, types, data)
-            if node.op_type in _LIKE and node.domain == "":
-                found[proto.output[0]] = types[proto.input[0]]
+            if node.domain == "":
+                found |= _corrected(node, inputs)
         except onnx.checker.ValidationError as e:  # a type that the standard does not have there; runtimes may
             log.debug("%s: %s", node.op_type, e)
             return declared
@@ -200,6 +200,26 @@ def _misfit(node: ir.Node, inputs: Sequence[Known | None]) -> str | None:
     if len(rest) > 1 and rest[1] is not None and rest[1] != (gives,):
         return f"there are {gives} channels, and a bias of sizes {rest[1]}"
     return None
+
+
+def _corrected(node: ir.Node, inputs: Sequence[Known | None]) -> dict[str, Any]:
+    """What the rules of the standard leave out, or say otherwise than its words: of a transposed convolution's size."""
+    x, *rest = inputs if inputs else (None,)
+    name = node.outputs[0].name or ""
+    if x is None or x.dtype is None or x.shape is None:
+        return {}
+    if node.op_type in _LIKE:
+        return {name: onnx.helper.make_tensor_type_proto(int(x.dtype), x.shape)}
+    weight = rest[0] if rest else None
+    if node.op_type == "ConvTranspose" and weight is not None and weight.shape is not None:
+        given = {name: a.value for name, a in node.attributes.items()}
+        space, dims = given.get("output_shape"), len(x.shape) - 2
+        if space is None and str(given.get("auto_pad")).startswith("SAME"):
+            space = [n * s for n, s in zip(x.shape[2:], given.get("strides") or (1,) * dims, strict=True)]
+        if space is not None:
+            shape = [x.shape[0], weight.shape[1] * given.get("group", 1), *space[-dims:]]
+            return {name: onnx.helper.make_tensor_type_proto(int(x.dtype), shape)}
+    return {}
 
 
 def evaluate(node: ir.Node, arrays: Sequence[Any], opsets: Mapping[str, int]) -> list[Any]:

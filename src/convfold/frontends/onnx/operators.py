@@ -274,11 +274,11 @@ class Onnx:
         """The order of torch: before opset 11 there is only the other one."""
         if self.written.opset >= 11:
             return self.call("DepthToSpace", x, blocksize=rate, mode="CRD")
-        _, c, h, w = self.sizes(x)
-        assert isinstance(c, int) and isinstance(h, int) and isinstance(w, int)
-        x = self.reshape(x, [-1, c // rate**2, rate, rate, h, w])
-        x = self.permute(x, [0, 1, 4, 2, 5, 3])
-        return self.reshape(x, [-1, c // rate**2, h * rate, w * rate])
+        c = self.sizes(x)[1]
+        assert isinstance(c, int)
+        order = torch.arange(c).reshape(-1, rate * rate).t().flatten()
+        x = self.call("Gather", x, self.ints(order.tolist()), axis=1)
+        return self.call("DepthToSpace", x, blocksize=rate)
 
     def ones_like(self, x: ir.Value) -> ir.Value:
         sizes = self.sizes(x)
@@ -335,6 +335,10 @@ class Onnx:
 
     def periodic(self, values: ir.Value, axis: int, period: int, y: ir.Value) -> ir.Value:
         n = self.sizes(y)[axis + 1]
+        if isinstance(n, int) and values.const_value is not None and values.name is not None:
+            array = values.const_value.numpy()
+            laid = np.take(array, [i % period for i in range(n)], axis)
+            return self.initializer(values.name, ir.tensor(laid, values.const_value.dtype))
         if isinstance(n, int):
             index = self.ints(i % period for i in range(n))
         else:

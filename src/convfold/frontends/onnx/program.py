@@ -149,7 +149,8 @@ class OnnxProgram:
         out = self.value(call)
         if not out.dtype.is_floating_point:
             return None
-        if any(0 in s for x in node.outputs if x.name for t in self.trials if (s := t[x].shape) is not None):
+        signals = [x for x in (*node.inputs, *node.outputs) if x is not None and x.name and not self._constant(x)]
+        if any(0 in s for x in signals for t in self.trials if (s := t[x].shape) is not None):
             raise NotFoldable("not-affine", "a signal without elements")
         reading = ONNX[node.op_type](Call(call, self._arguments(node, graph), out, int, node.op_type))
         if len(node.outputs) > 1 and isinstance(reading, Step):  # others of its outputs are its own affair

@@ -42,7 +42,7 @@ class Graph:
     ``original``: the module it was exported of, if there is one.
     """
 
-    ends = False
+    ends, fused = False, True
 
     def __init__(
         self,

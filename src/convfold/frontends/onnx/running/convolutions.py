@@ -16,13 +16,21 @@ Ends = list[tuple[int, int]]
 
 
 def ends(
-    auto: str | None, pads: Sequence[int] | None, sizes: Sequence[int], spans: Sequence[int], strides: Sequence[int]
+    auto: str | None,
+    pads: Sequence[int] | None,
+    sizes: Sequence[int],
+    spans: Sequence[int],
+    strides: Sequence[int],
+    least: float = 0,
 ) -> Ends:
-    """Of each axis, what is padded before and after it. ``spans``: positions from a kernel's first tap to its last."""
+    """Of each axis, what is padded before and after it, where that is not said at least so much in all.
+
+    spans: positions from a kernel's first tap to its last.
+    """
     if auto in ("SAME_UPPER", "SAME_LOWER"):
         found = []
         for n, span, s in zip(sizes, spans, strides, strict=True):
-            total = max((-(-n // s) - 1) * s + span - n, 0)
+            total = int(max((-(-n // s) - 1) * s + span - n, least))
             found.append(_shared(total, auto == "SAME_UPPER"))
         return found
     given = list(pads or [0] * (2 * len(sizes)))
@@ -30,8 +38,8 @@ def ends(
 
 
 def _shared(total: int, upper: bool) -> tuple[int, int]:
-    less = total // 2
-    return (less, total - less) if upper else (total - less, less)
+    first = int((total + (not upper)) / 2)  # towards 0, also of less than nothing
+    return first, total - first
 
 
 def padded(x: Tensor, at: Ends, value: float = 0.0) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ class _Windows:
         self.dilation = list(attributes.get("dilations") or [1] * axes)
         spans = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
         auto = attributes.get("auto_pad")
-        self.at = ends(auto, attributes.get("pads"), x.shape[2:], spans, self.stride)
+        self.at = ends(auto, attributes.get("pads"), x.shape[2:], spans, self.stride, -inf)
         self.count, self.beyond = [], []
         for n, (lo, hi), span, s in zip(x.shape[2:], self.at, spans, self.stride, strict=True):
             room = n + lo + hi - span

@@ -49,6 +49,7 @@ def Resize(
         extrapolation_value or 0.0,
     )
     by_size = sizes is not None and sizes.numel() > 0
+    axes_to = []
     for i, axis in enumerate(at):
         n = x.shape[axis]
         if by_size:
@@ -60,7 +61,11 @@ def Resize(
             scale = np.float32(scales[i].item())
             m = int(np.floor(np.float32(n) * scale))
         crop = None if roi is None or not roi.numel() else (float(roi[i]), float(roi[i + len(at)]))
-        x = how(x, axis, n, m, scale, crop)
+        axes_to.append((axis, n, m, scale, crop))
+    if how.coordinates != "tf_crop_and_resize" and all(n == m for _, n, m, _, _ in axes_to):
+        return x  # runtimes do not look at the scales then
+    for each in axes_to:
+        x = how(x, *each)
     return x
 
 
@@ -70,9 +75,11 @@ def Upsample(
 ) -> Tensor:
     how = _How(mode or "nearest", "asymmetric", "simple", -0.75, False, 0.0)
     given = scales if factors is None else factors.tolist()
-    for axis, factor in enumerate(given):
-        n, scale = x.shape[axis], np.float32(factor)
-        x = how(x, axis, n, int(np.floor(np.float32(n) * scale)), scale, None)
+    to = [int(np.floor(np.float32(n) * np.float32(factor))) for n, factor in zip(x.shape, given, strict=True)]
+    if to == list(x.shape):
+        return x
+    for axis, (m, factor) in enumerate(zip(to, given, strict=True)):
+        x = how(x, axis, x.shape[axis], m, np.float32(factor), None)
     return x
 
 

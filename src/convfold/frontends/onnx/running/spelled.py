@@ -26,7 +26,9 @@ def operator(name: str) -> Callable[[Computed], type[OpRun]]:
             version = self.run_params["opsets"].get("", 1)
             xs = [None if x is None else tensor(x) for x in inputs]
             wanted = sum(bool(y) for y in self.onnx_node.output)
-            found = compute(version, *xs, outputs=wanted, **attributes)
+            written = {a.name for a in self.onnx_node.attribute}  # the others are defaults, of the newest opset
+            given = {name: value for name, value in attributes.items() if name in written}
+            found = compute(version, *xs, outputs=wanted, **given)
             return tuple(array(y) for y in (found if isinstance(found, tuple) else (found,)))
 
         return type(name, (OpRun,), {"op_domain": "", "_run": run})

@@ -1,0 +1,190 @@
+"""What ONNX's operators become where several are together, and what of them is a convolution."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from convfold.algebra.apply import Apply
+from convfold.algebra.spatial import Spatial
+from convfold.frontends.onnx.graph import Graph
+from convfold.frontends.onnx.known import Knowledge
+from convfold.frontends.onnx.source import opened, read
+from convfold.layers.examples import OnnxExample, constant
+from tests.folding import noise
+from tests.layers.models import Built, close, computed, folded
+
+Node = onnx.helper.make_node
+
+
+def weight(*shape: int, seed: int = 0) -> np.ndarray[Any, Any]:
+    return noise(*shape, seed=seed).float().numpy()
+
+
+def model(
+    nodes: list[onnx.NodeProto], x: tuple[Any, ...], opset: int = 13, **weights: np.ndarray[Any, Any]
+) -> onnx.ModelProto:
+    """From ``x`` to what the last call gives."""
+    graph = onnx.helper.make_graph(
+        nodes,
+        "model",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, x)],
+        [onnx.helper.make_empty_tensor_value_info(nodes[-1].output[0])],
+        [onnx.numpy_helper.from_array(w, name) for name, w in weights.items()],
+    )
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8)
+    inferred = onnx.shape_inference.infer_shapes(made)
+    del inferred.graph.value_info[:]
+    return inferred
+
+
+def check(made: onnx.ModelProto, *shape: int) -> Counter[str]:
+    """Folded it computes the same, at other sizes too; how often which operator is left."""
+    x = {"x": weight(*shape)}
+    new, tried = folded(made, x, "macs")
+    onnx.checker.check_model(new)
+    for shapes in [{"x": shape}, *tried[1:]]:
+        given = {"x": weight(*shapes["x"])}
+        for got, expected in zip(computed(new, given), computed(made, given), strict=True):
+            close(got, expected, f"on {shapes}")
+    return Counter(node.op_type for node in new.graph.node)
+
+
+def operation(name: str, example: OnnxExample) -> Any:
+    """What a call is, in its region."""
+    (region,) = Graph(read(Built(name, example).proto)).lift().regions
+    (step,) = region.steps
+    return step.operation
+
+
+def test_what_is_handed_on_does_not_keep_neighbours_apart() -> None:
+    nodes = [
+        Node("Conv", ["x", "a"], ["p"]),
+        Node("Identity", ["p"], ["q"]),
+        Node("Dropout", ["q"], ["r"]),
+        Node("Conv", ["r", "b"], ["y"]),
+    ]
+    made = model(nodes, ("N", 6, "H", "W"), a=weight(6, 6, 1, 1), b=weight(2, 6, 3, 3, seed=1))
+    nodes[3].input[0] = "p"
+    plain = model([nodes[0], nodes[3]], ("N", 6, "H", "W"), a=weight(6, 6, 1, 1), b=weight(2, 6, 3, 3, seed=1))
+    left, without = check(made, 1, 6, 7, 5), check(plain, 1, 6, 7, 5)
+    assert left == without == {"Conv": 1}
+
+
+def test_a_focus_is_one_convolution() -> None:
+    """Every second position from each of four corners, laid end to end, then a convolution; space is free."""
+    pieces, nodes = [], []
+    for i in range(2):
+        for j in range(2):
+            nodes.append(Node("Slice", ["x", f"s{i}{j}", "ends", "axes", "steps"], [f"p{i}{j}"]))
+            pieces.append(f"p{i}{j}")
+    nodes += [Node("Concat", pieces, ["c"], axis=1), Node("Conv", ["c", "w"], ["y"], pads=[1, 1, 1, 1])]
+    starts = {f"s{i}{j}": np.array([i, j]) for i in range(2) for j in range(2)}
+    end = np.array([2**63 - 1] * 2)
+    given = {"ends": end, "axes": np.array([2, 3]), "steps": np.array([2, 2]), "w": weight(4, 12, 3, 3)}
+    made = model(nodes, ("N", 3, "H", "W"), **starts, **given)
+    graph = Graph(read(made, ((2, 3, 8, 6),)))
+    (region,) = graph.lift().regions
+    strides = [n.operation for n in region.steps if isinstance(n.operation, Spatial)]
+    assert len(strides) == 4
+    assert all(s.convolution is not None for s in strides)
+    check(made, 2, 3, 8, 6)
+
+
+@pytest.mark.parametrize("opset", [11, 21, 22])
+def test_a_pool_has_no_window_behind_the_signal(opset: int) -> None:
+    """Whatever the rules of a version say of its size."""
+    node = Node("MaxPool", ["x"], ["y"], kernel_shape=[1, 1], strides=[2, 2], ceil_mode=1)
+    made = model([node], (1, 2, 4, 6), opset)
+    source = opened(made)
+    known = Knowledge(source, {"x": (1, 2, 4, 6)})
+    assert known[source.graph.outputs[0]].shape == computed(made, {"x": weight(1, 2, 4, 6)})[0].shape
+
+
+def test_a_transposed_convolution_may_give_less_than_it_is_given() -> None:
+    node = Node("ConvTranspose", ["x", "w"], ["y"], output_shape=[2, 3])
+    source = opened(model([node], (1, 2, 4, 6), w=weight(2, 5, 1, 1)))
+    assert Knowledge(source, {"x": (1, 2, 4, 6)})[source.graph.outputs[0]].shape == (1, 5, 2, 3)
+
+
+def test_phases_are_interleaved_before_opset_11_too() -> None:
+    """Where only the other order is there."""
+    nodes = [
+        Node("Conv", ["x", "a"], ["p"]),
+        Node("DepthToSpace", ["p"], ["q"], blocksize=2),
+        Node("Conv", ["q", "b"], ["y"]),
+    ]
+    check(model(nodes, ("N", 4, "H", "W"), 9, a=weight(8, 4, 1, 1), b=weight(3, 2, 1, 1, seed=1)), 1, 4, 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("places", "rounding", "repeats"),
+    [
+        ("asymmetric", "floor", True),
+        ("half_pixel", "round_prefer_floor", True),
+        ("half_pixel", "round_prefer_ceil", True),
+        ("pytorch_half_pixel", "round_prefer_floor", True),
+        ("asymmetric", "round_prefer_floor", False),
+        ("half_pixel", "floor", False),
+        ("align_corners", "floor", False),
+    ],
+)
+def test_nearest_by_whole_factors_repeats(places: str, rounding: str, repeats: bool) -> None:
+    how = {"mode": "nearest", "coordinate_transformation_mode": places, "nearest_mode": rounding}
+    scales = constant(torch.tensor([1.0, 1.0, 2.0, 3.0]))
+    resize = operation("Resize", OnnxExample((noise(1, 2, 3, 4), None, scales), how))
+    assert (resize.convolution is not None) == repeats
+    ones = [torch.eye(n).repeat_interleave(r, 0).double() for n, r in ((3, 2), (4, 3))]
+    assert all(torch.equal(a, b) for a, b in zip(resize.matrices(), ones, strict=True)) == repeats
+
+
+def test_a_crop_beyond_the_signal_keeps_no_constants() -> None:
+    how = {"mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize"}
+    for end, keeps in ((1.0, True), (1.25, False)):
+        roi = constant(torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, end, end]))
+        resize = operation("Resize", OnnxExample((noise(1, 2, 3, 4), roi, None, [1, 2, 5, 6]), how))
+        assert resize.constants is keeps
+
+
+def test_phases_first_or_channels_first() -> None:
+    for mode, groups in (("CRD", 2), ("DCR", 1)):
+        step = operation("DepthToSpace", OnnxExample((noise(1, 8, 2, 3),), {"blocksize": 2, "mode": mode}))
+        assert isinstance(step, Apply)
+        assert step.operator.geometry.groups == groups
+
+
+@pytest.mark.parametrize("opset", [7, 11])
+def test_a_product_without_bias(opset: int) -> None:
+    """Gemm must have one before opset 11."""
+    nodes = [Node("MatMul", ["x", "a"], ["p"]), Node("MatMul", ["p", "b"], ["y"])]
+    check(model(nodes, ("N", 7), opset, a=weight(7, 5), b=weight(5, 2, seed=1)), 3, 7)
+
+
+@pytest.mark.parametrize("kind", ["Resize", "Expand"])
+def test_sizes_are_those_of_fewer_channels(kind: str) -> None:
+    """Before a call that names all sizes there are fewer channels, where the next layer leaves few."""
+    before, sizes = ((1, 8, 3, 4), [1, 8, 6, 12]) if kind == "Resize" else ((1, 8, 1, 1), [1, 8, 6, 12])
+    inputs = ["x", "", "", "sizes"] if kind == "Resize" else ["x", "sizes"]
+    how = {"mode": "linear"} if kind == "Resize" else {}
+    nodes = [Node(kind, inputs, ["p"], **how), Node("Conv", ["p", "w"], ["y"])]
+    made = model(nodes, before, w=weight(2, 8, 1, 1), sizes=np.array(sizes))
+    x = {"x": weight(*before)}
+    new, _ = folded(made, x)
+    assert [n.op_type for n in new.graph.node] == ["Conv", kind]
+    check(made, *before)
+
+
+def test_an_axis_taken_out_where_all_others_are_free() -> None:
+    """One channel of many, between layers that read along the last axis."""
+    nodes = [
+        Node("MatMul", ["x", "a"], ["p"]),
+        Node("Gather", ["p", "i"], ["q"], axis=1),
+        Node("MatMul", ["q", "b"], ["y"]),
+    ]
+    made = model(nodes, ("N", 3, "H", "W", 5), a=weight(5, 4), b=weight(4, 2, seed=1), i=np.array(2))
+    assert check(made, 1, 3, 4, 2, 5)["MatMul"] == 1

@@ -35,7 +35,7 @@ demo: $(VENV)/.demo ## `convfold demo`
 	$(BIN)/convfold demo
 
 bench: $(VENV)/.dev ## the benchmarks: a script a claim, each prints a table and writes JSON
-	@status=0; for script in models savings plans mutations border border_table onnx_nodes result_speed fold_time plan_time; do $(BIN)/python -m benchmarks.$$script || status=1; done; exit $$status
+	@status=0; for script in models savings plans mutations border border_table onnx_nodes result_speed fold_time plan_time onnx_large; do $(BIN)/python -m benchmarks.$$script || status=1; done; exit $$status
 
 clean: ## remove environments, builds and caches
 	rm -rf $(VENV) .compat build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -147,6 +147,8 @@ class Knowledge:
             return declared
         except onnx.shape_inference.InferenceError as e:
             raise Inconsistent(f"{node.op_type} {node.name or node.outputs[0].name!r}: {e}") from e
+        if (misfit := _misfit(node, inputs)) is not None:
+            raise Inconsistent(f"{node.op_type} {node.name or node.outputs[0].name!r}: {misfit}")
         out = []
         for y, known in zip(node.outputs, declared, strict=True):
             t = found.get(y.name or "")
@@ -156,6 +158,8 @@ class Knowledge:
             dims = t.tensor_type.shape.dim if t.tensor_type.HasField("shape") else None
             if dims is not None and all(d.HasField("dim_value") for d in dims):
                 known = Known(ir.DataType(t.tensor_type.elem_type), tuple(d.dim_value for d in dims))
+                if any(n < 0 for n in known.shape or ()):
+                    raise Inconsistent(f"{node.op_type} {node.name or y.name!r}: its result would be {known.shape}")
             else:
                 known = Known(ir.DataType(t.tensor_type.elem_type), known.shape)
             out.append(known)
@@ -177,6 +181,26 @@ class Knowledge:
         ):
             return Known(found[0].dtype, found[0].shape)
         return declared
+
+
+def _misfit(node: ir.Node, inputs: Sequence[Known | None]) -> str | None:
+    """What the standard's own inference does not look at: whether a convolution's weights fit the signal's channels."""
+    shapes = [None if x is None else x.shape for x in inputs]
+    if node.domain != "" or not shapes or shapes[0] is None or len(shapes[0]) < 2:
+        return None
+    channels, rest = shapes[0][1], shapes[1:]
+    if node.op_type not in ("Conv", "ConvTranspose") or not rest or rest[0] is None or len(rest[0]) < 2:
+        return None
+    group = node.attributes.get("group")
+    groups = 1 if group is None or group.is_ref() else group.as_int()
+    takes, gives = (rest[0][1] * groups, rest[0][0]) if node.op_type == "Conv" else (rest[0][0], rest[0][1] * groups)
+    if takes != channels:
+        return f"the signal has {channels} channels, the weight takes {takes}"
+    if groups < 1 or channels % groups or gives % groups:
+        return f"{channels} channels to {gives} in {groups} groups"
+    if len(rest) > 1 and rest[1] is not None and rest[1] != (gives,):
+        return f"there are {gives} channels, and a bias of sizes {rest[1]}"
+    return None
 
 
 def _corrected(node: ir.Node, inputs: Sequence[Known | None]) -> dict[str, Any]:

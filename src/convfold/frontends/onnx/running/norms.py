@@ -5,11 +5,15 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from convfold.frontends.onnx.running.spelled import operator, unsupported
+
+#: What is said by leaving it out; attributes are of 32 bits.
+EPSILON = float(np.float32(1e-5))
 
 
 @operator("BatchNormalization")
@@ -30,7 +34,7 @@ def BatchNormalization(
     if training_mode or spatial == 0 or (version < 7 and not is_test):
         raise unsupported("a BatchNormalization in training mode")
     scale, shift, mean, variance = (v.reshape(-1, *[1] * (x.dim() - 2)) for v in (scale, shift, mean, variance))
-    return (x - mean) / torch.sqrt(variance + _number(epsilon, 1e-5)) * scale + shift
+    return (x - mean) / torch.sqrt(variance + _number(epsilon, EPSILON)) * scale + shift
 
 
 @operator("InstanceNormalization")
@@ -38,7 +42,7 @@ def InstanceNormalization(
     version: int, x: Tensor, scale: Tensor, shift: Tensor, *, epsilon: float | None = None, **_: Any
 ) -> Tensor:
     each = (-1, *[1] * (x.dim() - 2))
-    y = _normalised(x, tuple(range(2, x.dim())), _number(epsilon, 1e-5))[0]
+    y = _normalised(x, tuple(range(2, x.dim())), _number(epsilon, EPSILON))[0]
     return y * scale.reshape(each) + shift.reshape(each)
 
 
@@ -55,7 +59,7 @@ def GroupNormalization(
 ) -> Tensor:
     each = (-1, *[1] * (x.dim() - 2))
     groups = x.unflatten(1, (num_groups, -1))
-    y = _normalised(groups, tuple(range(2, groups.dim())), _number(epsilon, 1e-5))[0]
+    y = _normalised(groups, tuple(range(2, groups.dim())), _number(epsilon, EPSILON))[0]
     if len(scale) != x.shape[1]:  # before opset 21, one of each group
         scale, shift = (v.repeat_interleave(x.shape[1] // num_groups) for v in (scale, shift))
     return y.flatten(1, 2) * scale.reshape(each) + shift.reshape(each)
@@ -74,7 +78,7 @@ def LayerNormalization(
     **_: Any,
 ) -> tuple[Tensor, ...]:
     axis = -1 if axis is None else axis
-    y, mean, inverse = _normalised(x, tuple(range(axis % x.dim(), x.dim())), _number(epsilon, 1e-5))
+    y, mean, inverse = _normalised(x, tuple(range(axis % x.dim(), x.dim())), _number(epsilon, EPSILON))
     y = y * scale if shift is None else y * scale + shift
     return y, mean, inverse
 

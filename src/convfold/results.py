@@ -69,7 +69,8 @@ class Result:
 
     def program(self) -> ExportedProgram:
         """The folded model exported again, with the same dimensions free."""
-        program = export(self.module, *self.source.traceable(), self.source.dynamic_shapes())
+        shapes = self.source.dynamic_shapes()
+        program = export(self.module, *self.source.traceable(), "static" if shapes is None else shapes)
         program.example_inputs = (self.source.args, self.source.kwargs)
         return program
 

@@ -46,6 +46,7 @@ class OnnxProgram:
         self.readers: dict[str, list[str]] = {}
         self.owners: dict[ir.Graph, ir.Node] = {}  # of inner graphs
         self.calls: list[str] = []
+        self.asking: set[ir.Node] = set()  # calls on signals whose result is known
         self.placed: dict[str, int] = {}
         self._values: dict[str, Value] = {}
         self._contents: dict[ir.Value, np.ndarray[Any, Any]] = {}
@@ -75,8 +76,12 @@ class OnnxProgram:
         while several and call in self.values:
             call += "'"
         self.nodes[call], self.call_of[node] = node, call
+        known = bool(outputs) and all(self._constant(y) and not y.is_graph_output() for y in outputs)
         for x in dict.fromkeys(x for x in node.inputs if x is not None):
-            self.readers.setdefault(self.name(x, graph), []).append(call)
+            if known and not self._constant(x):  # it asks for sizes or the type, which are known: nothing is computed
+                self.asking.add(node)
+            else:
+                self.readers.setdefault(self.name(x, graph), []).append(call)
         for value, owner in self._outer(node, graph):
             self.readers.setdefault(self.name(value, owner), []).append(call)
         is_read = bool(outputs) and node.domain == "" and node.op_type in ONNX and not self._constant(node.outputs[0])
@@ -383,7 +388,18 @@ class OnnxProgram:
         new.metadata_props.update(old.metadata_props)
 
     def gone(self, calls: Sequence[str]) -> None:
-        """The sweep finds them: nothing reads them."""
+        """The sweep finds them where nothing reads them; who asks them for sizes gets an answer in their place."""
+        for call in calls:
+            for user in dict.fromkeys(use.node for use in self.values[call].uses()):
+                for y in user.outputs if user in self.asking else ():
+                    answer = ir.Value(name=self.written.name(f"{y.name}_folded"), const_value=_tensor(self._content(y)))
+                    assert answer.const_value is not None
+                    answer.type, answer.shape = ir.TensorType(answer.const_value.dtype), y.shape
+                    answer.const_value.name = answer.name
+                    self._graph(user).register_initializer(answer)
+                    for trial in self.trials:
+                        trial.constant(answer)
+                    ir.convenience.replace_all_uses_with(y, answer)
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -391,6 +407,10 @@ def _same(a: Any, b: Any) -> bool:
     if a is None or b is None:
         return a is b
     return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
+def _tensor(x: Any) -> Any:
+    return ir.tensor(x) if isinstance(x, np.ndarray) else ir.tensor(x.numpy())
 
 
 def _array(x: Any) -> np.ndarray[Any, Any]:

@@ -29,7 +29,8 @@ class OnnxModel:
     """Run as it is written; a file is read by ONNX Runtime itself.
 
     Where ONNX Runtime is not installed, or has not all of the first model's operators in its types (there is no
-    convolution of float64), the model's own types too are run operator by operator.
+    convolution of float64), the model's own types too are run operator by operator; and so are half precision and single
+    mixed, where ONNX Runtime leaves out casts and computes all of it in single.
     """
 
     otherwise = True
@@ -45,6 +46,9 @@ class OnnxModel:
         self.names = [x.name or "" for x in inputs(read)]
         self.coarsest = _coarsest(read)
         if isinstance(like, OnnxModel) and like.session is None:
+            return
+        if _mixes(read):
+            self.notes.append("half precision is mixed with single: run operator by operator")
             return
         try:
             self.session = Session(self.model)
@@ -119,6 +123,22 @@ def _value(y: Any) -> Any:
     if isinstance(y, np.ndarray | np.generic):
         return y.tolist() if y.dtype.kind in "OUS" else tensor(y)
     return y
+
+
+def _mixes(model: ir.Model) -> bool:
+    """Does it cast half precision to single, or back?"""
+    half = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
+    return any(
+        node.op_type == "Cast" and not node.attributes["to"].is_ref() and _casts(node, half)
+        for graph in model.graphs()
+        for node in graph
+    )
+
+
+def _casts(node: ir.Node, half: set[ir.DataType]) -> bool:
+    to, x = ir.DataType(node.attributes["to"].as_int()), node.inputs[0]
+    single = {ir.DataType.FLOAT, ir.DataType.DOUBLE}
+    return to in half or (to in single and x is not None and x.dtype in half)
 
 
 def _coarsest(model: ir.Model) -> float:

@@ -29,8 +29,8 @@ class OnnxModel:
     """Run as it is written; a file is read by ONNX Runtime itself.
 
     Where ONNX Runtime is not installed, or has not all of the first model's operators in its types (there is no
-    convolution of float64), the model's own types too are run operator by operator; and so are half precision and single
-    mixed, where ONNX Runtime leaves out casts and computes all of it in single.
+    convolution of float64), the model's own types too are run operator by operator; and so are half precision and
+    single mixed, where ONNX Runtime leaves out casts and computes all of it in single.
     """
 
     otherwise = True

@@ -21,7 +21,7 @@ class Lowering(Generic[T]):
         self.program, self.bare = program, stretches.bare
         steps = [n for region in stretches.regions for n in region.nodes]
         self.own = {n.name for n in steps if program.has(n.name)}  # values that are the model's
-        self.values: dict[str, T] = {name: program.node(name) for name in self.own}  # kept current
+        self.values: dict[str, T] = {}  # that are written
         self.splits: dict[str, Sequence[T]] = {}
 
     def write(self, before: Region, after: Region) -> None:
@@ -56,6 +56,8 @@ class Lowering(Generic[T]):
         return self.splits[whole][i]
 
     def _input(self, name: str) -> T:
+        if name not in self.values and name in self.own:
+            return self.program.node(name)
         if name not in self.values:
             call, replaced = self.bare[name]
             self.values[name] = self.program.bare(call, replaced)

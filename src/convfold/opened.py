@@ -35,6 +35,10 @@ class Opened(Protocol[Model_co]):
         """Is a scale with its shift one call of it, and a product with its bias?"""
 
     @property
+    def doubles(self) -> bool:
+        """Do its runtimes have a convolution of float64?"""
+
+    @property
     def free(self) -> tuple[str, ...]:
         """Sizes that may change, by input and axis."""
 

@@ -89,11 +89,11 @@ class Stages(Generic[G]):
             written = then.write()
             for stage, seconds in then.seconds.items():
                 self.seconds[stage] += seconds
+            self.after, self.refused = then.after, then.refused
             if not then.applied:
                 break
             self.applied += then.applied
             self.mended += then.mended
-            self.after, self.refused = then.after, then.refused
         return written
 
     def finish(
@@ -197,8 +197,8 @@ class Stages(Generic[G]):
 def _prices(objective: str, graph: Opened[Any]) -> Prices:
     """Fixed, or by this machine's speed, where the example lies."""
     if objective != "measured":
-        return Prices(objective, ends=graph.ends, fused=graph.fused)
-    return Prices("time", measured(graph.device), graph.ends, graph.fused)
+        return Prices(objective, ends=graph.ends, fused=graph.fused, doubles=graph.doubles)
+    return Prices("time", measured(graph.device), graph.ends, graph.fused, graph.doubles)
 
 
 def _listed(kinds: Counter[str]) -> str:

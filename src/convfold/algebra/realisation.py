@@ -70,7 +70,7 @@ class Shift(Scale):
     """A broadcast add, where it is known that nothing is multiplied."""
 
     def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
-        yield Work(0, 2 * prod(shape) + g.numbers)
+        yield Work(0, 2 * prod(shape) + g.c_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Linear(Realisation):
         yield from views
         yield from Product().work(g, shape, axis)
         if not self.fused and g.period is not None:
-            yield Work(0, 2 * _outputs(g, shape, axis) + 2 * g.c_out)
+            yield Work(0, 2 * _outputs(g, shape, axis) + g.c_out)
         yield from views
 
     def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from convfold.algebra.joins import Sum
-from convfold.algebra.realisation import Scale
+from convfold.algebra.realisation import Scale, Shift
 from convfold.errors import NotFoldable
 from convfold.layers.examples import (
     Draw,
@@ -136,7 +136,7 @@ def _sum(call: Call, a: Any, b: Any, scale_a: float, scale_b: float) -> Reading:
         raise NotFoldable("not-affine", "nothing but constants")
     if _is_constant(b):
         shift = scale_b * (b.tensor().double() if isinstance(b, Value) else b)
-        return _affine(call, a, scale_a, shift)
+        return _affine(call, a, None if scale_a == 1 else scale_a, shift)
     if not isinstance(a, Value) or not isinstance(b, Value):
         raise NotFoldable("not-affine", "a size or another number that is not constant")
     if a.symbols != b.symbols:
@@ -165,7 +165,8 @@ def _affine(call: Call, x: Value, scale: Any, shift: Any) -> Reading:
         learnt = isinstance(factor, Tensor) or isinstance(constant, Tensor)
         return x if not learnt and (factor, constant) == (1.0, 0.0) else Step(Scaled(factor, constant), (x,))
     axis = axes.pop()
-    return Step(Convolved(diagonal(scale, shift, x.shape[axis]), axis, Scale()), (x,))
+    how = Shift() if scale is None else Scale()
+    return Step(Convolved(diagonal(scale, shift, x.shape[axis]), axis, how), (x,))
 
 
 def _number(t: Tensor | None, default: float) -> float | Tensor:

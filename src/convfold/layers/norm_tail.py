@@ -77,7 +77,9 @@ def read_onnx_grouped(call: Call) -> Step:
 
 
 def _spread(call: Call, weight: Tensor, bias: Tensor | None, axis: int) -> Step:
-    """The norm itself is called with ones and zeros."""
+    """The norm itself is called with ones and zeros, which are no scale and no shift."""
+    if bool((weight == 1).all()) and (bias is None or not bool(bias.any())):
+        raise NotFoldable("not-affine", "a norm without scale or shift")
     channels = call.out.shape[axis]
     vectors = [None if t is None else t.reshape(-1).expand(channels) for t in (weight, bias)]
     bare = call.bare(**dict.fromkeys(("scale", "Scale", "B", "bias"), None))

@@ -13,7 +13,7 @@ from convfold.algebra.apply import Apply
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.layout import Layout
 from convfold.algebra.operation import Operation
-from convfold.algebra.realisation import OwnCall, Scale, Transpose
+from convfold.algebra.realisation import OwnCall, Scale, Shift, Transpose
 from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
 from convfold.layers import Convolved, Scaled, Step, Value
@@ -128,7 +128,10 @@ class _Lifting:
                 given = Given(op.geometry, op, owner(call), own, sized, isinstance(how, Transpose), place)
                 return Apply(given, place[0], how)
             case Scaled(factor=factor, shift=shift):
-                return Apply(uniform(value.shape[axis], factor, shift, owner(call)), axis, Scale())
+                shifts = not isinstance(factor, Tensor) and factor == 1
+                return Apply(
+                    uniform(value.shape[axis], factor, shift, owner(call)), axis, Shift() if shifts else Scale()
+                )
             case Layout():
                 return replace(kind, origin=call)
             case Spatial(convolution=Convolution() as op):

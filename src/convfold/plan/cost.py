@@ -65,13 +65,14 @@ class Prices:
     what one runtime overlaps another does not, and fewer multiply-adds are worth something on all of them.
     "macs": multiply-adds first; where they are equal, bytes moved and operations, each worth ``OPERATION`` bytes.
     ``ends``: does a convolution take other zeros at the one end of an axis than at the other? ``fused``: is a scale
-    with its shift one call, and a product with its bias?
+    with its shift one call, and a product with its bias? ``doubles``: is there a convolution of float64?
     """
 
     objective: str = "time"
     machine: Machine = field(default=DEFAULT)
     ends: bool = False
     fused: bool = True
+    doubles: bool = True
 
     @cached_property
     def rates(self) -> tuple[int, int, int]:

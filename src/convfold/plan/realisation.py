@@ -48,7 +48,8 @@ def _widens(g: Geometry) -> bool:
 def _ways(g: Geometry, x: Signal, axis: int, scatters: bool, prices: Prices) -> list[Realisation]:
     if g.diagonal:
         return [Scale(prices.fused)]
-    if g.dims == 0 and not (axis == 1 and 3 <= len(x.shape) <= 5):
+    convolves = axis == 1 and 3 <= len(x.shape) <= 5 and (x.itemsize < 8 or prices.doubles)
+    if g.dims == 0 and not convolves:
         return [Linear(prices.fused or len(x.shape) == 2)]
     if g.upsamples:
         return _upsamplings(g, x, axis, prices.ends)

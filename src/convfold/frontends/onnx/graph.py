@@ -25,13 +25,12 @@ HELD = 1 << 26
 class Graph:
     """The model of a source is rewritten in place."""
 
-    ends, fused = True, False
+    ends, fused, doubles = True, False, False
     device = torch.device("cpu")
 
     def __init__(self, source: Source, excluded: Callable[[str], bool] = lambda path: False) -> None:
         self.source, self.excluded = source, excluded
         self.evaluated: list[str] = []
-        self.changed = False
         self.program = OnnxProgram(source.model, source.trials)
 
     @property
@@ -59,12 +58,10 @@ class Graph:
         with torch.no_grad():
             for before, after in changes:
                 lowering.write(before, after)
-                self.changed = True
                 if self.program.written.bytes - held > HELD:
                     held = self.program.written.bytes
                     forget(model)
-        if self.changed:
-            sweep(model)
+        sweep(model)  # where nothing is folded, too: what does nothing was passed over as it was read
         return model
 
     def measure(self) -> Totals:

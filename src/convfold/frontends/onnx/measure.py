@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from math import prod
 
 import onnx_ir as ir
@@ -45,7 +46,21 @@ def macs(node: ir.Node, known: Knowledge) -> int:
         return prod(x) * prod(w[1:])
     if node.op_type == "MatMul":
         return prod(out) * x[-1]
+    if node.op_type == "Einsum":
+        return _contracted(node.attributes["equation"].as_string(), (x, w)) if len(node.inputs) == 2 else 0
     if node.op_type == "Gemm":
         turned = node.attributes.get("transA")
         return prod(out) * x[0 if turned is not None and turned.as_int() else -1]
     return 0
+
+
+def _contracted(equation: str, shapes: Sequence[Sequence[int]]) -> int:
+    """Of a product of two: every index once; of axes without a name the larger."""
+    sizes: dict[str, int] = {}
+    for term, shape in zip(equation.partition("->")[0].replace(" ", "").split(","), shapes, strict=True):
+        before, dots, after = term.partition("...")
+        rest = len(shape) - len(before) - len(after) if dots else 0
+        unnamed = [f".{rest - i}" for i in range(rest)]
+        for index, n in zip([*before, *unnamed, *after], shape, strict=True):
+            sizes[index] = max(sizes.get(index, 1), n)
+    return prod(sizes.values())

@@ -40,6 +40,7 @@ class OnnxProgram:
         self.written = Written(model, trials)
         self.values: dict[str, ir.Value] = {}
         self.names: dict[tuple[ir.Value, ir.Graph | None], str] = {}
+        self.aliases: dict[ir.Value, list[str]] = {}
         self.nodes: dict[str, ir.Node] = {}  # by the name of their call
         self.call_of: dict[ir.Node, str] = {}
         self.parts: dict[str, tuple[str, int]] = {}
@@ -107,7 +108,9 @@ class OnnxProgram:
         if (value, graph) not in self.names:
             owner = self.owners[graph]
             outer = self.name(value, self._graph(owner))
-            self._call(value, graph, f"{outer}@{self.call_of.get(owner, owner.outputs[0].name)}")
+            alias = f"{outer}@{self.call_of.get(owner, owner.outputs[0].name)}"
+            self._call(value, graph, alias)
+            self.aliases.setdefault(value, []).append(alias)
         return self.names[value, graph]
 
     def _outer(self, node: ir.Node, graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.Graph]]:
@@ -357,7 +360,10 @@ class OnnxProgram:
             return ops.insert(ir.Node("", node.op_type, inputs, attributes.values(), num_outputs=1))[0]
 
     def replace(self, call: str, new: ir.Value) -> None:
-        self._replace(self.values[call], new, call, None)
+        old = self.values[call]
+        self._replace(old, new, call, None)
+        for alias in self.aliases.get(old, ()):
+            self.values[alias] = new
 
     def _replace(self, old: ir.Value, new: ir.Value, call: str, name: str | None) -> None:
         """Who reads the one reads the other, which gets its name if it is new; outputs of a graph keep theirs."""

@@ -46,7 +46,7 @@ def _shared(array: np.ndarray[Any, Any]) -> Tensor:
     if not array.flags.writeable:
         array = np.lib.stride_tricks.as_strided(array, writeable=False) if array.ndim else array
         return torch.tensor(array) if array.nbytes <= 1 << 20 else _read_only(array)
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return torch.from_numpy(np.asarray(array, order="C"))  # `ascontiguousarray` gives a number an axis
 
 
 def _read_only(array: np.ndarray[Any, Any]) -> Tensor:
@@ -55,4 +55,4 @@ def _read_only(array: np.ndarray[Any, Any]) -> Tensor:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(np.ascontiguousarray(array))
+        return torch.from_numpy(np.asarray(array, order="C"))

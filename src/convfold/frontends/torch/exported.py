@@ -42,7 +42,7 @@ class Graph:
     ``original``: the module it was exported of, if there is one.
     """
 
-    ends, fused = False, True
+    ends, fused, doubles = False, True, True
 
     def __init__(
         self,

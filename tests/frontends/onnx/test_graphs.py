@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,37 @@ def test_nothing_moves_into_a_branch() -> None:
     m.graph.initializer.append(numpy_helper.from_array(array((5, 3, 3, 2)), "w"))
     for c in (True, False):
         assert kinds(folded(m, {**feeds_of(m), "c": np.array(c)}))["Conv"] == 1
+
+
+def test_a_branch_reads_what_became_of_what_it_read() -> None:
+    """A norm outside that branches fold behind: it is not computed a second time for them."""
+    inner = "{0}n = BatchNormalization(o, s, b, m, v) {0}c = Conv({0}n, {0}k) {0}y = Mul({0}c, {0}f)"
+    m = branches(*(inner.format(i) for i in "te"), **{f"{i}k": (5, 5, 3, 3) for i in "te"}, tf=(1,), ef=(1,))
+    m.graph.node.insert(0, helper.make_node("BatchNormalization", ["i", *"sbmv"], ["o"]))
+    m.graph.node.insert(0, helper.make_node("Conv", ["x", "w"], ["i"]))
+    m.graph.initializer.append(numpy_helper.from_array(array((5, 3, 3, 2)), "w"))
+    result = convfold.fold(m, config=convfold.FoldConfig(verify=False))
+    assert kinds(result.proto) == {"Conv": 3, "If": 1}
+    assert result.report.after.macs <= result.report.before.macs
+    for c in (True, False):
+        assert_same(m, result.proto, {**feeds_of(m), "c": np.array(c)}, 1e-5)
+
+
+def test_a_branch_uses_nothing_of_the_other() -> None:
+    """Products of one value in both are no siblings."""
+    m = branches(
+        "p = MatMul(r, k1) ty = MatMul(p, k2)",
+        "q = MatMul(r, k3) ey = Add(q, u)",
+        k1=(8, 4),
+        k2=(4, 6),
+        k3=(8, 6),
+        u=(6,),
+    )
+    m.graph.node.insert(0, helper.make_node("Relu", ["x"], ["r"]))
+    for y in (m.graph.output[0], *(a.g.output[0] for a in m.graph.node[1].attribute)):
+        y.type.tensor_type.shape.dim[1].dim_value = 3
+    for c in (True, False):
+        folded(m, {**feeds_of(m), "c": np.array(c)})
 
 
 def test_a_branch_that_does_not_run_at_these_sizes() -> None:
@@ -350,3 +382,57 @@ def test_write_takes_a_model_of_onnx_ir(tmp_path: Any) -> None:
     m = model(NET)
     write(ir.serde.deserialize_model(m), tmp_path / "a.onnx", changed=False)
     assert_same(m, tmp_path / "a.onnx", feeds_of(m), 0)
+
+
+@pytest.mark.parametrize(
+    "body", ["p = Pad(x, none) y = Relu(p)", "t = Transpose<perm = [0, 1, 2, 3]>(x) y = Sigmoid(t)"]
+)
+def test_what_does_nothing_leaves_nothing_behind(body: str) -> None:
+    """Where nothing else is folded, too; and folded again it is the same."""
+    m = model(f"g ({X}) => (float[N,P,Q,R] y) {{ {body} }}", none=np.zeros(8, np.int64))
+    found = folded(m)
+    assert len(found.graph.node) == 1 and not found.graph.initializer
+    assert folded(found).SerializeToString(deterministic=True) == found.SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "n = InstanceNormalization(x, g, h) y = Mul(n, g4)",
+        "n = LayerNormalization(x, l, q) y = MatMul(n, w8)",
+        "t = ConvTranspose<strides = [2, 2]>(x, k1, h) p = Pad(t, to) y = Add(p, h4)",
+        "t = ConvTranspose<strides = [2, 2]>(x, k1) p = Pad(t, to) y = Slice(p, zero, most, last, two)",
+    ],
+)
+def test_folded_once_is_folded_to_the_end(body: str) -> None:
+    """A bare norm has no scale of its own to fold; what is added is priced as it will be read."""
+    sizes: dict[str, Any] = {"g": (3,), "h": (3,), "g4": (3, 1, 1), "h4": (3, 1, 1), "l": (8,), "q": (8,), "w8": (8, 2)}
+    sizes |= {"zero": np.array([0]), "most": np.array([99]), "last": np.array([3]), "two": np.array([2])}
+    weights = {**sizes, "k1": (3, 3, 1, 1), "to": np.array([0, 0, 2, 0, 0, 0, -2, 0])}
+    used = {name: w for name, w in weights.items() if name in re.findall(r"\w+", body)}
+    m = model(f"g (float[2,3,9,8] x) => (float[N,P,Q,R] y) {{ {body} }}", **used)
+    again = convfold.fold(folded(m))
+    assert not again.report.changed, again.report.applied
+
+
+def test_the_report_measures_what_is_written() -> None:
+    """Also where the last look at it only drops a call that does nothing."""
+    m = model(f"g ({X}) => (float[N,3,P,Q] y) {{ r = Relu(x) p = Pad(r, none) a = Add(p, u) y = Sub(a, u) }}",
+              none=np.zeros(8, np.int64), u=(3, 1, 1))  # fmt: skip
+    result = convfold.fold(m)
+    assert result.report.after.ops == sum(n for kind, n in kinds(result.proto).items() if kind != "Constant")
+
+
+@pytest.mark.parametrize("opset", [11, 12, 17])
+def test_positions_of_a_free_axis_in_old_opsets(opset: int) -> None:
+    """A bias that differs from phase to phase of an upsampling is laid out over a size that only a run tells."""
+    m = model(
+        "g (float[N,3,9,W] x) => (float[N,P,Q,R] y) "
+        "{ a = Add(x, h) t = ConvTranspose<strides = [2, 2]>(a, k) y = Conv(t, w1) }",
+        opset=opset,
+        h=(3, 1, 1),
+        k=(3, 2, 2, 2),
+        w1=(2, 2, 1, 1),
+    )
+    for size in (2, 5):
+        folded(m, feeds_of(m, size))

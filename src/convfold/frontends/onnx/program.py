@@ -103,7 +103,8 @@ class OnnxProgram:
         if (value, graph) not in self.names:
             owner = self.owners[graph]
             outer = self.name(value, self._graph(owner))
-            alias = f"{outer}@{self.call_of.get(owner, owner.outputs[0].name)}"
+            branch = list(bodies(owner)).index(graph)  # another alias in each: none may use what another computes
+            alias = f"{outer}@{self.call_of.get(owner, owner.outputs[0].name)}[{branch}]"
             self._call(value, graph, alias)
             self.aliases.setdefault(value, []).append(alias)
         return self.names[value, graph]

@@ -256,14 +256,14 @@ class Growing:
         sizes: list[int | str] = list(self.shape(name))
         for i in range(len(sizes)):
             if (free and i == 0) or (free == "space" and i > 1):
-                sizes[i] = f"size{i}"
+                sizes[i] = f"size{i}_{sizes[i]}"
         return sizes
 
     def larger(self, free: str, by: int) -> dict[str, Array]:
         """Other inputs, of other sizes where those are free."""
         shapes = {
             x: [
-                n + by + 2 * (i == 3) if isinstance(s, str) else n
+                n + by * (1 if i == 0 else 2) + 2 * (i == 3) if isinstance(s, str) else n
                 for i, (n, s) in enumerate(zip(v.shape, self.sizes(x, free), strict=True))
             ]
             for x, v in self.given.items()

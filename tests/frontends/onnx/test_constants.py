@@ -205,6 +205,17 @@ def test_a_product_in_double_stays_one() -> None:
     assert "Conv" not in kinds(folded(m))
 
 
+def test_no_convolution_in_double_where_there_was_none() -> None:
+    """Zeros, a shuffle and a norm of one channel are none."""
+    m = model(
+        "g (double[1,1,2,4] x) => (double[N,P,Q,R] y) "
+        "{ p = Pad(x, r) d = SpaceToDepth<blocksize = 2>(p) y = BatchNormalization(d, s, b, m, v) }",
+        r=np.array([0, 0, 0, 0, 0, 0, 0, 2]),
+        **{n: array((4,), i, n).astype(np.float64) for i, n in enumerate("sbmv")},
+    )
+    assert "Conv" not in kinds(folded(m))
+
+
 def test_bfloat16() -> None:
     found = typed("bfloat16", ml_dtypes.bfloat16, 5e-2, runs=False, opset=22)
     onnx.checker.check_model(found)

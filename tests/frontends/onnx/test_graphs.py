@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper, parser
 
 import convfold
 from convfold.frontends.onnx.files import write
-from tests.frontends.onnx.models import CONV, NET, NORM, array, assert_same, feeds_of, folded, kinds, model
+from tests.frontends.onnx.models import CONV, NET, NORM, WEIGHTS, array, assert_same, feeds_of, folded, kinds, model
 
 X = "float[N,3,9,8] x"
 Y = "float[N,5,P,Q] y"
@@ -63,14 +63,15 @@ def test_nothing_moves_into_a_branch() -> None:
 
 
 def test_a_branch_reads_what_became_of_what_it_read() -> None:
-    """A norm outside that branches fold behind: it is not computed a second time for them."""
-    inner = "{0}n = BatchNormalization(o, s, b, m, v) {0}c = Conv({0}n, {0}k) {0}y = Mul({0}c, {0}f)"
-    m = branches(*(inner.format(i) for i in "te"), **{f"{i}k": (5, 5, 3, 3) for i in "te"}, tf=(1,), ef=(1,))
-    m.graph.node.insert(0, helper.make_node("BatchNormalization", ["i", *"sbmv"], ["o"]))
-    m.graph.node.insert(0, helper.make_node("Conv", ["x", "w"], ["i"]))
-    m.graph.initializer.append(numpy_helper.from_array(array((5, 3, 3, 2)), "w"))
+    """A norm outside that a branch folds behind: it is not computed a second time for that."""
+    m = branches("ty = Relu(y0)", "em = Mul(y0, f) ey = Conv<pads = [1, 1, 1, 1]>(em, k)", f=(1,), k=(5, 5, 3, 3))
+    outer = parser.parse_graph(f"h ({X}) => ({Y}) {{ {CONV} {NORM.replace('y =', 'y0 =')} }}").node
+    for node in reversed(outer):
+        m.graph.node.insert(0, node)
+    for name, sizes in WEIGHTS.items():
+        m.graph.initializer.append(numpy_helper.from_array(array(sizes, 3, name), name))
     result = convfold.fold(m, config=convfold.FoldConfig(verify=False))
-    assert kinds(result.proto) == {"Conv": 3, "If": 1}
+    assert kinds(result.proto) == {"Conv": 2, "Relu": 1, "If": 1}
     assert result.report.after.macs <= result.report.before.macs
     for c in (True, False):
         assert_same(m, result.proto, {**feeds_of(m), "c": np.array(c)}, 1e-5)
@@ -78,17 +79,16 @@ def test_a_branch_reads_what_became_of_what_it_read() -> None:
 
 def test_a_branch_uses_nothing_of_the_other() -> None:
     """Products of one value in both are no siblings."""
-    m = branches(
-        "p = MatMul(r, k1) ty = MatMul(p, k2)",
-        "q = MatMul(r, k3) ey = Add(q, u)",
-        k1=(8, 4),
-        k2=(4, 6),
-        k3=(8, 6),
-        u=(6,),
+    m = model(
+        """g (float[1,1] x, bool c) => (float[1,1] y) { r = Relu(x) y = If (c) <
+        then_branch = t () => (float[1,1] ty) {
+            n = BatchNormalization(r, s, b, m, v) p = Mul(n, k) ty = MatMul(p, k2) },
+        else_branch = e () => (float[1,1] ey) { p2 = MatMul(r, k3) q = MatMul(p2, k2) ey = Sub(u, q) }> }""",
+        **{n: array((1,), i, n) for i, n in enumerate("sbmvu")},
+        k=(1, 1),
+        k2=(1, 1),
+        k3=(1, 1),
     )
-    m.graph.node.insert(0, helper.make_node("Relu", ["x"], ["r"]))
-    for y in (m.graph.output[0], *(a.g.output[0] for a in m.graph.node[1].attribute)):
-        y.type.tensor_type.shape.dim[1].dim_value = 3
     for c in (True, False):
         folded(m, {**feeds_of(m), "c": np.array(c)})
 

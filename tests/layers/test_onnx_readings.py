@@ -188,3 +188,41 @@ def test_an_axis_taken_out_where_all_others_are_free() -> None:
     ]
     made = model(nodes, ("N", 3, "H", "W", 5), a=weight(5, 4), b=weight(4, 2, seed=1), i=np.array(2))
     assert check(made, 1, 3, 4, 2, 5)["MatMul"] == 1
+
+
+@pytest.mark.parametrize("kind", ["AveragePool", "Conv"])
+def test_a_window_larger_than_its_map_is_left(kind: str) -> None:
+    """The standard's rules and some runtimes make one position of it, of numbers that are not there."""
+    node = Node(kind, ["x", "w"] if kind == "Conv" else ["x"], ["y"], kernel_shape=[3], strides=[2])
+    graph = onnx.helper.make_graph(
+        [node],
+        "model",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (1, 2, 2))],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (1, 2, 1))],
+        [onnx.numpy_helper.from_array(weight(2, 2, 3), "w")] if kind == "Conv" else [],
+    )
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    stretches = Graph(read(made)).lift()
+    assert [e.code for e in stretches.opaque.values()] == ["not-affine"] and not stretches.regions
+
+
+def test_a_mean_of_a_number() -> None:
+    made = model(
+        [Node("ReduceSum", ["x"], ["s"], keepdims=0), Node("ReduceMean", ["s"], ["m"]), Node("Relu", ["m"], ["y"])],
+        (2, 3),
+    )
+    assert check(made, 2, 3)["ReduceMean"] == 1
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes", "macs"),
+    [
+        ("bchw,oc->bohw", ((2, 3, 4, 5), (6, 3)), 2 * 3 * 4 * 5 * 6),
+        ("...i, ij", ((2, 4, 3), (3, 5)), 2 * 4 * 3 * 5),
+        ("...i,...ij->...j", ((2, 3), (1, 3, 5)), 2 * 3 * 5),
+    ],
+)
+def test_multiply_adds_of_a_contraction(equation: str, shapes: Any, macs: int) -> None:
+    """Counted as those of the product are that it becomes."""
+    made = model([Node("Einsum", ["x", "w"], ["y"], equation=equation)], shapes[0], w=weight(*shapes[1]))
+    assert Graph(read(made)).measure().macs == macs

@@ -155,10 +155,12 @@ class Transpose(Realisation):
         moved = batch * (g.c_in * prod(space) + 3 * g.c_out * prod(full)) + g.numbers
         yield Work(batch * g.weights * prod(space), moved, abreast=g.c_out)
         after = [pads for *_, pads in arguments]
-        yield from _enlarged(full, after, batch * g.c_out)
-        for w in g.windows:
+        now = yield from _enlarged(full, after, batch * g.c_out)
+        for i, w in enumerate(g.windows):
             if w.stride > 1:
-                yield Work(0, 0)
+                before = prod(now)
+                now[i] = -(-now[i] // w.stride)
+                yield Work(0, batch * g.c_out * (before + prod(now)))
         out = batch * g.c_out * prod(g.size(space))
         yield from _late_bias(g, out, late=g.periodic or (g.period is not None and adds(after)))
 

@@ -45,7 +45,7 @@ def read_onnx(call: Call) -> Reading:
 
 def _reduced(call: Call, named: Sequence[int] | None, kept: bool, mean: bool) -> Reading:
     x = call.first
-    axes = sorted({axis % x.dim for axis in named or ()})
+    axes = sorted({axis % x.dim for axis in named or ()}) if x.dim else []
     if len(axes) in (0, x.dim) or (call["dtype"] is not None and call["dtype"] != x.dtype):
         raise NotFoldable("not-affine", "over all axes, or in another type")
     return spatial(call, axes, partial(Reduce, axes=tuple(axes), mean=mean, kept=kept))

@@ -16,6 +16,8 @@ def windows_of(call: Call, taps: Sequence[int]) -> tuple[Window, ...]:
     dilations = call["dilations"] or (1,) * dims
     plain = [Window(t, s, 1, d) for t, s, d in zip(taps, strides, dilations, strict=True)]
     pairs = ends(call, plain)
+    if any(n + lo + hi <= w.reach for n, w, (lo, hi) in zip(call.first.shape[-dims:], plain, pairs, strict=True)):
+        raise NotFoldable("not-affine", "a window larger than its map: runtimes differ in what they make of it")
     return tuple(Window(w.taps, w.stride, 1, w.dilation, lo, hi) for w, (lo, hi) in zip(plain, pairs, strict=True))
 
 

@@ -143,6 +143,18 @@ def test_weights_behind(kind: str) -> None:
         assert kinds(found) == {"Conv": 1}
 
 
+@pytest.mark.parametrize("kind", ["Identity", "Cast"])
+def test_a_number_stays_without_axes(kind: str) -> None:
+    """By one number, however it is computed, the axis is gone."""
+    asked = "Identity(one)" if kind == "Identity" else "Cast<to = 7>(one)"
+    m = model(
+        f"g (float[N,3,9] x) => (float[N,P] y) {{ i = {asked} a = Gather<axis = 1>(x, i) y = Add(a, f) }}",
+        one=np.array(1, np.int64 if kind == "Identity" else np.int32),
+        f=(9,),
+    )
+    folded(m)
+
+
 def test_sizes_computed_from_sizes() -> None:
     """As exporters write a view: Shape, Gather, Concat, Reshape."""
     body = f"""{CONV} sh = Shape(x) n = Gather(sh, zero) nn = Unsqueeze(n, axes) t = Concat<axis = 0>(nn, rest)
@@ -178,6 +190,29 @@ def test_half() -> None:
 
 def test_double() -> None:
     typed("double", np.float64, 1e-12, runs=False)  # ONNX Runtime has no such convolution
+
+
+def test_a_product_in_double_stays_one() -> None:
+    """From the left, on the second of three axes: runtimes have no convolution for it."""
+    m = model(
+        "g (double[2,5,4] x) => (double[2,3,4] y) "
+        "{ h = MatMul(a, x) n = BatchNormalization(h, s, b, m, v) y = MatMul(a2, n) }",
+        a=array((5, 5)).astype(np.float64),
+        a2=array((3, 5), 1).astype(np.float64),
+        **{n: array((5,), i, n).astype(np.float64) for i, n in enumerate("sbmv")},
+    )  # fmt: skip
+    assert "Conv" not in kinds(folded(m))
+
+
+def test_no_convolution_in_double_where_there_was_none() -> None:
+    """Zeros, a shuffle and a norm of one channel are none."""
+    m = model(
+        "g (double[1,1,2,4] x) => (double[N,P,Q,R] y) "
+        "{ p = Pad(x, r) d = SpaceToDepth<blocksize = 2>(p) y = BatchNormalization(d, s, b, m, v) }",
+        r=np.array([0, 0, 0, 0, 0, 0, 0, 2]),
+        **{n: array((4,), i, n).astype(np.float64) for i, n in enumerate("sbmv")},
+    )
+    assert "Conv" not in kinds(folded(m))
 
 
 def test_bfloat16() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper, parser
 
 import convfold
 from convfold.frontends.onnx.files import write
-from tests.frontends.onnx.models import CONV, NET, NORM, array, assert_same, feeds_of, folded, kinds, model
+from tests.frontends.onnx.models import CONV, NET, NORM, WEIGHTS, array, assert_same, feeds_of, folded, kinds, model
 
 X = "float[N,3,9,8] x"
 Y = "float[N,5,P,Q] y"
@@ -59,6 +60,37 @@ def test_nothing_moves_into_a_branch() -> None:
     m.graph.initializer.append(numpy_helper.from_array(array((5, 3, 3, 2)), "w"))
     for c in (True, False):
         assert kinds(folded(m, {**feeds_of(m), "c": np.array(c)}))["Conv"] == 1
+
+
+def test_a_branch_reads_what_became_of_what_it_read() -> None:
+    """A norm outside that a branch folds behind: it is not computed a second time for that."""
+    m = branches("ty = Relu(y0)", "em = Mul(y0, f) ey = Conv<pads = [1, 1, 1, 1]>(em, k)", f=(1,), k=(5, 5, 3, 3))
+    outer = parser.parse_graph(f"h ({X}) => ({Y}) {{ {CONV} {NORM.replace('y =', 'y0 =')} }}").node
+    for node in reversed(outer):
+        m.graph.node.insert(0, node)
+    for name, sizes in WEIGHTS.items():
+        m.graph.initializer.append(numpy_helper.from_array(array(sizes, 3, name), name))
+    result = convfold.fold(m, config=convfold.FoldConfig(verify=False))
+    assert kinds(result.proto) == {"Conv": 2, "Relu": 1, "If": 1}
+    assert result.report.after.macs <= result.report.before.macs
+    for c in (True, False):
+        assert_same(m, result.proto, {**feeds_of(m), "c": np.array(c)}, 1e-5)
+
+
+def test_a_branch_uses_nothing_of_the_other() -> None:
+    """Products of one value in both are no siblings."""
+    m = model(
+        """g (float[1,1] x, bool c) => (float[1,1] y) { r = Relu(x) y = If (c) <
+        then_branch = t () => (float[1,1] ty) {
+            n = BatchNormalization(r, s, b, m, v) p = Mul(n, k) ty = MatMul(p, k2) },
+        else_branch = e () => (float[1,1] ey) { p2 = MatMul(r, k3) q = MatMul(p2, k2) ey = Sub(u, q) }> }""",
+        **{n: array((1,), i, n) for i, n in enumerate("sbmvu")},
+        k=(1, 1),
+        k2=(1, 1),
+        k3=(1, 1),
+    )
+    for c in (True, False):
+        folded(m, {**feeds_of(m), "c": np.array(c)})
 
 
 def test_a_branch_that_does_not_run_at_these_sizes() -> None:
@@ -350,3 +382,57 @@ def test_write_takes_a_model_of_onnx_ir(tmp_path: Any) -> None:
     m = model(NET)
     write(ir.serde.deserialize_model(m), tmp_path / "a.onnx", changed=False)
     assert_same(m, tmp_path / "a.onnx", feeds_of(m), 0)
+
+
+@pytest.mark.parametrize(
+    "body", ["p = Pad(x, none) y = Relu(p)", "t = Transpose<perm = [0, 1, 2, 3]>(x) y = Sigmoid(t)"]
+)
+def test_what_does_nothing_leaves_nothing_behind(body: str) -> None:
+    """Where nothing else is folded, too; and folded again it is the same."""
+    m = model(f"g ({X}) => (float[N,P,Q,R] y) {{ {body} }}", none=np.zeros(8, np.int64))
+    found = folded(m)
+    assert len(found.graph.node) == 1 and not found.graph.initializer
+    assert folded(found).SerializeToString(deterministic=True) == found.SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "n = InstanceNormalization(x, g, h) y = Mul(n, g4)",
+        "n = LayerNormalization(x, l, q) y = MatMul(n, w8)",
+        "t = ConvTranspose<strides = [2, 2]>(x, k1, h) p = Pad(t, to) y = Add(p, h4)",
+        "t = ConvTranspose<strides = [2, 2]>(x, k1) p = Pad(t, to) y = Slice(p, zero, most, last, two)",
+    ],
+)
+def test_folded_once_is_folded_to_the_end(body: str) -> None:
+    """A bare norm has no scale of its own to fold; what is added is priced as it will be read."""
+    sizes: dict[str, Any] = {"g": (3,), "h": (3,), "g4": (3, 1, 1), "h4": (3, 1, 1), "l": (8,), "q": (8,), "w8": (8, 2)}
+    sizes |= {"zero": np.array([0]), "most": np.array([99]), "last": np.array([3]), "two": np.array([2])}
+    weights = {**sizes, "k1": (3, 3, 1, 1), "to": np.array([0, 0, 2, 0, 0, 0, -2, 0])}
+    used = {name: w for name, w in weights.items() if name in re.findall(r"\w+", body)}
+    m = model(f"g (float[2,3,9,8] x) => (float[N,P,Q,R] y) {{ {body} }}", **used)
+    again = convfold.fold(folded(m))
+    assert not again.report.changed, again.report.applied
+
+
+def test_the_report_measures_what_is_written() -> None:
+    """Also where the last look at it only drops a call that does nothing."""
+    m = model(f"g ({X}) => (float[N,3,P,Q] y) {{ r = Relu(x) p = Pad(r, none) a = Add(p, u) y = Sub(a, u) }}",
+              none=np.zeros(8, np.int64), u=(3, 1, 1))  # fmt: skip
+    result = convfold.fold(m)
+    assert result.report.after.ops == sum(n for kind, n in kinds(result.proto).items() if kind != "Constant")
+
+
+@pytest.mark.parametrize("opset", [11, 12, 17])
+def test_positions_of_a_free_axis_in_old_opsets(opset: int) -> None:
+    """A bias that differs from phase to phase of an upsampling is laid out over a size that only a run tells."""
+    m = model(
+        "g (float[N,3,9,W] x) => (float[N,P,Q,R] y) "
+        "{ a = Add(x, h) t = ConvTranspose<strides = [2, 2]>(a, k) y = Conv(t, w1) }",
+        opset=opset,
+        h=(3, 1, 1),
+        k=(3, 2, 2, 2),
+        w1=(2, 2, 1, 1),
+    )
+    for size in (2, 5):
+        folded(m, feeds_of(m, size))

@@ -342,14 +342,14 @@ class Onnx:
         if isinstance(n, int):
             index = self.ints(i % period for i in range(n))
         else:
-            zero, one = (ir.tensor(np.array(i, np.int64)) for i in (0, 1))
-            stop = self.call("Squeeze", self._length(y, axis + 1), *self._axes(0))
-            scalars = [self.initializer(f"{self.prefix}_folded_sizes", t) for t in (zero, one)]
-            index = self.call("Range", scalars[0], stop, scalars[1])
+            index = self._positions(y, axis + 1)
             index = self.call(
                 "Mod", index, self.initializer(f"{self.prefix}_folded_sizes", ir.tensor(np.array(period)))
             )
         return self.call("Gather", values, index, axis=axis)
 
-    def _axes(self, *axes: int) -> tuple[ir.Value, ...]:
-        return (self.ints(axes),)
+    def _positions(self, x: ir.Value, axis: int) -> ir.Value:
+        """0, 1, … of an axis whose length is not known: where that many ones are not zero."""
+        one = ir.tensor(np.ones(1, np.int64))
+        found = self.call("NonZero", self.call("ConstantOfShape", self._length(x, axis), value=one))
+        return self.call("Reshape", found, self.ints([-1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -13,12 +14,13 @@ import onnx
 import onnx_ir as ir
 import torch
 
+from convfold.algebra.spatial import Spatial
 from convfold.errors import InvalidInput, NotFoldable
 from convfold.frontends.onnx.known import Knowledge, bodies, constant_tensor, evaluate, only_typed, overridable, typed
 from convfold.frontends.onnx.operators import Onnx, Written
 from convfold.frontends.onnx.sizes import Free
 from convfold.frontends.onnx.tensors import DTYPES, from_torch, to_torch
-from convfold.layers import ONNX, Call, Reading, Step, Value
+from convfold.layers import ONNX, Call, Convolved, Reading, Step, Value
 from convfold.program import OUTPUT
 from convfold.region import Signal
 
@@ -108,7 +110,8 @@ class OnnxProgram:
         if (value, graph) not in self.names:
             owner = self.owners[graph]
             outer = self.name(value, self._graph(owner))
-            alias = f"{outer}@{self.call_of.get(owner, owner.outputs[0].name)}"
+            branch = list(bodies(owner)).index(graph)  # another alias in each: none may use what another computes
+            alias = f"{outer}@{self.call_of.get(owner, owner.outputs[0].name)}[{branch}]"
             self._call(value, graph, alias)
             self.aliases.setdefault(value, []).append(alias)
         return self.names[value, graph]
@@ -161,9 +164,18 @@ class OnnxProgram:
         if any(0 in s for x in signals for t in self.trials if (s := t[x].shape) is not None):
             raise NotFoldable("not-affine", "a signal without elements")
         reading = ONNX[node.op_type](Call(call, self._arguments(node, graph), out, int, node.op_type))
+        if out.dtype is torch.float64 and not self._convolves:
+            reading = (
+                [s and _no_convolution(s) for s in reading] if isinstance(reading, list) else _no_convolution(reading)
+            )
         if len(node.outputs) > 1 and isinstance(reading, Step):  # others of its outputs are its own affair
             return [reading]
         return reading
+
+    @cached_property
+    def _convolves(self) -> bool:
+        """Is there a convolution? Then whatever runs the model has it in its type."""
+        return any(node.op_type in ("Conv", "ConvTranspose") for graph in self.model.graphs() for node in graph)
 
     def _refuse_overridable(self, node: ir.Node) -> None:
         for x in node.inputs:
@@ -417,6 +429,18 @@ def _same(a: Any, b: Any) -> bool:
 
 def _tensor(x: Any) -> Any:
     return ir.tensor(x) if isinstance(x, np.ndarray) else ir.tensor(x.numpy())
+
+
+def _no_convolution(reading: Any) -> Any:
+    """In float64, for which runtimes have none: maps of space stay what they are."""
+    if not isinstance(reading, Step):
+        return reading
+    operation = reading.operation
+    if isinstance(operation, Convolved) and operation.operator.dims:
+        raise NotFoldable("not-affine", "runtimes have no convolution of float64 that it could become")
+    if isinstance(operation, Spatial):
+        operation = replace(operation, convolution=None)
+    return replace(reading, operation=operation, inputs=tuple(map(_no_convolution, reading.inputs)))
 
 
 def _array(x: Any) -> np.ndarray[Any, Any]:

@@ -205,11 +205,13 @@ def test_a_product_in_double_stays_one() -> None:
 
 
 def test_no_convolution_in_double_where_there_was_none() -> None:
-    """Zeros, a shuffle and a norm of one channel are none."""
+    """Zeros, a shuffle and a norm of few channels are none."""
     m = model(
-        "g (double[1,1,2,4] x) => (double[N,P,Q,R] y) "
-        "{ p = Pad(x, r) d = SpaceToDepth<blocksize = 2>(p) y = BatchNormalization(d, s, b, m, v) }",
-        r=np.array([0, 0, 0, 0, 0, 0, 0, 2]),
+        "g (double[1,6,5,2] x) => (double[1,4,P,Q] y) { h = MatMul(x, a) c = Slice<axes = [1, 2], starts = [0, 0], "
+        "ends = [1, 2]>(h) p = Pad<pads = [0, 0, 0, 0, 0, 0, 0, 2]>(c) d = SpaceToDepth<blocksize = 2>(p) "
+        "y = BatchNormalization(d, s, b, m, v) }",
+        opset=9,
+        a=array((2, 6)).astype(np.float64),
         **{n: array((4,), i, n).astype(np.float64) for i, n in enumerate("sbmv")},
     )
     assert "Conv" not in kinds(folded(m))

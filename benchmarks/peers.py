@@ -202,7 +202,9 @@ def installed(folder: Path, packages: set[str]) -> None:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     progress.print("installing …")
     subprocess.run([*pip, "install", "--no-deps", "--target", str(folder / "site"), *PEERS], check=True)
-    subprocess.run([*pip, "download", "--no-deps", "-d", str(folder / "wheels"), *sorted(packages)], check=True)
+    (folder / "wheels").mkdir()
+    if packages:
+        subprocess.run([*pip, "download", "--no-deps", "-d", str(folder / "wheels"), *sorted(packages)], check=True)
     for wheel in (folder / "wheels").iterdir():
         with zipfile.ZipFile(wheel) as archive:
             for member in archive.namelist():

@@ -9,6 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from convfold.errors import InvalidInput
+from convfold.frontends.onnx.order import check_order, named
 from convfold.frontends.onnx.protos import garbled, inside
 
 #: Of the format itself, and of its operators. Before opset 7 arithmetic broadcast by attributes.
@@ -205,22 +206,20 @@ class _Checking:
             if not node.op_type:
                 raise InvalidInput(f"{where}: node {node.name!r} names no operator")
             if (d := _domain(node.domain)) not in self.domains:
-                raise InvalidInput(
-                    f"{where}: {_named(node)} is of the domain {d or 'ai.onnx'!r}, which is not imported"
-                )
+                raise InvalidInput(f"{where}: {named(node)} is of the domain {d or 'ai.onnx'!r}, which is not imported")
             for name in filter(None, node.output):
                 _once(name, scope, where)
         for node in nodes:
             for name in filter(None, node.input):
                 if not any(name in s for s in scopes):
-                    raise InvalidInput(f"{where}: {_named(node)} reads {name!r}, which nothing computes")
+                    raise InvalidInput(f"{where}: {named(node)} reads {name!r}, which nothing computes")
             seen = set()
             for a in node.attribute:
                 if not a.name or a.name in seen:
-                    raise InvalidInput(f"{where}: {_named(node)} has the attribute {a.name!r} twice, or without a name")
+                    raise InvalidInput(f"{where}: {named(node)} has the attribute {a.name!r} twice, or without a name")
                 seen.add(a.name)
-                self.attribute(a, scopes, f"{where}: {_named(node)}")
-        _ordered(nodes, before, where)
+                self.attribute(a, scopes, f"{where}: {named(node)}")
+        check_order(nodes, before, where)
 
     def attribute(self, a: onnx.AttributeProto, scopes: list[set[str]], where: str) -> None:
         if a.ref_attr_name and not self.inside_function:
@@ -331,61 +330,3 @@ def _numbers(dtype: ir.DataType, n: int) -> int:
     if dtype in _PACKED:
         return -(-n * dtype.bitwidth // 8)
     return n * next((types[dtype] for types in _FIELDS.values() if dtype in types), 1)
-
-
-def _ordered(nodes: Sequence[onnx.NodeProto], before: set[str], where: str) -> None:
-    """Is there an order in which every node comes after those it reads?"""
-    known, own = set(before), {y for n in nodes for y in n.output if y}
-    if _is_sorted(nodes):
-        return
-    waiting: dict[str, list[int]] = {}
-    missing = []
-    for i, node in enumerate(nodes):
-        reads = {x for x in _reads(node) if x in own and x not in before}
-        missing.append(len(reads))
-        for x in reads:
-            waiting.setdefault(x, []).append(i)
-    todo = [i for i, m in enumerate(missing) if not m]
-    done = 0
-    while todo:
-        done += 1
-        for y in nodes[todo.pop()].output:
-            if y and y not in known:
-                known.add(y)
-                for i in waiting.get(y, ()):
-                    missing[i] -= 1
-                    if not missing[i]:
-                        todo.append(i)
-    if done < len(nodes):
-        stuck = next(n for n, m in zip(nodes, missing, strict=True) if m)
-        raise InvalidInput(f"{where} is cyclic: {_named(stuck)} reads what is computed from its own output")
-
-
-def all_sorted(nodes: Sequence[onnx.NodeProto]) -> bool:
-    """Of these nodes, and in the graphs inside them."""
-    return _is_sorted(nodes) and all(all_sorted(g.node) for n in nodes for g in inside(n.attribute))
-
-
-def _is_sorted(nodes: Sequence[onnx.NodeProto]) -> bool:
-    """Does every node come after those it reads?"""
-    missing = {y for n in nodes for y in n.output if y}
-    for node in nodes:
-        if any(x in missing for x in _reads(node)):
-            return False
-        missing.difference_update(node.output)
-    return True
-
-
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    """Names, those that graphs inside read from around them among them."""
-    yield from filter(None, node.input)
-    for g in inside(node.attribute):
-        own = {x.name for x in (*g.input, *g.initializer)} | {s.values.name for s in g.sparse_initializer}
-        own |= {y for n in g.node for y in n.output}
-        for n in g.node:
-            yield from (x for x in _reads(n) if x not in own)
-
-
-def _named(node: onnx.NodeProto) -> str:
-    name = node.name or next(filter(None, node.output), "")
-    return f"{node.op_type} {name!r}"

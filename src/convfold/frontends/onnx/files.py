@@ -14,7 +14,8 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from convfold.errors import InvalidInput
 from convfold.frontends.onnx import beside, kept
-from convfold.frontends.onnx.check import all_sorted, check
+from convfold.frontends.onnx.check import check
+from convfold.frontends.onnx.order import all_sorted
 from convfold.frontends.onnx.protos import tensors as tensors_of
 from convfold.frontends.onnx.sparse import Sparse
 

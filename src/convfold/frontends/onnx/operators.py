@@ -4,60 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from convfold.frontends.onnx.known import Knowledge
-from convfold.frontends.onnx.sizes import Free, size
+from convfold.frontends.onnx.sizes import Free
 from convfold.frontends.onnx.tensors import from_torch
+from convfold.frontends.onnx.written import Written
 from convfold.ops import Ends, Ints, Spans, Weights
 
 END = 2**63 - 1
-
-
-class Source(Protocol):
-    """What a weight says of where it comes from."""
-
-    @property
-    def sources(self) -> Sequence[str]: ...
-
-
-class Written:
-    """What has been written into a model: of every new value sizes in all trials, of every initializer a name."""
-
-    def __init__(self, model: ir.Model, trials: Sequence[Knowledge]) -> None:
-        self.model, self.opset = model, model.opset_imports.get("", 1)
-        self.trials = trials
-        self.bytes = 0  # of new weights
-        self.names = {
-            name
-            for graph in model.graphs()
-            for value in (*graph.inputs, *graph.initializers.values(), *(y for n in graph for y in n.outputs))
-            if (name := value.name)
-        }
-
-    def name(self, wanted: str) -> str:
-        """One that no value has, nor had."""
-        found, i = wanted, 1
-        while found in self.names:
-            found, i = f"{wanted}_{i}", i + 1
-        self.names.add(found)
-        return found
-
-    def home(self, graph: ir.Graph) -> ir.Graph:
-        """Where new weights of a graph live: before IR version 4 they are inputs too, which only the outermost has."""
-        return graph if self.model.ir_version >= 4 else self.model.graph
-
-    def sizes(self, x: ir.Value) -> tuple[int | Free, ...] | None:
-        """Numbers where they are the same in all trials; None where only a run tells, if only how many there are."""
-        shapes = [trial[x].shape for trial in self.trials]
-        if any(s is None for s in shapes) or len({len(s) for s in shapes if s is not None}) > 1:
-            return None
-        return tuple(map(size, zip(*shapes, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +54,7 @@ class Onnx:
         return node.outputs
 
     def initializer(self, name: str, tensor: Any) -> ir.Value:
-        value = ir.Value(name=self.written.name(name), type=ir.TensorType(tensor.dtype), shape=tensor.shape)
-        tensor.name = value.name
-        value.const_value = tensor
-        self.written.home(self.graph).register_initializer(value)
-        self.written.bytes += tensor.nbytes
-        for trial in self.written.trials:
-            trial.constant(value)
-        return value
+        return self.written.initializer(self.graph, name, tensor)
 
     def ints(self, numbers: Iterable[int]) -> ir.Value:
         return self.initializer(f"{self.prefix}_folded_sizes", ir.tensor(np.array(list(numbers), np.int64)))

@@ -1,0 +1,100 @@
+"""Values that are known whatever the inputs: in all trials, seen through the calls that compute them from others."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+
+from convfold.errors import NotFoldable
+from convfold.frontends.onnx.known import Knowledge, constant_tensor, evaluate, only_typed, typed
+from convfold.frontends.onnx.tensors import DTYPES, to_torch
+
+#: Types without a width.
+_TEXT = {ir.DataType.STRING, ir.DataType.UNDEFINED}
+
+
+class Constants:
+    """``x in constants``: is it one?"""
+
+    def __init__(self, model: ir.Model, trials: Sequence[Knowledge]) -> None:
+        self.trials, self.versions = trials, dict(model.opset_imports)
+        self._contents: dict[ir.Value, np.ndarray[Any, Any]] = {}
+        self._quantised: dict[ir.Value, str | None] = {}
+
+    def __contains__(self, x: object) -> bool:
+        """In all trials, and of one shape and content; what a caller may give another value is none."""
+        if not isinstance(x, ir.Value):
+            return False
+        known = [trial[x] for trial in self.trials]
+        if not all(k.constant for k in known):
+            return False
+        first = known[0]
+        return all(k.shape == first.shape and _same(k.content, first.content) for k in known[1:])
+
+    def numbers(self, x: ir.Value) -> torch.Tensor:
+        if self.trials[0][x].dtype in DTYPES:
+            self._refuse_quantised(x)
+        return to_torch(self.content(x))
+
+    def content(self, x: ir.Value) -> Any:
+        """Of a constant; where it is computed from others, computed once."""
+        small = self.trials[0][x].content
+        if small is not None:
+            return small
+        tensor = constant_tensor(x)
+        if tensor is not None:
+            return tensor
+        if x not in self._contents:
+            node = x.producer()
+            assert node is not None
+            known = [None if i is None else self.trials[0][i] for i in node.inputs]
+            arrays = [
+                None if x is None or k is None else typed(k).content if only_typed(node, i) else _array(self.content(x))
+                for i, (x, k) in enumerate(zip(node.inputs, known, strict=True))
+            ]
+            for y, array in zip(node.outputs, evaluate(node, arrays, self.versions), strict=True):
+                self._contents[y] = array
+        return self._contents[x]
+
+    def _refuse_quantised(self, x: ir.Value) -> None:
+        """A weight stored in eight bits and widened where it is used: composed with others it would be stored wide."""
+        if x not in self._quantised:
+            self._quantised[x] = self._narrow(x)
+        if (narrow := self._quantised[x]) is not None:
+            raise NotFoldable("quantised", narrow)
+
+    def _narrow(self, x: ir.Value) -> str | None:
+        """What it is computed from that is stored in eight bits or fewer, truth values aside."""
+        todo, seen = deque([x]), {x}
+        while todo:
+            y = todo.popleft()
+            dtype = self.trials[0][y].dtype
+            if dtype is not None and dtype not in _TEXT and dtype.bitwidth <= 8 and dtype != ir.DataType.BOOL:
+                return f"{y.name} is stored as {dtype.name.lower()}"
+            node = y.producer()
+            inputs = () if node is None else node.inputs
+            more = [i for i in inputs if i is not None and i not in seen and i in self]
+            seen.update(more)
+            todo.extend(more)
+        return None
+
+    def tensor(self, x: ir.Value) -> Any:
+        """Its content as one of ONNX."""
+        content = self.content(x)
+        return ir.tensor(content if isinstance(content, np.ndarray) else content.numpy())
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Two contents, each perhaps not computed yet."""
+    if a is None or b is None:
+        return a is b
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
+def _array(x: Any) -> np.ndarray[Any, Any]:
+    return x if isinstance(x, np.ndarray) else x.numpy()

@@ -10,9 +10,9 @@ import onnx
 import onnx_ir as ir
 
 from convfold.config import FoldConfig
+from convfold.frontends.onnx import kept
 from convfold.frontends.onnx.files import write
 from convfold.frontends.onnx.graph import Graph
-from convfold.frontends.onnx.kept import serialized
 from convfold.frontends.onnx.source import Source, again, read
 from convfold.frontends.onnx.tensors import to_torch
 from convfold.report import Report
@@ -36,7 +36,12 @@ class OnnxResult:
     @property
     def proto(self) -> onnx.ModelProto:
         """As ``onnx`` has it; of more than 2 GB there is none."""
-        return serialized(self.model)
+        return kept.serialized(self.model)
+
+    @property
+    def beside(self) -> bool:
+        """Were weights in files beside the one that was read?"""
+        return kept.of(self.model).beside
 
     def save(self, path: str | Path, *, shard: int | None = None) -> None:
         """Write a .onnx file: whole, or not at all; where nothing was folded, the bytes that were read.

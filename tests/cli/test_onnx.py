@@ -96,6 +96,17 @@ def test_in_place(run: Run, folder: Path) -> None:
     assert (folder / "net.onnx").read_bytes() == after and (folder / "net.onnx.bak").read_bytes() == before
 
 
+def test_in_place_with_weights_beside(run: Run, folder: Path) -> None:
+    """They would be replaced, and the copy of the model left without them."""
+    model = onnx.load(written(folder / "net.onnx"))
+    onnx.save(model, folder / "net.onnx", save_as_external_data=True, location="net.onnx.data", size_threshold=0)
+    before = {p.name: p.read_bytes() for p in folder.glob("net.onnx*")}
+    result = run("fold", "net.onnx", "-i")
+    assert result.exit_code == 1 and "write to another file" in result.stderr
+    assert {p.name: p.read_bytes() for p in folder.glob("net.onnx*")} == before
+    assert run("fold", "net.onnx", "-o", "out.onnx").exit_code == 0
+
+
 def test_streams(folder: Path) -> None:
     data = written(folder / "net.onnx").read_bytes()
     words = [sys.executable, "-m", "convfold", "--quiet", "fold", "-", "-o", "-"]

@@ -107,6 +107,11 @@ def _folded(target: Target, asked: Asked, require_change: bool, stage: Stage) ->
             path = Path(folder) / f"stdout{model.suffix}"
             result.save(path)
             return result.report, path.read_bytes()
+    if target.backup and model.is_onnx and result.beside:
+        raise InvalidInput(
+            f"{target.word}: its weights are in files beside it, which a copy of this one alone would not keep; "
+            "write to another file with --output"
+        )
     stage(f"writing {target.word}")
     target.keep()
     result.save(target.path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +14,7 @@ from convfold.comparison.modules import Module, module
 from convfold.comparison.trials import Inputs, Trial, at_example, randomised
 from convfold.comparison.verdict import Verdict
 from convfold.errors import InvalidInput, VerificationFailed
+from convfold.files import is_onnx
 
 if TYPE_CHECKING:
     from convfold.comparison.declared import Check
@@ -51,7 +51,7 @@ def verify(
     Raises:
         InvalidInput: the inputs do not fit, or the outputs have different structure.
     """
-    if args is None and not kwargs and trials is None and _is_onnx(model_a):
+    if args is None and not kwargs and trials is None and is_onnx(model_a):
         from convfold.frontends.onnx.source import read
 
         return _drawn(read(model_a), model_a, model_b, "full", seed)
@@ -111,15 +111,8 @@ def _drawn(source: Source, first: Any, second: Any, check: Check, seed: int) -> 
 
 
 def _runs(model: Any, inputs: Sequence[Inputs], seed: int, first: Runs | None = None) -> Runs:
-    if _is_onnx(model):
+    if is_onnx(model):
         from convfold.comparison.onnx_models import OnnxModel
 
         return OnnxModel(model, first)
     return Module(module(model), inputs, seed)
-
-
-def _is_onnx(model: Any) -> bool:
-    if isinstance(model, str | Path):
-        return Path(model).suffix == ".onnx"
-    kind = type(model)
-    return kind.__module__.partition(".")[0] in ("onnx", "onnx_ir") and kind.__name__ in ("ModelProto", "Model")

@@ -21,7 +21,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from statistics import median
 from subprocess import PIPE
 from time import perf_counter
@@ -34,6 +33,7 @@ from torch.fx.experimental.optimization import fuse
 
 import convfold
 import zoo
+from benchmarks.memory import peak, reset_peak
 from benchmarks.record import console, progress, record
 from benchmarks.timing import interleaved, medians, ratio, wall
 from convfold.frontends.torch.read import read
@@ -96,10 +96,10 @@ def memory_of(name: str) -> dict[str, int]:
     def above(call: Callable[[], Any]) -> int:
         gc.collect()
         _trim()
-        _reset_peak()
-        before = _peak()
+        reset_peak()
+        before = peak()
         call()
-        return _peak() - before
+        return peak() - before
 
     with torch.no_grad():
         activations = above(lambda: case.model(*case.args, **case.kwargs))
@@ -132,10 +132,10 @@ def measure_blocks(n: int, rounds: int) -> dict[str, Any]:
         stages.append({stage: result.report.seconds[stage] for stage in STAGES})
         return sum(stages[-1].values())
 
-    _reset_peak()
-    before = _peak()
+    reset_peak()
+    before = peak()
     own()
-    peak = _peak() - before
+    extra = peak() - before
     times = interleaved({"own": own, "fuse": wall(lambda: fuse(model))}, rounds)
     weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
     return {
@@ -143,20 +143,10 @@ def measure_blocks(n: int, rounds: int) -> dict[str, Any]:
         "stages": {stage: median(s[stage] for s in stages[-rounds:]) for stage in STAGES},
         "export_seconds": export_seconds,
         "own_over_fuse": ratio(times, "own", "fuse"),
-        "peak_extra_bytes": peak,
+        "peak_extra_bytes": extra,
         "weight_bytes": weights,
         "rounds": rounds,
     }
-
-
-def _reset_peak() -> None:
-    """Linux: the high-water mark starts anew from what is used now."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak() -> int:
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
 def main(argv: list[str]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from rich.table import Table
 
+from benchmarks.memory import peak
 from benchmarks.record import console, record
 
 TIMES = 1.3
@@ -63,22 +63,18 @@ def child(path: Path) -> dict[str, Any]:
     import convfold
     import convfold.results_onnx
 
-    before = _peak()
+    before = peak() / 1e9
     start = perf_counter()
     result = convfold.fold(path, config=convfold.FoldConfig(verify=False))
     folded = perf_counter()
     result.save(path.with_name("folded.onnx"), shard=SHARD)
     return {
         "imports": before,
-        "peak": _peak(),
+        "peak": peak() / 1e9,
         "fold": folded - start,
         "save": perf_counter() - folded,
         "batch_norms": result.report.after.batch_norms,
     }
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def size(folder: Path, stem: str) -> float:

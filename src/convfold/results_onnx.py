@@ -13,7 +13,7 @@ from convfold.config import FoldConfig
 from convfold.frontends.onnx import kept
 from convfold.frontends.onnx.files import write
 from convfold.frontends.onnx.graph import Graph
-from convfold.frontends.onnx.source import Source, again, read
+from convfold.frontends.onnx.source import Source, read
 from convfold.frontends.onnx.tensors import to_torch
 from convfold.report import Report
 from convfold.saving import refuse_output, replacing
@@ -72,7 +72,7 @@ def folded(
     stages = stages_of(model, args, kwargs, dynamic_shapes, config, progress)
     source = stages.graph.source
     check: Any = config.check
-    written = stages.until_still(lambda m: Graph(again(source, m), config.excludes))
+    written = stages.until_still(lambda _: Graph(source, config.excludes))
     written, verdict = stages.judged(written, lambda m: verified(source, m, check), _overflows)
     return OnnxResult(written, stages.report(verdict), source, config)
 

@@ -61,56 +61,78 @@ AGAIN = 3
 WORTH = (1, 4, 16)
 
 
+#: Plannings one after the other: by which prices, and what was decided.
+Step = tuple[Prices, Decisions]
+Route = tuple[Step, ...]
+
+_NOTHING = Region((), ())
+
+
 class Planner:
     """Plans regions, each shape once: networks repeat their blocks."""
 
     def __init__(self, prices: Prices | None = None, border: str = "exact") -> None:
         self.prices = prices or Prices()
         self.border = border
-        self._known: dict[object, Decisions] = {}
+        self._known: dict[object, tuple[Plan, Route]] = {}  # what it costs, and the way there
 
     def __call__(self, region: Region) -> Plan:
         """By the objective; or with the fewest multiply-adds that can be had, where that takes no more operations.
 
         Then no runtime is slower for it.
         """
-        found = self._best(region)
+        key = _shape(region)
+        if key not in self._known:
+            found, route = self._found(region)
+            self._known[key] = replace(found, original=_NOTHING, region=_NOTHING), route
+            return found
+        like, route = self._known[key]
+        done = region
+        for prices, decisions in route:
+            done = _followed(Search(done, prices, border=self.border), decisions)
+        return replace(like, original=region, region=done)
+
+    def _found(self, region: Region) -> tuple[Plan, Route]:
+        found, route = self._best(region)
         for _ in range(AGAIN if found.changed else 0):  # values that were not there before may be worth materialising
-            done = self._planned(found.region, self.prices, descended_only=True)
+            done, step = self._planned(found.region, self.prices, descended_only=True)
             again = Plan(found.region, done, found.after, cost_of(done, self.prices)).if_it_pays()
             if not again.changed:
                 break
-            found = Plan(region, again.region, found.before, again.after)
-        return found
+            found, route = Plan(region, again.region, found.before, again.after), (*route, step)
+        return found, route
 
-    def _best(self, region: Region) -> Plan:
+    def _best(self, region: Region) -> tuple[Plan, Route]:
         before = cost_of(region, self.prices)
 
-        def planned(prices: Prices) -> Plan:
-            done = self._planned(region, prices)
-            return Plan(region, done, before, cost_of(done, self.prices))
+        def planned(prices: Prices) -> tuple[Plan, Route]:
+            done, step = self._planned(region, prices)
+            return Plan(region, done, before, cost_of(done, self.prices)), (step,)
 
         if self.prices.objective == "macs":
-            return planned(self.prices).if_it_pays()
-        fewest = planned(replace(self.prices, objective="macs"))
-        allowed = (plan for plan in map(planned, self._dearer()) if plan.after.macs <= before.macs)
-        found = next(allowed, fewest)
-        if fewest.after.macs < found.after.macs and fewest.after.ops <= found.after.ops:
-            found = fewest
-        return found.if_it_pays()
+            best = planned(self.prices)
+        else:
+            fewest = planned(replace(self.prices, objective="macs"))
+            best = next((p for p in map(planned, self._dearer()) if p[0].after.macs <= before.macs), fewest)
+            if fewest[0].after.macs < best[0].after.macs and fewest[0].after.ops <= best[0].after.ops:
+                best = fewest
+        found, route = best[0].if_it_pays(), best[1]
+        return found, route if found.changed else ()
 
     def _dearer(self) -> Iterator[Prices]:
         """Where a plan multiplies more than there was, multiply-adds were worth more than they were taken for."""
         machine = self.prices.machine
         return (replace(self.prices, machine=replace(machine, peak=machine.peak / worth)) for worth in WORTH)
 
-    def _planned(self, region: Region, prices: Prices, descended_only: bool = False) -> Region:
+    def _planned(self, region: Region, prices: Prices, descended_only: bool = False) -> tuple[Region, Step]:
         search = Search(region, prices, border=self.border)
-        key = (prices, _shape(region), descended_only)
-        if key not in self._known:
-            self._known[key] = descended(search, search.materialised() if descended_only else search.run()[1])
-        materialised = search.materialised_forms(self._known[key])
-        return realize(search, materialised, siblings(materialised, search))
+        decisions = descended(search, search.materialised() if descended_only else search.run()[1])
+        return _followed(search, decisions), (prices, decisions)
+
+
+def _followed(search: Search, decisions: Decisions) -> Region:
+    materialised = search.materialised_forms(decisions)
+    return realize(search, materialised, siblings(materialised, search))
 
 
 def plan(region: Region, prices: Prices | None = None, border: str = "exact") -> Plan:

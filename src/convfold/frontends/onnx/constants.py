@@ -28,13 +28,10 @@ class Constants:
 
     def __contains__(self, x: object) -> bool:
         """In all trials, and of one shape and content; what a caller may give another value is none."""
-        if not isinstance(x, ir.Value):
+        if not isinstance(x, ir.Value) or not (first := self.trials[0][x]).constant:
             return False
-        known = [trial[x] for trial in self.trials]
-        if not all(k.constant for k in known):
-            return False
-        first = known[0]
-        return all(k.shape == first.shape and _same(k.content, first.content) for k in known[1:])
+        others = (trial[x] for trial in self.trials[1:])
+        return all(k.constant and k.shape == first.shape and _same(k.content, first.content) for k in others)
 
     def numbers(self, x: ir.Value) -> torch.Tensor:
         if self.trials[0][x].dtype in DTYPES:

@@ -36,8 +36,8 @@ class Onnx:
         return self.calls(kind, *inputs, outputs=outputs, **attributes)[0]
 
     def calls(self, kind: str, *inputs: ir.Value | None, outputs: int = 1, **attributes: Any) -> Sequence[ir.Value]:
-        given = {k: v for k, v in attributes.items() if v is not None}
-        node = ir.node(kind, inputs, given, num_outputs=outputs)
+        given = [_attribute(k, v) for k, v in attributes.items() if v is not None]
+        node = ir.Node("", kind, inputs, given, num_outputs=outputs)
         return self.insert(node)
 
     def insert(self, node: ir.Node) -> Sequence[ir.Value]:
@@ -305,3 +305,12 @@ class Onnx:
         one = ir.tensor(np.ones(1, np.int64))
         found = self.call("NonZero", self.call("ConstantOfShape", self._length(x, axis), value=one))
         return self.call("Reshape", found, self.ints([-1]))
+
+
+def _attribute(name: str, value: Any) -> ir.Attr:
+    """Whole numbers, as nearly all are, as such: onnx_ir finds out what a value is more slowly than it makes a node."""
+    if isinstance(value, int):
+        return ir.AttrInt64(name, value)
+    if isinstance(value, list) and all(isinstance(v, int) for v in value) and value:
+        return ir.AttrInt64s(name, value)
+    return ir.convenience.convert_attribute(name, value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NoReturn
 
 import onnx
@@ -107,22 +107,16 @@ class OnnxProgram:
 
     def _arguments(self, node: ir.Node, graph: ir.Graph) -> dict[str, Any]:
         """Inputs and attributes by the schema's names; an input that is left out is None."""
-        schema = onnx.defs.get_schema(node.op_type, self.versions[""], "")
+        inputs, attributes, defaults = _schema(node.op_type, self.versions[""])
         given: dict[str, Any] = {}
-        formal = list(schema.inputs)
-        variadic = onnx.defs.OpSchema.FormalParameterOption.Variadic
-        for i, parameter in enumerate(formal):
-            if parameter.option == variadic:
-                given[parameter.name] = [self._argument(x, graph) for x in node.inputs[i:]]
+        for i, (name, variadic) in enumerate(inputs):
+            if variadic:
+                given[name] = [self._argument(x, graph) for x in node.inputs[i:]]
             else:
-                given[parameter.name] = self._argument(node.inputs[i], graph) if i < len(node.inputs) else None
-        for name, attribute in schema.attributes.items():
-            own = node.attributes.get(name)
-            if own is not None:
-                given[name] = own.value if not own.is_ref() else None
-            elif attribute.default_value.name:
-                given[name] = onnx.helper.get_attribute_value(attribute.default_value)
-        return {k: v.decode() if isinstance(v, bytes) else v for k, v in given.items()}
+                given[name] = self._argument(node.inputs[i], graph) if i < len(node.inputs) else None
+        given |= defaults
+        given |= {k: None if a.is_ref() else a.value for k, a in node.attributes.items() if k in attributes}
+        return given
 
     def _argument(self, x: ir.Value | None, graph: ir.Graph) -> Value | None:
         return None if x is None else self.value(self.index.name(x, graph))
@@ -207,8 +201,7 @@ class OnnxProgram:
     def bare(self, call: str, replaced: dict[str, Any]) -> ir.Value:
         """A norm before its scale and shift: with ones and without, or zeros where it has to have one."""
         node = self.nodes[call]
-        schema = onnx.defs.get_schema(node.op_type, self.versions[""], "")
-        names = [p.name for p in schema.inputs]
+        names = [name for name, _ in _schema(node.op_type, self.versions[""])[0]]
         with self.before(call) as ops:
             inputs = list(node.inputs)
             for i, name in enumerate(names[: len(inputs)]):
@@ -237,6 +230,8 @@ class OnnxProgram:
             if name is None:  # what was computed is there already: handed on by a call of its own
                 copy = ir.node("Identity", [new])
                 graph.insert_before(self.nodes[call], copy)
+                for trial in self.trials:
+                    trial.add(copy)
                 self._rename(old, copy.outputs[0])
                 return
             for use in list(old.uses()):
@@ -261,6 +256,18 @@ class OnnxProgram:
                     answer = self.constants.tensor(y)
                     answer = self.written.initializer(graph_of(user), f"{y.name}_folded", answer)
                     ir.convenience.replace_all_uses_with(y, answer)
+
+
+@cache
+def _schema(kind: str, version: int) -> tuple[list[tuple[str, bool]], set[str], dict[str, Any]]:
+    """Inputs of an operator of the standard, whether each is any number of them; its attributes, and their defaults."""
+    schema = onnx.defs.get_schema(kind, version, "")
+    variadic = onnx.defs.OpSchema.FormalParameterOption.Variadic
+    inputs = [(p.name, p.option == variadic) for p in schema.inputs]
+    values = {k: a.default_value for k, a in schema.attributes.items() if a.default_value.name}
+    defaults = {k: onnx.helper.get_attribute_value(v) for k, v in values.items()}
+    plain = {k: v.decode() if isinstance(v, bytes) else v for k, v in defaults.items()}
+    return inputs, set(schema.attributes), plain
 
 
 def _no_convolution(reading: Any) -> Any:

@@ -11,11 +11,12 @@ from google.protobuf.message import Message
 
 
 def inside(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.GraphProto]:
-    """Branches, and bodies of loops."""
+    """Branches, and bodies of loops; of attributes that hold what they are said to."""
     for a in attributes:
-        if a.HasField("g"):
+        if a.type == onnx.AttributeProto.GRAPH:
             yield a.g
-        yield from a.graphs
+        elif a.type == onnx.AttributeProto.GRAPHS:
+            yield from a.graphs
 
 
 def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -49,16 +50,20 @@ def garbled(message: Message) -> bytes | None:
         return next((t for t in own if isinstance(t, bytes)), None) or _first(
             (*message.external_data, *message.metadata_props)
         )
-    for field, value in message.ListFields():
-        values = [value] if isinstance(value, str | bytes | Message) else value
+    for field, value in message.ListFields():  # few objects and calls: models have tens of thousands of messages
         if field.type == FieldDescriptor.TYPE_STRING:
-            found = next((v for v in values if isinstance(v, bytes)), None)
+            found = next((v for v in ((value,) if isinstance(value, str | bytes) else value) if type(v) is bytes), None)
+        elif field.type == FieldDescriptor.TYPE_MESSAGE:
+            found = garbled(value) if isinstance(value, Message) else _first(value)
         else:
-            found = _first(values) if field.type == FieldDescriptor.TYPE_MESSAGE else None
+            continue
         if found is not None:
             return found
     return None
 
 
 def _first(messages: Iterable[Message]) -> bytes | None:
-    return next((found for m in messages if (found := garbled(m)) is not None), None)
+    for m in messages:
+        if (found := garbled(m)) is not None:
+            return found
+    return None

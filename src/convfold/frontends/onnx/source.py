@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +64,6 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
         tried.append(shapes)
     names = tuple(f"{name}[{axis}]" for at in free.values() for name, axis in at)
     return Source(ours, original, example, names, tuple(trials), tuple(tried), path)
-
-
-def again(source: Source, model: ir.Model) -> Source:
-    """What was written in place of a source's model, known at the same sizes."""
-    trials = tuple(Knowledge(model, shapes) for shapes in source.tried)
-    return replace(source, model=model, trials=trials)
 
 
 def opened(model: Any) -> ir.Model:

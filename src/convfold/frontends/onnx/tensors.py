@@ -20,7 +20,7 @@ DTYPES = {
 }
 
 
-#: Larger tensors have memory of their own.
+#: Larger tensors have memory of their own, or stay where they are.
 _LARGE = 1 << 20
 
 
@@ -44,8 +44,7 @@ def to_torch(tensor: Any) -> Tensor:
 
 def _shared(array: np.ndarray[Any, Any]) -> Tensor:
     if not array.flags.writeable:
-        array = np.lib.stride_tricks.as_strided(array, writeable=False) if array.ndim else array
-        return torch.tensor(array) if array.nbytes <= 1 << 20 else _read_only(array)
+        return torch.from_numpy(np.array(array, order="C")) if array.nbytes <= _LARGE else _read_only(array)
     return torch.from_numpy(np.asarray(array, order="C"))  # `ascontiguousarray` gives a number an axis
 
 

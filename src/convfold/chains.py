@@ -153,8 +153,9 @@ class Chains:
                 raise step.reason or NotFoldable("not-affine", f"{step.label} is no convolution")
             case Layout() as layout:
                 return _laid_out(layout, x)
-            case Slice(axis=axis, start=start, stop=stop) if x.axes[axis] == (1,):
-                return x.then(self._matrix(torch.eye(x.channels(c_in), dtype=torch.float64)[start:stop]))
+            case Slice(axis=axis) as cut if x.axes[axis] == (1,):
+                channels = x.channels(c_in)
+                return x.then(self._matrix(torch.eye(channels, dtype=torch.float64)[list(cut.positions(channels))]))
             case Concat(axis=axis) if all(v.axes == x.axes for v in others) and x.axes[axis] == (1,):
                 return self._concat(inputs, c_in)
             case Sum(signs=signs) if all(v.axes == x.axes for v in others):

@@ -52,7 +52,7 @@ class Lowering(Generic[T]):
         slices, i = part  # one of the parts of one split
         whole = node.inputs[0]
         if whole not in self.splits:
-            self.splits[whole] = ops.split(inputs[0], [s.stop - s.start for s in slices], slices[0].axis)
+            self.splits[whole] = ops.split(inputs[0], [(s.stop or 0) - s.start for s in slices], slices[0].axis)
         return self.splits[whole][i]
 
     def _input(self, name: str) -> T:

@@ -67,6 +67,8 @@ class Ops(Protocol[T]):
 
     def slice(self, x: T, axis: int, start: int, stop: int | None, step: int = 1) -> T: ...
 
+    def select(self, x: T, axis: int, index: int) -> T: ...
+
     def end(self, x: T, axis: int, n: int, step: int = 1) -> T:
         """The last n positions, or all there are, from a multiple of ``step`` on."""
 
@@ -164,6 +166,9 @@ class Eager:
 
     def slice(self, x: Tensor, axis: int, start: int, stop: int | None, step: int = 1) -> Tensor:
         return x[(slice(None),) * axis + (slice(start, stop, step),)]
+
+    def select(self, x: Tensor, axis: int, index: int) -> Tensor:
+        return x.select(axis, index)
 
     def end(self, x: Tensor, axis: int, n: int, step: int = 1) -> Tensor:
         return end(x, axis, n, step)

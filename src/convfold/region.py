@@ -92,13 +92,13 @@ def shared_out(region: Region) -> dict[str, tuple[tuple[Slice, ...], int]]:
     """Slices of one value that lie end to end from its first position to its last, and each one's place."""
     readers: dict[str, dict[str, Slice]] = {}
     for n in region.steps:
-        if isinstance(n.operation, Slice):
+        if isinstance(n.operation, Slice) and n.operation.step == 1 and n.operation.stop is not None:
             readers.setdefault(n.inputs[0], {})[n.name] = n.operation
     found: dict[str, tuple[tuple[Slice, ...], int]] = {}
     for name, slices in readers.items():
         slices = dict(sorted(slices.items(), key=lambda item: item[1].start))  # whatever order they are asked for in
         ordered = tuple(slices.values())
-        ends = [0, *(s.stop for s in ordered)]
+        ends = [0, *(s.stop or 0 for s in ordered)]
         alike = len({s.axis for s in ordered}) == 1 and [s.start for s in ordered] == ends[:-1]
         if len(ordered) > 1 and alike and ends[-1] == region.by_name[name].signal.shape[ordered[0].axis]:
             found |= {n: (ordered, i) for i, n in enumerate(slices)}

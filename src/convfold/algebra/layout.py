@@ -8,6 +8,7 @@ from math import prod
 from typing import TypeVar
 
 from convfold.algebra.operation import Move, Shape, T, Work
+from convfold.algebra.window import Window
 from convfold.ops import Ops
 
 V = TypeVar("V")
@@ -92,11 +93,15 @@ class Layout(Move):
 
 @dataclass(frozen=True, slots=True)
 class Slice(Move):
-    """Positions ``start … stop−1`` of ``axis``; along any other axis nothing changes."""
+    """Positions of ``axis`` as Python slices them: ``start``, ``start + step``, … before ``stop``; None: to the end.
+
+    Along any other axis nothing changes. Of channels it is a matrix's rows, of space a window of one tap.
+    """
 
     axis: int
     start: int
-    stop: int
+    stop: int | None
+    step: int = 1
 
     @property
     def constants(self) -> bool:
@@ -104,7 +109,21 @@ class Slice(Move):
 
     @property
     def label(self) -> str:
-        return f"slice {self.start}:{self.stop}"
+        stop = "" if self.stop is None else self.stop
+        return f"slice {self.start}:{stop}" + (f":{self.step}" if self.step > 1 else "")
+
+    def positions(self, n: int) -> range:
+        """Of an axis of length n."""
+        return range(n)[self.start : self.stop : self.step]
+
+    def window(self, n: int | None) -> Window | None:
+        """How it reads an axis of length n, which None says is free; None where that depends on the length."""
+        if n is not None:
+            at = self.positions(n)
+            return Window(1, self.step, lo=-at[0], hi=at[-1] + 1 - n)  # no further than it reads
+        if self.start < 0 or (self.stop is not None and self.stop >= 0):
+            return None
+        return Window(1, self.step, lo=-self.start, hi=self.stop or 0)
 
     def traced(self, axis: int) -> int | None:
         return None if axis == self.axis else axis
@@ -115,7 +134,48 @@ class Slice(Move):
         yield Work(0, 0)
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
-        return ops.slice(xs[0], self.axis, self.start, self.stop)
+        return ops.slice(xs[0], self.axis, self.start, self.stop, self.step)
+
+
+@dataclass(frozen=True, slots=True)
+class Select(Move):
+    """The position ``index`` of ``axis``, which had ``length`` of them (None: any number) and is gone."""
+
+    axis: int
+    index: int
+    length: int | None
+
+    @property
+    def constants(self) -> bool:
+        return True
+
+    @property
+    def label(self) -> str:
+        return f"select {self.index}"
+
+    @property
+    def sliced(self) -> Slice:
+        """The same with the axis kept."""
+        return Slice(self.axis, self.index, self.index + 1 or None)
+
+    def traced(self, axis: int) -> int | None:
+        return axis if axis < self.axis else axis + 1
+
+    def forward(self, axis: int) -> int | None:
+        return None if axis == self.axis else axis if axis < self.axis else axis - 1
+
+    def before(self, view: Layout) -> tuple[Slice, ...] | None:
+        """This, then a view that puts the axis back: a slice, of one position none; None where it is another view."""
+        without, after = view.symbols
+        if view.shape is None or after != (*without[: self.axis], 1, *without[self.axis :]):
+            return None
+        return () if self.length == 1 else (self.sliced,)
+
+    def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
+        yield Work(0, 0)
+
+    def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
+        return ops.select(xs[0], self.axis, self.index)
 
 
 def _with(values: tuple[V, ...], i: int, value: V) -> tuple[V, ...]:

@@ -80,6 +80,8 @@ def read_onnx(call: Call) -> Reading:
     factors, by_factors = _factors(call, given)
     coordinates = call["coordinate_transformation_mode"] or "asymmetric"
     crops = _crops(call, given) if coordinates == "tf_crop_and_resize" else [(0.0, 1.0)] * x.dim
+    if any(factor == 1 and crop != (0, 1) for factor, crop in zip(factors, crops, strict=True)):
+        raise NotFoldable("not-affine", "a part as long as the whole: the standard takes it, ONNX Runtime the whole")
     axes = [i for i in range(x.dim) if x.symbols[i] != y.symbols[i] or factors[i] != 1 or crops[i] != (0, 1)]
     if not axes:
         return x  # type: ignore[no-any-return]
@@ -296,15 +298,19 @@ def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
     if antialiased:
         how["antialias"] = 1
     none = constant(torch.zeros(0))
-    roi, refused = none if version < 13 else None, None
+    roi, refused, cropped = none if version < 13 else None, None, False
     if how["coordinate_transformation_mode"] == "tf_crop_and_resize":
         crop = draw.pick(((0.0, 1.0), (0.25, 0.75), (-0.5, 1.25)))
         value = draw.pick((0.0, 1.5))
         how["extrapolation_value"] = value
         roi = constant(torch.tensor([0.0, 0.0, *[crop[0]] * dims, 1.0, 1.0, *[crop[1]] * dims]))
         refused = "padding-mode" if value and crop[0] < 0 else None
+        cropped = crop != (0.0, 1.0)
     sizes = [x.shape[0], x.shape[1], *each(draw, dims, 1, 7 if dims < 3 else 5)]
-    if flag(draw):
+    by_factors = flag(draw)
+    if cropped and (1 in factors if by_factors else any(n == m for n, m in zip(sizes[2:], x.shape[2:], strict=True))):
+        refused = "not-affine"
+    if by_factors:
         return OnnxExample((x, roi, scales), how, refused, version)
     named = version >= 18 and roi is None and flag(draw)
     if named:

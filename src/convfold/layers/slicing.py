@@ -1,5 +1,5 @@
-"""Some of the channels: aten slice, split, split_with_sizes, chunk, narrow, index and index_select by constants; ONNX
-Slice, Split, Gather."""
+"""Some positions of an axis: aten slice, select, unbind, split, split_with_sizes, chunk, narrow, index and index_select
+by constants; ONNX Slice, Split, Gather."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.layout import Layout, Slice
+from convfold.algebra.layout import Select, Slice
 from convfold.algebra.realisation import OwnCall
 from convfold.algebra.spatial import Stride
-from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.layers.examples import (
     Draw,
@@ -31,7 +30,7 @@ from convfold.layers.examples import (
     opset,
     shape,
 )
-from convfold.layers.spelling import Call, Convolved, Reading, Step, Value, aten, depthwise, onnx, spatial
+from convfold.layers.spelling import Call, Convolved, Reading, Step, Value, aten, onnx, spatial
 
 
 def _axis(call: Call, x: Value) -> int:
@@ -41,21 +40,66 @@ def _axis(call: Call, x: Value) -> int:
     return axis
 
 
+def _slice(x: Value, y: Value, axis: int, start: Any, stop: Any, step: int) -> Slice:
+    """As Python slices; of an axis that is free, from a number on, to one or to so many before its end."""
+    n = x.shape[axis]
+    if axis not in x.signal.free:
+        if axis in y.signal.free:
+            raise NotFoldable("not-affine", "how much is sliced is known at run time only")
+        at = range(n)[slice(start, stop, step)]
+        return Slice(axis, at.start, at.stop, step)
+    if not isinstance(start, int | None) or step < 1:
+        raise NotFoldable("not-affine", "where a slice starts is known at run time only")
+    start = start or 0
+    if not isinstance(stop, int | None):
+        taken = _difference(x.symbols[axis], y.symbols[axis])
+        if step > 1 or start < 0 or taken is None or taken < start:
+            raise NotFoldable("not-affine", "how much is sliced is known at run time only")
+        stop = start - taken
+        return Slice(axis, start, stop or None)
+    return Slice(axis, start, None if stop is None or stop >= _END else stop, step)
+
+
+def _difference(a: Any, b: Any) -> int | None:
+    """Of two sizes, where it is always the same."""
+    found = a - b
+    return int(found) if isinstance(found, int) or getattr(found, "is_Integer", False) else None
+
+
 @aten("slice.Tensor", "narrow.default")
 def read(call: Call) -> Reading:
     x = call["self"] if call["self"] is not None else call["input"]
     if x.symbols == call.out.symbols and call["step"] in (None, 1):
         return x  # type: ignore[no-any-return]
-    axis = _axis(call, x)
-    n = x.shape[axis]
-    start, stop, step = call["start"] or 0, call["end"], call["step"] or 1
+    axis = call["dim"] % x.dim
+    start, stop, step = call["start"], call["end"], call["step"] or 1
     if call["length"] is not None:
-        start %= n
+        if axis in x.signal.free and not (isinstance(start, int) and start >= 0):
+            raise NotFoldable("not-affine", "where a slice starts is known at run time only")
+        start = start if axis in x.signal.free else start % x.shape[axis]
         stop = start + call["length"]
-    if step != 1:
-        raise NotFoldable("not-affine", "a slice with steps")
-    start, stop, _ = slice(start, stop).indices(n)
-    return Step(Slice(axis, start, stop), (x,))
+    return Step(_slice(x, call.out, axis, start, stop, step), (x,))
+
+
+@aten("select.int")
+def read_select(call: Call) -> Step:
+    x, index = call["self"], call["index"]
+    if not isinstance(index, int):
+        raise NotFoldable("not-affine", "which position is taken is known at run time only")
+    return _selected(x, call["dim"] % x.dim, index)
+
+
+@aten("unbind.int")
+def read_unbound(call: Call) -> list[Step | None]:
+    x, axis = call["self"], _axis(call, call["self"])
+    return [_selected(x, axis, i) for i in range(x.shape[axis])]
+
+
+def _selected(x: Value, axis: int, index: int) -> Step:
+    if axis in x.signal.free:
+        return Step(Select(axis, index, None), (x,))
+    n = x.shape[axis]
+    return Step(Select(axis, index % n, n), (x,))
 
 
 @aten("split.Tensor", "chunk.default", "split_with_sizes.default")
@@ -97,56 +141,40 @@ def read_onnx(call: Call) -> Reading:
     starts, stops = call.numbers("starts"), call.numbers("ends")
     named = call.numbers("axes") if call["axes"] is not None else range(len(starts))
     steps = call.numbers("steps") if call["steps"] is not None else (1,) * len(starts)
-    spans: dict[int, tuple[int, int | None, int]] = {}
+    found: Value | Step = x
+    backwards: dict[int, tuple[int, int | None, int]] = {}
     for i, start, stop, step in zip(named, starts, stops, steps, strict=True):
         i %= x.dim
-        n = x.shape[i]
-        if i in x.signal.free:
-            if start < 0 or step < 1 or stop < _END:
+        if step < 0:
+            if i in x.signal.free:
                 raise NotFoldable("not-affine", "sliced along an axis of unknown length")
-            span: tuple[int, int | None, int] = (start, None, step)
-        else:
-            at = range(n)[slice(start, stop, step)]
-            span = (at.start, at.stop if at.stop >= 0 else None, step)
-        if span not in ((0, n, 1), (0, None, 1)):
-            spans[i] = span
-    if not spans:
-        return x  # type: ignore[no-any-return]
-    if all(step == 1 for *_, step in spans.values()) and not spans.keys() & x.signal.free:
-        found: Value | Step = x
-        for i, (start, end, _) in spans.items():
-            found = _part(found, i, start, x.shape[i] if end is None else end)
+            at = range(x.shape[i])[slice(start, stop, step)]
+            backwards[i] = (at.start, at.stop if at.stop >= 0 else None, step)
+            continue
+        cut = _slice(x, call.out, i, start, stop, step)
+        if cut not in (Slice(i, 0, None), Slice(i, 0, x.shape[i])):
+            found = _part(found, cut)
+    if not backwards:
         return found
-    return _strided(call, x, spans)
+    if isinstance(found, Step):
+        raise NotFoldable("not-affine", "sliced forwards and backwards at once")
+    if len(axes := tuple(sorted(backwards))) == 1 and (axes[0] == 1 or x.dim == 2):
+        (i,) = axes
+        return _chosen(x, i, torch.tensor(range(x.shape[i])[slice(*backwards[i])]))
+    return spatial(call, axes, partial(Stride, axes=axes, ranges=tuple(backwards[i] for i in axes)))
 
 
-def _part(x: Value | Step, axis: int, start: int, stop: int) -> Step:
+def _part(x: Value | Step, cut: Slice) -> Step:
     signal = x.signal
     assert signal is not None
-    shape = tuple(stop - start if i == axis else n for i, n in enumerate(signal.shape))
-    return Step(Slice(axis, start, stop), (x,), replace(signal, shape=shape))
+    shape = tuple(len(cut.positions(n)) if i == cut.axis else n for i, n in enumerate(signal.shape))
+    whole = cut.stop is not None and (cut.start < 0) == (cut.stop < 0)  # so many positions, however many there are
+    free = signal.free - {cut.axis} if whole or cut.start == -1 else signal.free
+    return Step(cut, (x,), replace(signal, shape=shape, free=free))
 
 
 #: What exporters write for the end of an axis: the largest number, or nearly.
 _END = 2**31 - 1
-
-
-def _strided(call: Call, x: Value, spans: dict[int, tuple[int, int | None, int]]) -> Step:
-    """Positions of space are a depthwise tap with a stride where they go forward; of channels, a one-hot matrix."""
-    axes = sorted(spans)
-    if len(axes) == 1 and (axes[0] == 1 or x.dim == 2):
-        (i,) = axes
-        return _chosen(x, i, torch.tensor(range(x.shape[i])[slice(*spans[i])]))
-    kind = partial(Stride, axes=tuple(axes), ranges=tuple(spans[i] for i in axes))
-    convolution = None
-    if axes[0] > 1 and x.dim <= 5 and all(step > 0 for *_, step in spans.values()):
-        windows = []
-        for i in range(2, x.dim):
-            start, stop, step = spans.get(i, (0, None, 1))
-            windows.append(Window(1, step, lo=-start, hi=0 if stop is None else stop - x.shape[i]))
-        convolution = depthwise(x.shape[1], windows, 1.0)
-        axes = list(range(2, x.dim))
-    return spatial(call, axes, kind, channel=1 if convolution else None, convolution=convolution)
 
 
 @onnx("Split")
@@ -175,16 +203,16 @@ def read_onnx_index(call: Call) -> Reading:
         raise NotFoldable("not-affine", "an index of more than one axis")
     if order.dim() == 1:
         return _chosen(x, axis, order)
-    start = int(order) % x.shape[axis]
-    kept = [i for i in range(x.dim) if i != axis]
-    one = tuple(1 if i == axis else n for i, n in enumerate(x.symbols))
-    carried = tuple((i, j) for j, i in enumerate(kept))
-    view = Layout(carried, None, call.out.shape, (one, tuple(x.symbols[i] for i in kept)))
-    return Step(view, (_part(x, axis, start, start + 1),))
+    return _selected(x, axis, int(order))
 
 
 def _chosen(x: Value, axis: int, order: Tensor) -> Step:
-    """Some channels, in any order: a one-hot matrix (c_out, c_in)."""
+    """Some positions: a slice where they go on evenly; in any other order channels, by a one-hot matrix (c_out, c_in).
+    """
+    at = (order.long() % x.shape[axis]).tolist()
+    step = at[1] - at[0] if len(at) > 1 else 1
+    if at and step > 0 and at == list(range(at[0], at[-1] + 1, step)):
+        return Step(Slice(axis, at[0], at[-1] + 1, step), (x,))
     one_hot = torch.eye(x.shape[axis], dtype=torch.float64, device=order.device)[order.long()]
     return Step(Convolved(Convolution(one_hot), axis, OwnCall()), (x,))
 
@@ -199,7 +227,7 @@ def drawn(draw: Draw, spelling: str) -> Example:
     stop = draw.integer(start + 1, n)
     first = draw.pick((start, start - n, *((None,) if start == 0 else ())))
     last = draw.pick((stop, *((stop - n,) if stop < n else (None, n + 5))))
-    return Example((x, dim, first, last, step), refused="not-affine" if step > 1 else None)
+    return Example((x, dim, first, last, step))
 
 
 @example("narrow.default")
@@ -209,6 +237,20 @@ def drawn_narrow(draw: Draw, spelling: str) -> Example:
     n = x.shape[dim]
     start = draw.integer(0, n - 1)
     return Example((x, dim, draw.pick((start, start - n)), draw.integer(1, n - start)))
+
+
+@example("select.int")
+def drawn_select(draw: Draw, spelling: str) -> Example:
+    x = draw.signal(*shape(draw, 2))
+    dim = axis(draw, x.dim())
+    n = x.shape[dim]
+    return Example((x, dim, draw.integer(-n, n - 1)))
+
+
+@example("unbind.int")
+def drawn_unbound(draw: Draw, spelling: str) -> Example:
+    x = draw.signal(*shape(draw, 2))
+    return Example((x, axis(draw, x.dim())))
 
 
 @example("split.Tensor", "chunk.default", "split_with_sizes.default")

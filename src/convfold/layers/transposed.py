@@ -138,8 +138,9 @@ def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
         lo = [draw.integer(0, min(2, n - 1)) for n in whole]
         how["pads"] = [*lo, *(draw.integer(0, min(2, n - 1 - a)) for n, a in zip(whole, lo, strict=True))]
     elif way == "output_shape":
-        ends = zip(whole, w.space, w.stride, strict=True)  # no shorter than the signal: ONNX Runtime takes none such
-        how["output_shape"] = [draw.integer(max(m, n - 3), n + s - 1) for n, m, s in ends]
+        # No shorter than the signal, which ONNX Runtime does not take, and no gap of a stride, where it reads too far.
+        ends = zip(whole, w.space, w.stride, how.get("output_padding", [0] * dims), strict=True)
+        how["output_shape"] = [draw.integer(max(m, n - 3), max(m, n + s - 1 - e)) for n, m, s, e in ends]
         how |= {"auto_pad": draw.pick(("SAME_UPPER", "SAME_LOWER"))} if flag(draw) else {}
     elif way != "none":
         how["auto_pad"] = way

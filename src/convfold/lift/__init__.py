@@ -116,7 +116,8 @@ class _Lifting:
             for i in built[name].inputs:
                 if i not in built:
                     built[i] = Node(i, None, (), program.value(i).signal)
-        self.out.regions = list(split(built, order, self._is_read_outside))
+        regions = split(built, order, self._is_read_outside)
+        self.out.regions = [r for r in regions if r.outputs]  # others are read for their sizes only, or not at all
         return self.out
 
     def _operation(self, kind: Any, axis: int, value: Value, call: str) -> Operation:

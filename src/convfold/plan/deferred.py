@@ -135,6 +135,16 @@ class Identity(Deferred):
 
 
 @dataclass(frozen=True, eq=False)
+class Cut(Deferred):
+    """Some positions of space: a tap of one a channel."""
+
+    @cached_property
+    def value(self) -> Convolution:
+        g = self.geometry
+        return Convolution(torch.ones(g.kernel_shape, dtype=torch.float64), None, g.groups, g.windows)
+
+
+@dataclass(frozen=True, eq=False)
 class Series(Deferred):
     outer: Deferred
     inner: Deferred
@@ -279,6 +289,16 @@ def is_move(step: Apply) -> bool:
 
 def identity(channels: int, dims: int = 0) -> Deferred:
     return Identity(Geometry(channels, channels, channels, (Window(),) * dims))
+
+
+def cut(channels: int, windows: tuple[Window, ...]) -> Deferred:
+    return Cut(Geometry(channels, channels, channels, windows))
+
+
+def chosen(channels: int, rows: range) -> Deferred:
+    """Some channels: rows of the identity, (c_out, c_in)."""
+    op = Convolution(torch.eye(channels, dtype=torch.float64)[list(rows)])
+    return Given(op.geometry, op)
 
 
 def uniform(channels: int, factor: float | Tensor, shift: float | Tensor, source: str = "") -> Uniform:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from convfold.algebra.layout import Layout, Slice
+from convfold.algebra.layout import Layout, Select, Slice
 from convfold.errors import NotFoldable
 from convfold.plan.cost import Cost
 from convfold.plan.form import Form
@@ -87,7 +87,7 @@ class Descent:
         found = [i]
         for at in found:  # grows as it goes
             for j, _ in self.readers[self.steps[at].name]:
-                view = isinstance(self.steps[j].operation, Layout | Slice)
+                view = isinstance(self.steps[j].operation, Layout | Select | Slice)
                 if view and j not in found and self.decisions[j].materialised == self.decisions[i].materialised:
                     found.append(j)
         return found

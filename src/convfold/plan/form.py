@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from convfold.algebra.layout import Layout
+from convfold.algebra.layout import Layout, Select
 from convfold.algebra.operation import Move
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
@@ -192,6 +192,9 @@ class Term:
 
 
 def _fewer(outer: Moved, inner: Moved, before: Signal | None) -> tuple[Moved, ...] | None:
+    if isinstance(inner.move, Select) and isinstance(outer.move, Layout):
+        slices = inner.move.before(outer.move)
+        return None if slices is None else tuple(Moved(s, outer.signal) for s in slices)
     if not isinstance(outer.move, Layout) or not isinstance(inner.move, Layout):
         return None
     moves = outer.move.after(inner.move)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from convfold.algebra.apply import Apply
 from convfold.algebra.joins import Concat, Sum
-from convfold.algebra.layout import Layout, Slice
+from convfold.algebra.layout import Layout, Select, Slice
 from convfold.algebra.realisation import OwnCall
 from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
@@ -31,12 +31,13 @@ def refusals(region: Region, border: str = "exact") -> Iterator[tuple[str, str, 
             continue
         between: list[Node] = []
         first = region.by_name[second.inputs[0]]
-        while isinstance(first.operation, Layout | Slice | Spatial):
+        while isinstance(first.operation, Layout | Select | Slice | Spatial):
             between.append(first)
             first = region.by_name[first.inputs[0]]
-        reason = next((n.operation.reason for n in (second, *between) if isinstance(n.operation, Spatial)), None)
+        last = next((n for n in (second, *between) if isinstance(n.operation, Spatial)), None)
+        reason = last.operation.reason if last is not None and isinstance(last.operation, Spatial) else None
         if reason is not None and any(isinstance(n.operation, Apply) and not _is_pointwise(n) for n in (first, second)):
-            yield (between[-1] if between else first).name, second.name, reason
+            yield (last if last in between else between[-1] if between else first).name, second.name, reason
         elif isinstance(first.operation, Apply | Sum | Concat):
             yield first.name, second.name, _reason(search, first, between, second)
 

@@ -102,7 +102,8 @@ class Interpolate(Spatial):
                 weights = weights / weights.sum(1, keepdim=True)
         if self.excluded and (self.antialiased or self.mode == "cubic"):
             weights = weights * ((positions >= 0) & (positions < n))
-            weights = weights / weights.sum(1, keepdim=True)
+            total = weights.sum(1, keepdim=True)
+            weights = weights / torch.where(total == 0, 1, total)  # far outside a crop nothing is read
         matrix = torch.zeros(m, n, dtype=torch.float64)
         matrix.scatter_add_(1, positions.clamp(0, n - 1), weights.double())
         return matrix * inside[:, None].double()

@@ -186,6 +186,10 @@ class Onnx:
         numbers = [[start], [stop], [axis], *([[step]] if step > 1 else [])]
         return self.call("Slice", x, *map(self.ints, numbers))
 
+    def select(self, x: ir.Value, axis: int, index: int) -> ir.Value:
+        at = self.initializer(f"{self.prefix}_folded_sizes", ir.tensor(np.array(index)))
+        return self.call("Gather", x, at, axis=axis)
+
     def _strided(self, x: ir.Value, axis: int, start: int, step: int) -> ir.Value:
         """Before opset 10 a slice takes every position; a gather those that it is told."""
         n = self.sizes(x)[axis]

@@ -22,6 +22,11 @@ class Free(tuple[int, ...]):
 
     __rmul__ = __mul__
 
+    def __sub__(self, other: SupportsIndex | Free) -> int | Free:
+        """A number where it is the same in all trials."""
+        others = other if isinstance(other, Free) else (int(other),) * len(self)
+        return size([a - b for a, b in zip(self, others, strict=True)])
+
 
 def size(trials: Sequence[int]) -> int | Free:
     """A number where it is the same in all trials."""

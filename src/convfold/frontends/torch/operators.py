@@ -180,6 +180,9 @@ class Aten:
             aten.slice.Tensor, x, axis, start, END if stop is None else stop, *([step] if step > 1 else ())
         )
 
+    def select(self, x: FxNode, axis: int, index: int) -> FxNode:
+        return self.call(aten.select.int, x, axis, index)
+
     def end(self, x: FxNode, axis: int, n: int, step: int = 1) -> FxNode:
         if step == 1:
             return self.slice(x, axis, -n, None)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from convfold.algebra.apply import Apply
 from convfold.algebra.joins import Concat, Sum
-from convfold.algebra.layout import Layout, Slice
+from convfold.algebra.layout import Layout, Select, Slice
 from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
 from convfold.plan.form import Context, Form
@@ -29,7 +29,9 @@ def carry(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]:
             lengths = [context.signals[i].shape[step.axis] for i in node.inputs]
             return [concat.join(step, inputs, lengths)]
         case Slice() as step:
-            return [rows.cut(step, inputs[0], node.signal)]
+            return rows.cut(step, inputs[0], context.signals[node.inputs[0]], node.signal, context)
+        case Select() as step:
+            return rows.select(step, inputs[0], context.signals[node.inputs[0]], node.signal, context)
         case Spatial() as step:
             return commute.act(step, inputs[0], node.signal, context)
         case Layout() as step:
@@ -39,6 +41,6 @@ def carry(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]:
 
 def law_of(node: Node) -> str:
     """The file here that says how a step acts on forms."""
-    laws = {Apply: distribute, Sum: combine, Concat: concat, Slice: rows}
+    laws = {Apply: distribute, Sum: combine, Concat: concat, Slice: rows, Select: rows}
     found = next((law for kind, law in laws.items() if isinstance(node.operation, kind)), commute)
     return found.__name__.rpartition(".")[2]

@@ -7,11 +7,16 @@ from dataclasses import replace
 from itertools import combinations
 
 from convfold.algebra.joins import Sum
+from convfold.algebra.layout import Slice
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
 from convfold.plan.cost import Cost
 from convfold.plan.evaluation import term_computed, term_cost
 from convfold.plan.form import Context, Form, Term, Terms
+from convfold.plan.rules.windows import windowed
+
+#: Axes of space that a convolution may have.
+DIMS = 3
 
 
 def add(step: Sum, inputs: Sequence[Form], context: Context) -> Form:
@@ -87,6 +92,22 @@ def _joined(s: Term, t: Term, context: Context) -> Term | None:
 
 
 def _join(s: Term, t: Term, context: Context) -> Term | None:
+    found = _alike(s, t, context)
+    if found is not None or not any(isinstance(moved.move, Slice) for x in (s, t) for moved in x.moves):
+        return found
+    lead = s if s.operator is not None and not (t.operator is not None and s.movable) else t
+    if lead.operator is None:
+        return None
+    behind = [m.move.axis - lead.axis for x in (s, t) for m in x.moves if isinstance(m.move, Slice)]
+    dims = max(lead.operator.geometry.dims, *behind)
+    if min(behind) < 1 or dims > DIMS:
+        return None
+    s, t = (windowed(x, lead.axis, dims, context) or x for x in (s, t))
+    return _alike(s, t, context)
+
+
+def _alike(s: Term, t: Term, context: Context) -> Term | None:
+    """Both as one operator, where they are moved alike."""
     if len(s.moves) != len(t.moves):
         return None
     if s.operator is None:

@@ -12,11 +12,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from convfold.algebra.apply import Apply
-from convfold.errors import GHOSTS, NotFoldable
+from convfold.errors import NotFoldable
 from convfold.plan import deferred
 from convfold.plan.deferred import Deferred, Uniform
 from convfold.plan.form import Context, Form, Term, Terms
 from convfold.plan.rules.combine import combined
+from convfold.plan.rules.onto import onto, without_bias
 
 
 def apply(step: Apply, x: Form, context: Context) -> Form:
@@ -47,16 +48,8 @@ def apply(step: Apply, x: Form, context: Context) -> Form:
     return Form(tuple(blocks), step.axis, tuple(sizes))
 
 
-def _without_bias(b: Deferred, context: Context) -> Deferred:
-    """For all summands but the first."""
-    g = b.geometry
-    rest = context.once("block", deferred.block, b, range(g.c_out), range(g.c_in), False)
-    assert rest is not None
-    return rest
-
-
 def _over_sum(b: Deferred, axis: int, terms: Terms, context: Context) -> Terms:
-    rest = _without_bias(b, context) if len(terms) > 1 else b
+    rest = without_bias(b, context) if len(terms) > 1 else b
     composed = [
         context.once("compose", lambda b, axis, t: _compose(b, axis, t, context), b if i == 0 else rest, axis, t)
         for i, t in enumerate(terms)
@@ -73,11 +66,11 @@ def _compose(b: Deferred, axis: int, t: Term, context: Context) -> Term:
         return outer.lowest() if outer.movable else outer
     if isinstance(b, Uniform):  # on any axis: on the operator's, behind it
         _past(t, b)
-        return _onto(b.over(a.geometry.c_out), t, context)
+        return onto(b.over(a.geometry.c_out), t, context)
     if isinstance(a, Uniform):
         _past(t, a)
         length = b.geometry.c_in
-        composed = _onto(b, replace(outer, operator=a.over(length)), context)
+        composed = onto(b, replace(outer, operator=a.over(length)), context)
         return composed.lowest() if composed.movable else composed
     if outer.movable:
         try:
@@ -90,7 +83,7 @@ def _compose(b: Deferred, axis: int, t: Term, context: Context) -> Term:
     up = t.placed(end)
     if up.axis != axis:
         raise NotFoldable("layout-mixes-channels", f"channel axes differ: {up.axis} and {axis}")
-    composed = _onto(b, up, context)
+    composed = onto(b, up, context)
     return composed.lowest() if composed.movable else composed
 
 
@@ -101,23 +94,7 @@ def _below(outer: Term, t: Term, context: Context) -> Term:
         raise NotFoldable("layout-mixes-channels", f"channel axes differ: {t.axis} and {down.axis}")
     assert down.operator is not None
     # Before the inner operator the moves is what it was; behind it, what the outer one made of it.
-    return replace(_onto(down.operator, t, context), moves=(*t.moves[: t.at], *down.moves[t.at :]))
-
-
-def _onto(b: Deferred, t: Term, context: Context) -> Term:
-    """b composed with the term's operator, at its place."""
-    assert t.operator is not None
-    known = t.known(context, max(b.geometry.dims, t.operator.geometry.dims))
-    try:
-        if not t.paths:
-            return replace(t, operator=deferred.series(b, t.operator, known))
-    except NotFoldable as e:
-        if e.code not in GHOSTS or context.ways is None:
-            raise
-    endless = deferred.series(b, t.operator, known, endless=True)
-    rest = _without_bias(b, context) if len(t.ways) > 1 else b
-    paths = tuple((*path, b if i == 0 else rest) for i, path in enumerate(t.ways))
-    return replace(t, operator=endless, paths=paths)
+    return replace(onto(down.operator, t, context), moves=(*t.moves[: t.at], *down.moves[t.at :]))
 
 
 def _past(t: Term, u: Uniform) -> None:

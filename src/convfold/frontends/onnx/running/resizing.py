@@ -168,7 +168,7 @@ class _How:
         if self.exclude:
             weights = [np.where((t >= 0) & (t < n), w, 0.0) for t, w in zip(taps, weights, strict=True)]
             total = sum(weights)
-            weights = [w / total for w in weights]
+            weights = [w / np.where(total == 0, 1, total) for w in weights]  # far outside a crop nothing is read
         return [t.clip(0, n - 1) for t in taps], weights
 
 

@@ -28,8 +28,13 @@ class Lowering(Generic[T]):
         """Replace ``before`` by ``after``; nodes that stayed what they were keep their calls."""
         unchanged = self._unchanged(before, after)
         parts = shared_out(after)
+        split = {n.inputs for n in before.steps if n.name in unchanged and n.name in parts}  # by a call that stays
+        cuts = {(n.operation, n.inputs): n.name for n in before.steps if n.inputs in split and _own_cut(n, self.own)}
         for node in after.steps:
             if node.name in unchanged:
+                continue
+            if node.name in parts and (cut := cuts.get((node.operation, node.inputs), node.name)) != node.name:
+                self.values[node.name] = self.program.node(cut)
                 continue
             at = node.name
             while at not in self.own:  # parts of a value are named after it
@@ -80,3 +85,7 @@ class Lowering(Generic[T]):
         # An unnamed step (the negation inside a subtraction) has no call of its own: it stays only with its owner.
         readers = after.consumers()
         return {name for name in same if name in self.own or all(reader in same for reader in readers[name])}
+
+
+def _own_cut(node: Node, own: set[str]) -> bool:
+    return node.name in own and isinstance(node.operation, Slice)

@@ -209,13 +209,13 @@ class Convolution:
         """
         return series.series(self, inner, sizes, endless)
 
-    def plus(self, other: Convolution, sizes: Sizes = None) -> Convolution:
-        """``self + other`` at known input sizes."""
-        return parallel.parallel(self, other, sizes)
+    def plus(self, other: Convolution, sizes: Sizes = None, alike: bool = False) -> Convolution:
+        """``self + other`` at known input sizes; ``alike``: where both give as much, whatever the size."""
+        return parallel.parallel(self, other, sizes, alike)
 
-    def stack(self, other: Convolution, sizes: Sizes = None) -> Convolution:
-        """The value that computes ``concat([self(x), other(x)], channels)``."""
-        return parallel.stack(self, other, sizes)
+    def stack(self, other: Convolution, sizes: Sizes = None, alike: bool = False) -> Convolution:
+        """The value that computes ``concat([self(x), other(x)], channels)``; as `plus`."""
+        return parallel.stack(self, other, sizes, alike)
 
     def block(self, rows: range, cols: range) -> Convolution | None:
         """The block of output channels ``rows`` and input channels ``cols``; None where it is all zero."""

@@ -132,26 +132,27 @@ def check_border(outer: Geometry, inner: Geometry, sizes: Sizes = None) -> None:
         raise NotFoldable("ghost-is-constant", f"reads outside the intermediate ({where})")
 
 
-def parallel(a: Geometry, b: Geometry, sizes: Sizes = None) -> Geometry:
-    """Geometry of A + B on one input: windows aligned by zero taps, groups the greatest both have."""
+def parallel(a: Geometry, b: Geometry, sizes: Sizes = None, alike: bool = False) -> Geometry:
+    """Geometry of A + B on one input: windows aligned by zero taps, groups the greatest both have; ``alike``: see
+    `window.parallel`."""
     if (a.c_out, a.c_in) != (b.c_out, b.c_in):
         raise NotFoldable("channels-differ", f"{a.c_in}→{a.c_out} and {b.c_in}→{b.c_out}")
     dims = max(a.dims, b.dims)
     a, b = a.lifted(dims), b.lifted(dims)
     windows = tuple(
-        axis.parallel(v, w, n).window for v, w, n in zip(a.windows, b.windows, known(sizes, dims), strict=True)
+        axis.parallel(v, w, n, alike).window for v, w, n in zip(a.windows, b.windows, known(sizes, dims), strict=True)
     )
     return Geometry(a.c_out, a.c_in, gcd(a.groups, b.groups), windows, common_period(a, b))
 
 
-def stack(a: Geometry, b: Geometry, sizes: Sizes = None) -> Geometry:
+def stack(a: Geometry, b: Geometry, sizes: Sizes = None, alike: bool = False) -> Geometry:
     """Geometry of concat(A(x), B(x)): rows below rows; groups are lost, for each half reads all channels."""
     if a.c_in != b.c_in:
         raise NotFoldable("channels-differ", f"{a.c_in} and {b.c_in} channels in")
     dims = max(a.dims, b.dims)
     a, b = a.lifted(dims), b.lifted(dims)
     windows = tuple(
-        axis.parallel(v, w, n).window for v, w, n in zip(a.windows, b.windows, known(sizes, dims), strict=True)
+        axis.parallel(v, w, n, alike).window for v, w, n in zip(a.windows, b.windows, known(sizes, dims), strict=True)
     )
     return Geometry(a.c_out + b.c_out, a.c_in, 1, windows, common_period(a, b))
 

@@ -125,6 +125,14 @@ class Slice(Move):
             return None
         return Window(1, self.step, lo=-self.start, hi=self.stop or 0)
 
+    def before(self, view: Layout) -> Select | None:
+        """One position, then a view that takes the axis away: a selection; None where it is another view."""
+        whole, after = view.symbols
+        if view.shape is None or view.order is not None or self.axis >= len(whole) or whole[self.axis] != 1:
+            return None
+        gone = after == (*whole[: self.axis], *whole[self.axis + 1 :])
+        return Select(self.axis, self.start, None) if gone else None
+
     def traced(self, axis: int) -> int | None:
         return None if axis == self.axis else axis
 

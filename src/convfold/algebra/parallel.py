@@ -9,7 +9,8 @@ from torch import Tensor
 
 from convfold.algebra import geometry as geo
 from convfold.algebra import window as axis
-from convfold.algebra.series import alike, tile, widened
+from convfold.algebra.series import alike as in_one_type
+from convfold.algebra.series import tile, widened
 from convfold.algebra.untraced import untraced
 
 if TYPE_CHECKING:
@@ -17,25 +18,25 @@ if TYPE_CHECKING:
 
 
 @untraced
-def parallel(a: Convolution, b: Convolution, sizes: geo.Sizes = None) -> Convolution:
+def parallel(a: Convolution, b: Convolution, sizes: geo.Sizes = None, alike: bool = False) -> Convolution:
     """The convolution that equals ``a(x) + b(x)``: kernels added where their taps stand.
 
     Raises:
         NotFoldable: ``sizes-differ`` or ``channels-differ`` where the two outputs cannot be added.
     """
-    g = geo.parallel(a.geometry, b.geometry, sizes)
-    a, b = alike(a, b)
-    first, second = _aligned(a, b, g, sizes)
+    g = geo.parallel(a.geometry, b.geometry, sizes, alike)
+    a, b = in_one_type(a, b)
+    first, second = _aligned(a, b, g, sizes, alike)
     kernel = widened(first, a.groups, g.groups) + widened(second, b.groups, g.groups)
     return type(a)(kernel, _sum(_period(a, g), _period(b, g)), g.groups, g.windows)
 
 
 @untraced
-def stack(a: Convolution, b: Convolution, sizes: geo.Sizes = None) -> Convolution:
+def stack(a: Convolution, b: Convolution, sizes: geo.Sizes = None, alike: bool = False) -> Convolution:
     """The convolution that equals ``concat([a(x), b(x)], channels)``: rows below rows."""
-    g = geo.stack(a.geometry, b.geometry, sizes)
-    a, b = alike(a, b)
-    first, second = _aligned(a, b, g, sizes)
+    g = geo.stack(a.geometry, b.geometry, sizes, alike)
+    a, b = in_one_type(a, b)
+    first, second = _aligned(a, b, g, sizes, alike)
     kernel = torch.cat([widened(first, a.groups, 1), widened(second, b.groups, 1)])
     if g.period is None:
         return type(a)(kernel, None, 1, g.windows)
@@ -61,10 +62,13 @@ def block(a: Convolution, rows: range, cols: range) -> Convolution | None:
     return type(a)(kernel, bias, g.groups, g.windows)
 
 
-def _aligned(a: Convolution, b: Convolution, g: geo.Geometry, sizes: geo.Sizes) -> tuple[Tensor, Tensor]:
+def _aligned(
+    a: Convolution, b: Convolution, g: geo.Geometry, sizes: geo.Sizes, alike: bool
+) -> tuple[Tensor, Tensor]:
     """Both kernels on the common grid of taps: (c_out, c_in // own groups, *T)."""
     a, b = a.lifted(g.dims), b.lifted(g.dims)
-    taps = [axis.parallel(v, w, n) for v, w, n in zip(a.windows, b.windows, geo.known(sizes, g.dims), strict=True)]
+    known = geo.known(sizes, g.dims)
+    taps = [axis.parallel(v, w, n, alike) for v, w, n in zip(a.windows, b.windows, known, strict=True)]
     return (
         _placed(a.kernel, g.taps, tuple(t.first for t in taps)),
         _placed(b.kernel, g.taps, tuple(t.second for t in taps)),

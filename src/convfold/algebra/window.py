@@ -223,16 +223,20 @@ class ParallelTaps:
     window: Window
 
 
-def parallel(a: Window, b: Window, n: int | None = None) -> ParallelTaps:
-    """The common window of A + B: positions aligned by zero taps; ``sizes-differ`` where none serves both."""
+def parallel(a: Window, b: Window, n: int | None = None, alike: bool = False) -> ParallelTaps:
+    """The common window of A + B: positions aligned by zero taps; ``sizes-differ`` where none serves both.
+
+    ``alike``: they are as long as each other wherever they are asked for; by their pads alone, at some sizes only.
+    """
     if a.stride != b.stride or a.upsample != b.upsample:
         raise NotFoldable("sizes-differ", f"stride/upsample {a.stride}/{a.upsample} and {b.stride}/{b.upsample}")
-    if a.slack != b.slack and (n is None or a.size(n) != b.size(n)):
+    apart = abs(a.slack - b.slack) >= a.stride if n is None and alike else n is None or a.size(n) != b.size(n)
+    if a.slack != b.slack and apart:
         raise NotFoldable("sizes-differ", f"pads leave {a.slack} and {b.slack} extra positions")
     spacing = gcd(gcd(a.dilation * (a.taps > 1), b.dilation * (b.taps > 1)), a.lo - b.lo) or 1
     lo = max(a.lo, b.lo)
     end = max(a.reach - a.lo, b.reach - b.lo)
-    window = Window((end + lo) // spacing + 1, a.stride, a.upsample, spacing, lo, a.slack + end)
+    window = Window((end + lo) // spacing + 1, a.stride, a.upsample, spacing, lo, min(a.slack, b.slack) + end)
     return ParallelTaps(_placed(a, lo, spacing), _placed(b, lo, spacing), window)
 
 

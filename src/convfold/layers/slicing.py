@@ -136,32 +136,33 @@ def read_index(call: Call) -> Step:
 
 @onnx("Slice")
 def read_onnx(call: Call) -> Reading:
-    """Of one axis or several. Without steps it is one slice after another; with them, of space, one map."""
+    """Of one axis or several: one slice after another; backwards along some of them, one map."""
     x = call["data"]
     starts, stops = call.numbers("starts"), call.numbers("ends")
     named = call.numbers("axes") if call["axes"] is not None else range(len(starts))
     steps = call.numbers("steps") if call["steps"] is not None else (1,) * len(starts)
     found: Value | Step = x
-    backwards: dict[int, tuple[int, int | None, int]] = {}
+    spans: dict[int, tuple[int, int | None, int]] = {}
+    backwards = any(step < 0 for step in steps)
     for i, start, stop, step in zip(named, starts, stops, steps, strict=True):
         i %= x.dim
         if step < 0:
             if i in x.signal.free:
                 raise NotFoldable("not-affine", "sliced along an axis of unknown length")
             at = range(x.shape[i])[slice(start, stop, step)]
-            backwards[i] = (at.start, at.stop if at.stop >= 0 else None, step)
+            spans[i] = (at.start, at.stop if at.stop >= 0 else None, step)
             continue
         cut = _slice(x, call.out, i, start, stop, step)
-        if cut not in (Slice(i, 0, None), Slice(i, 0, x.shape[i])):
+        if backwards:
+            spans[i] = (cut.start, cut.stop, step)
+        elif cut not in (Slice(i, 0, None), Slice(i, 0, x.shape[i])):
             found = _part(found, cut)
     if not backwards:
         return found
-    if isinstance(found, Step):
-        raise NotFoldable("not-affine", "sliced forwards and backwards at once")
-    if len(axes := tuple(sorted(backwards))) == 1 and (axes[0] == 1 or x.dim == 2):
+    if len(axes := tuple(sorted(spans))) == 1 and (axes[0] == 1 or x.dim == 2):
         (i,) = axes
-        return _chosen(x, i, torch.tensor(range(x.shape[i])[slice(*backwards[i])]))
-    return spatial(call, axes, partial(Stride, axes=axes, ranges=tuple(backwards[i] for i in axes)))
+        return _chosen(x, i, torch.tensor(range(x.shape[i])[slice(*spans[i])]))
+    return spatial(call, axes, partial(Stride, axes=axes, ranges=tuple(spans[i] for i in axes)))
 
 
 def _part(x: Value | Step, cut: Slice) -> Step:

@@ -57,6 +57,9 @@ def pays(before: Cost, after: Cost) -> bool:
 AGAIN = 3
 
 
+#: One of no more steps is then searched whole: what two changes save only together no single one finds.
+SMALL = 16
+
 #: How many times dearer multiply-adds are taken for where a plan would spend more of them than there were.
 WORTH = (1, 4, 16)
 
@@ -95,7 +98,8 @@ class Planner:
     def _found(self, region: Region) -> tuple[Plan, Route]:
         found, route = self._best(region)
         for _ in range(AGAIN if found.changed else 0):  # values that were not there before may be worth materialising
-            done, step = self._planned(found.region, self.prices, descended_only=True)
+            large = len(found.region.steps) > SMALL
+            done, step = self._planned(found.region, self.prices, descended_only=large)
             again = Plan(found.region, done, found.after, cost_of(done, self.prices)).if_it_pays()
             if not again.changed:
                 break

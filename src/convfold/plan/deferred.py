@@ -179,7 +179,7 @@ class Parallel(Pair):
     @cached_property
     def value(self) -> Convolution:
         a, b = _together(self.first.value, self.second.value)
-        return a.plus(b, self.sizes)
+        return a.plus(b, self.sizes, alike=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +187,7 @@ class Stack(Pair):
     @cached_property
     def value(self) -> Convolution:
         a, b = _together(self.first.value, self.second.value)
-        return a.stack(b, self.sizes)
+        return a.stack(b, self.sizes, alike=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,10 +295,15 @@ def cut(channels: int, windows: tuple[Window, ...]) -> Deferred:
     return Cut(Geometry(channels, channels, channels, windows))
 
 
+def given(matrix: Tensor) -> Deferred:
+    """(c_out, c_in)"""
+    op = Convolution(matrix)
+    return Given(op.geometry, op)
+
+
 def chosen(channels: int, rows: range) -> Deferred:
     """Some channels: rows of the identity, (c_out, c_in)."""
-    op = Convolution(torch.eye(channels, dtype=torch.float64)[list(rows)])
-    return Given(op.geometry, op)
+    return given(torch.eye(channels, dtype=torch.float64)[list(rows)])
 
 
 def uniform(channels: int, factor: float | Tensor, shift: float | Tensor, source: str = "") -> Uniform:
@@ -331,11 +336,12 @@ def series(outer: Deferred, inner: Deferred, sizes: Sizes, endless: bool = False
 
 
 def parallel(a: Deferred, b: Deferred, sizes: Sizes) -> Deferred:
-    return Parallel(geo.parallel(a.geometry, b.geometry, sizes), a, b, sizes)
+    """A + B, which the model adds: it runs where they are as long as each other."""
+    return Parallel(geo.parallel(a.geometry, b.geometry, sizes, alike=True), a, b, sizes)
 
 
 def stack(a: Deferred, b: Deferred, sizes: Sizes) -> Deferred:
-    return Stack(geo.stack(a.geometry, b.geometry, sizes), a, b, sizes)
+    return Stack(geo.stack(a.geometry, b.geometry, sizes, alike=True), a, b, sizes)
 
 
 def block(a: Deferred, rows: range, cols: range, bias: bool) -> Deferred | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from convfold.algebra.layout import Layout, Select
+from convfold.algebra.layout import Layout, Select, Slice
 from convfold.algebra.operation import Move
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
@@ -195,6 +195,9 @@ def _fewer(outer: Moved, inner: Moved, before: Signal | None) -> tuple[Moved, ..
     if isinstance(inner.move, Select) and isinstance(outer.move, Layout):
         slices = inner.move.before(outer.move)
         return None if slices is None else tuple(Moved(s, outer.signal) for s in slices)
+    if isinstance(inner.move, Slice) and isinstance(outer.move, Layout):
+        selected = inner.move.before(outer.move)
+        return None if selected is None else (Moved(selected, outer.signal),)
     if not isinstance(outer.move, Layout) or not isinstance(inner.move, Layout):
         return None
     moves = outer.move.after(inner.move)

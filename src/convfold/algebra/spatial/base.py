@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
+import torch
 from torch import Tensor
 
 from convfold.algebra.operation import Move, Operator, Shape, T, Work
@@ -45,6 +46,17 @@ class Spatial(Move):
     def matrices(self) -> Callable[[], tuple[Tensor, ...]] | None:
         """One a space axis, (after, before), whose Kronecker product it is; None where it is none or sizes are free."""
         return None
+
+    def matrix(self, rank: int, axis: int, n: int) -> Tensor:
+        """(after, before) of a map along one axis alone, of length n in a signal of so many axes: what it makes of 1s.
+        """
+        other = (axis + 1) % rank  # one basis vector a position of another axis, which it treats alike
+        shape = [n if i in (axis, other) else 1 for i in range(rank)]
+        ones = torch.eye(n, dtype=torch.float64).reshape(shape)
+        y = self(ones)
+        if y.dim() < rank:
+            y = y.unsqueeze(axis)
+        return y.movedim((axis, other), (0, 1)).flatten(1)
 
     @property
     def reads(self) -> int:

@@ -195,6 +195,8 @@ class Aten:
         if call is None:
             return self.call(aten.reshape.default, x, list(shape))
         node = self.nodes[call]
+        if node.target is aten.stack.default:  # of each part, before they are laid end to end
+            return self.call(aten.unsqueeze.default, x, node.args[1] if len(node.args) > 1 else 0)
         if node.target is not aten.reshape.default:  # squeeze, unsqueeze: indifferent to how long the channels are
             return self.call(node.target, x, *node.args[1:], **node.kwargs)
         # Free sizes stay the nodes they were; only the carried axis may have another length now.

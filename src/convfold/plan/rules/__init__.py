@@ -33,7 +33,7 @@ def carry(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]:
         case Select() as step:
             return rows.select(step, inputs[0], context.signals[node.inputs[0]], node.signal, context)
         case Spatial() as step:
-            return commute.act(step, inputs[0], node.signal, context)
+            return commute.act(step, inputs[0], context.signals[node.inputs[0]], node.signal, context)
         case Layout() as step:
             return [commute.follow(step, inputs[0], node.signal)]
     raise NotFoldable("not-affine", "a step that a plan has made: it is what is left to do")

@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from convfold.algebra.apply import Apply
+from convfold.algebra.layout import Select
 from convfold.algebra.operation import Move
 from convfold.algebra.spatial import Pad, Spatial
 from convfold.errors import NotFoldable
+from convfold.plan import deferred
+from convfold.plan.deferred import Uniform
 from convfold.plan.form import Context, Form, Moved, Term, with_length
 from convfold.plan.rules import distribute
 from convfold.region import Signal
@@ -59,7 +62,7 @@ def _before(step: Pad, t: Term, context: Context) -> Term:
     return replace(t, moves=(*t.moves[:-1], Moved(together, replace(x, shape=shape))))
 
 
-def act(step: Spatial, x: Form, y: Signal, context: Context) -> list[Form]:
+def act(step: Spatial, x: Form, before: Signal, y: Signal, context: Context) -> list[Form]:
     forms = []
     try:
         forms.append(follow(step, x, y))
@@ -77,7 +80,41 @@ def act(step: Spatial, x: Form, y: Signal, context: Context) -> list[Form]:
             forms.append(distribute.apply(Apply(step.convolution, step.axis), x, context))
         except NotFoldable as e:
             reason = e
+    try:
+        if (form := _on_channels(step, x, before, y, context)) is not None:
+            forms.append(form)
+    except NotFoldable as e:
+        reason = reason or e
     if not forms:
         assert reason is not None
         raise reason
     return forms
+
+
+#: Longer axes are no channels: their matrix would be large.
+LONGEST = 4096
+
+
+def _on_channels(step: Spatial, x: Form, before: Signal, y: Signal, context: Context) -> Form | None:
+    """A map along the axis that holds an operator's channels is a matrix of theirs."""
+    kept = {i for i, _ in step.carried}
+    mapped = [i for i in range(len(before.shape)) if i not in kept]
+    if len(mapped) != 1 or len(before.shape) < 2 or step.origin is None:
+        return None
+    (axis,) = mapped
+    on_it = any(_channels_at_end(t) == axis for terms in x.blocks for t in terms)
+    if not on_it or axis in before.free or before.shape[axis] > LONGEST:
+        return None
+    matrix = step.matrix(len(before.shape), axis, before.shape[axis])
+    form = distribute.apply(Apply(deferred.given(matrix), axis), x, context)
+    return form if len(y.shape) == len(before.shape) else follow(Select(axis, 0, 1), form, y)
+
+
+def _channels_at_end(t: Term) -> int | None:
+    """Where a term's operator has its channels once it has been moved."""
+    if t.operator is None or t.operator.identity or isinstance(t.operator, Uniform):
+        return None
+    axis: int | None = t.axis
+    for moved in t.moves[t.at :]:
+        axis = None if axis is None else moved.move.forward(axis)
+    return axis

@@ -79,7 +79,7 @@ class RandomNetwork(nn.Module):
         j = r.choice(alike)
         joinable = [k for k, s in enumerate(self.shapes) if (s[0], *s[2:]) == (n, h, w)]
         k = r.choice(joinable)
-        match r.choice("cccccctbbbbaaaaasSgpPqurlvVnsdxiyyh"):
+        match r.choice("cccccctbbbbaaaaasSgpPqurlvVnsdxiyyhkkkKKmz"):
             case "c":
                 return self._on(i, self._convolution(r, c))
             case "t":
@@ -131,6 +131,21 @@ class RandomNetwork(nn.Module):
                 return lambda values: torch.cat([values[i], values[rows]], 2)
             case "h":  # a number between views that split the channels
                 return lambda values: (values[i].reshape(n, -1, 2, h, w) * 0.7 + 0.2).reshape(n, c, h, w)
+            case "k":  # positions of an axis
+                return _cut(r, i, self.shapes[i])
+            case "K":  # every second position, from either one on, added or laid end to end
+                signs = [r.choice([1, -1, 0.5]) for _ in range(4)]
+                both = r.random() < 0.5
+                return lambda values: (
+                    torch.cat(_phases(values[i]), 1)
+                    if both
+                    else sum(f * p for f, p in zip(signs, _phases(values[i]), strict=True))
+                )
+            case "m":  # of the channels, or of rows
+                of_all = r.choice(_MAPS)
+                return lambda values: of_all(values[i])
+            case "z":
+                return lambda values: torch.stack([values[i], values[j]], 2).flatten(1, 2)
             case _:
                 order = torch.tensor(r.sample(range(c), c))
                 return lambda values: values[i][:, order]
@@ -154,6 +169,39 @@ class RandomNetwork(nn.Module):
         stride = r.choice([1, 2, 2, 3])
         kernel = r.choice([2, 3, 4, r.randint(1, 7)])
         return nn.ConvTranspose2d(c, out, kernel, stride, _padding(r, kernel), r.randrange(stride), groups)
+
+
+_MAPS: list[Callable[[Tensor], Tensor]] = [
+    lambda x: x.sum(1, keepdim=True),
+    lambda x: x.mean(1)[:, None],
+    lambda x: x.flip(1),
+    lambda x: x.flip(2),
+    lambda x: x.roll(1, 1),
+    lambda x: x.cumsum(1),
+    lambda x: F.pad(x, (0, 0, 0, 0, 1, -1)),
+]
+
+
+def _phases(x: Tensor) -> list[Tensor]:
+    return [x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]]
+
+
+def _cut(r: Random, i: int, shape: Shape) -> Step:
+    """Some positions of an axis, in one of many spellings."""
+    axis = r.randint(1, 3)
+    n = shape[axis]
+    start, step = r.randrange(n), r.choice([1, 1, 1, 2, 3])
+    stop = r.randint(start + 1, n)
+    index = (slice(None),) * axis + (slice(start, stop, step),)
+    some = torch.arange(start, stop, step)
+    pads = [0] * (2 * (3 - axis)) + [-start, stop - n]
+    spellings: list[Callable[[Tensor], Tensor]] = [lambda x: x[index], lambda x: x.index_select(axis, some)]
+    if step == 1:
+        spellings += [lambda x: x.narrow(axis, start, stop - start), lambda x: F.pad(x, pads)]
+    if stop == start + 1:
+        spellings += [lambda x: x.select(axis, start).unsqueeze(axis), lambda x: x.unbind(axis)[start].unsqueeze(axis)]
+    spelling = r.choice(spellings)
+    return lambda values: spelling(values[i])
 
 
 def _kernel(r: Random) -> int:

@@ -62,9 +62,7 @@ def block(a: Convolution, rows: range, cols: range) -> Convolution | None:
     return type(a)(kernel, bias, g.groups, g.windows)
 
 
-def _aligned(
-    a: Convolution, b: Convolution, g: geo.Geometry, sizes: geo.Sizes, alike: bool
-) -> tuple[Tensor, Tensor]:
+def _aligned(a: Convolution, b: Convolution, g: geo.Geometry, sizes: geo.Sizes, alike: bool) -> tuple[Tensor, Tensor]:
     """Both kernels on the common grid of taps: (c_out, c_in // own groups, *T)."""
     a, b = a.lifted(g.dims), b.lifted(g.dims)
     known = geo.known(sizes, g.dims)

@@ -5,7 +5,7 @@ from convfold.algebra.spatial.cumulate import Cumulate
 from convfold.algebra.spatial.interpolate import Interpolate
 from convfold.algebra.spatial.pad import Pad
 from convfold.algebra.spatial.pool import AdaptivePool, AveragePool, Reduce, WindowMean
-from convfold.algebra.spatial.reorder import Flip, Roll, Stride, Tile
+from convfold.algebra.spatial.reorder import Flip, Repeat, Roll, Stride, Tile
 from convfold.algebra.spatial.resize import Expand, Resize
 from convfold.algebra.spatial.spread import Resample, Spread, always_inside
 
@@ -18,6 +18,7 @@ __all__ = [
     "Interpolate",
     "Pad",
     "Reduce",
+    "Repeat",
     "Resample",
     "Resize",
     "Roll",

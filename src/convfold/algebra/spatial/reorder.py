@@ -85,3 +85,22 @@ class Tile(Spatial):
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.repeat(self.repeats)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeat(Spatial):
+    """Every position ``times`` times, along one axis."""
+
+    along: int
+    times: int
+
+    @property
+    def constants(self) -> bool:
+        return True
+
+    @property
+    def label(self) -> str:
+        return "repetition"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.repeat_interleave(self.times, self.along)

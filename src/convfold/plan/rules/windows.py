@@ -15,8 +15,7 @@ from convfold.region import Signal
 
 
 def cut_of(step: Slice, x: Signal, axis: int, dims: int) -> Deferred | None:
-    """A slice of x, whose channels are on ``axis``, as a depthwise operator of so many space axes; None if it is none.
-    """
+    """A slice of x, whose channels are on ``axis``, as a depthwise operator of space; or None."""
     i = step.axis - axis - 1
     if not 0 <= i < dims:
         return None

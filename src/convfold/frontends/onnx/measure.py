@@ -32,10 +32,11 @@ def measure(model: ir.Model, known: Knowledge) -> Totals:
 
 
 def macs(node: ir.Node, known: Knowledge) -> int:
-    """Of one call; 0 where its sizes are not known."""
+    """Of one call; 0 where its sizes are not known, or where it is of constants: runtimes compute it as they load."""
     shapes = [None if x is None else known[x].shape for x in node.inputs[:2]]
     out = known[node.outputs[0]].shape if node.outputs else None
-    if node.domain not in ("", "ai.onnx") or out is None or len(shapes) < 2:
+    constant = bool(node.outputs) and known[node.outputs[0]].constant
+    if node.domain not in ("", "ai.onnx") or out is None or len(shapes) < 2 or constant:
         return 0
     x, w = shapes
     if x is None or w is None:

@@ -139,7 +139,7 @@ class RandomNetwork(nn.Module):
                 return lambda values: (
                     torch.cat(_phases(values[i]), 1)
                     if both
-                    else sum(f * p for f, p in zip(signs, _phases(values[i]), strict=True))
+                    else torch.stack([f * p for f, p in zip(signs, _phases(values[i]), strict=True)]).sum(0)
                 )
             case "m":  # of the channels, or of rows
                 of_all = r.choice(_MAPS)

@@ -236,7 +236,9 @@ def parallel(a: Window, b: Window, n: int | None = None, alike: bool = False) ->
     spacing = gcd(gcd(a.dilation * (a.taps > 1), b.dilation * (b.taps > 1)), a.lo - b.lo) or 1
     lo = max(a.lo, b.lo)
     end = max(a.reach - a.lo, b.reach - b.lo)
-    window = Window((end + lo) // spacing + 1, a.stride, a.upsample, spacing, lo, min(a.slack, b.slack) + end)
+    slacks = sorted({a.slack, b.slack})  # of as many positions: that which frameworks' convolutions have, or the least
+    found = [Window((end + lo) // spacing + 1, a.stride, a.upsample, spacing, lo, slack + end) for slack in slacks]
+    window = next((w for w in found if w.symmetric), found[0])
     return ParallelTaps(_placed(a, lo, spacing), _placed(b, lo, spacing), window)
 
 

@@ -25,7 +25,7 @@ from convfold.layers.examples import (
     opset,
     shape,
 )
-from convfold.layers.spelling import Call, Convolved, Reading, Scaled, Step, Value, aten, diagonal, onnx
+from convfold.layers.spelling import Call, Convolved, Reading, Scaled, Step, Value, aten, diagonal, has_numbers, onnx
 
 
 @aten("add.Tensor", "add.Scalar")
@@ -179,12 +179,27 @@ def _along(c: Any, x: Value) -> tuple[Tensor | None, int | None]:
     if c is None:
         return None, None
     t = c.tensor() if isinstance(c, Value) else torch.as_tensor(c, dtype=torch.float64)
+    t = _unexpanded(t)
     axes = [i for i, n in enumerate(t.shape) if n != 1]
     if not axes:
         return t.double().reshape(()), None
     if len(axes) > 1:
         raise NotFoldable("not-affine", "the constant differs from position to position")
     return t.double().reshape(-1), x.dim - t.dim() + axes[0]
+
+
+#: Constants of more numbers are taken to differ along the axes they have.
+_LOOKED_AT = 1 << 20
+
+
+def _unexpanded(t: Tensor) -> Tensor:
+    """One position of every axis along which a constant is the same everywhere: it has been expanded to the signal."""
+    for i, n in enumerate(t.shape):
+        one = t.narrow(i, 0, 1) if n else t
+        looked = has_numbers(t) and not t.requires_grad and t.numel() <= _LOOKED_AT
+        if n > 1 and (t.stride(i) == 0 or (looked and bool((t == one).all()))):
+            t = one
+    return t
 
 
 @example("add.Tensor", "sub.Tensor", "rsub.Tensor", "add.Scalar", "sub.Scalar", "rsub.Scalar")

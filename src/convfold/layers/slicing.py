@@ -208,7 +208,7 @@ def read_onnx_index(call: Call) -> Reading:
 
 
 def _chosen(x: Value, axis: int, order: Tensor) -> Step:
-    """Some positions: a slice where they go on evenly; in any other order channels, by a one-hot matrix (c_out, c_in)."""
+    """A slice where positions go on evenly; in any other order channels, by a one-hot matrix (c_out, c_in)."""
     at = (order.long() % x.shape[axis]).tolist()
     step = at[1] - at[0] if len(at) > 1 else 1
     if at and step > 0 and at == list(range(at[0], at[-1] + 1, step)):

@@ -48,7 +48,7 @@ class Spatial(Move):
         return None
 
     def matrix(self, rank: int, axis: int, n: int) -> Tensor:
-        """(after, before) of a map along one axis alone, of length n in a signal of so many axes: what it makes of 1s."""
+        """(after, before) of a map along one axis alone, of length n in a signal of so many: what it makes of ones."""
         other = (axis + 1) % rank  # one basis vector a position of another axis, which it treats alike
         shape = [n if i in (axis, other) else 1 for i in range(rank)]
         ones = torch.eye(n, dtype=torch.float64).reshape(shape)

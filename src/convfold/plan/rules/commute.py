@@ -102,7 +102,9 @@ def _on_channels(step: Spatial, x: Form, before: Signal, y: Signal, context: Con
     if len(mapped) != 1 or len(before.shape) < 2 or step.origin is None:
         return None
     (axis,) = mapped
-    on_it = any(_channels_at_end(t) == axis for terms in x.blocks for t in terms)
+    terms = [t for terms in x.blocks for t in terms]
+    usual = axis == 1 and len(before.shape) > 2 and all(t.operator is None for t in terms)
+    on_it = usual or any(_channels_at_end(t) == axis for t in terms)
     if not on_it or axis in before.free or before.shape[axis] > LONGEST:
         return None
     matrix = step.matrix(len(before.shape), axis, before.shape[axis])

@@ -1,0 +1,153 @@
+"""Published blocks as their authors wrote them: affine, in slices, stacks, views and constants."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Focus(nn.Module):
+    """YOLOX: every second position from each of four, laid end to end, then a convolution (github: YOLOX)."""
+
+    def __init__(self, c_in: int = 3, c_out: int = 32) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4 * c_in, c_out, 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm2d(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        corners = x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]
+        y: Tensor = self.norm(self.conv(torch.cat(corners, dim=1)))
+        return y
+
+
+class Implicit(nn.Module):
+    """YOLOR: a learnt shift, a 1×1 convolution, a learnt scale (ImplicitA and ImplicitM)."""
+
+    def __init__(self, c_in: int = 64, c_out: int = 48) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(0.02 * torch.randn(1, c_in, 1, 1))
+        self.scale = nn.Parameter(1 + 0.02 * torch.randn(1, c_out, 1, 1))
+        self.conv = nn.Conv2d(c_in, c_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.scale.expand_as(z := self.conv(self.shift.expand_as(x) + x)) * z
+        return y
+
+
+class Wavelet(nn.Module):
+    """MWCNN: Haar's transform by slices, then a 3×3 convolution with a batch norm."""
+
+    def __init__(self, c_in: int = 16, c_out: int = 32) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4 * c_in, c_out, 3, padding=1)
+        self.norm = nn.BatchNorm2d(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x01, x02 = x[:, :, 0::2, :] / 2, x[:, :, 1::2, :] / 2
+        x1, x2, x3, x4 = x01[:, :, :, 0::2], x02[:, :, :, 0::2], x01[:, :, :, 1::2], x02[:, :, :, 1::2]
+        low = x1 + x2 + x3 + x4
+        high = -x1 - x2 + x3 + x4, -x1 + x2 - x3 + x4, x1 - x2 - x3 + x4
+        y: Tensor = self.norm(self.conv(torch.cat((low, *high), 1)))
+        return y
+
+
+class Causal(nn.Module):
+    """Mamba: a depthwise convolution padded at both ends, of which the end is cut off."""
+
+    def __init__(self, channels: int = 128, taps: int = 4) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(channels, channels, taps, padding=taps - 1, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)[..., : x.shape[-1]]
+        return y
+
+
+class Temporal(nn.Module):
+    """TCN: the same, by a layer of its own, followed by a 1×1 convolution."""
+
+    def __init__(self, c_in: int = 32, c_out: int = 64, taps: int = 3, dilation: int = 4) -> None:
+        super().__init__()
+        self.chomp = (taps - 1) * dilation
+        self.conv = nn.Conv1d(c_in, c_out, taps, padding=self.chomp, dilation=dilation)
+        self.norm = nn.BatchNorm1d(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x)[:, :, : -self.chomp].contiguous())
+        return y
+
+
+class ClassToken(nn.Module):
+    """ViT's head: a linear layer of all tokens, of which the first is read."""
+
+    def __init__(self, width: int = 192, classes: int = 100) -> None:
+        super().__init__()
+        self.pool, self.head = nn.Linear(width, width), nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.pool(x)[:, 0])
+        return y
+
+
+class Crossed(nn.Module):
+    """ACNet: a square, a row and a column, each with a batch norm; the last two read a crop."""
+
+    def __init__(self, channels: int = 32) -> None:
+        super().__init__()
+        self.square = self._branch(channels, (3, 3))
+        self.rows, self.columns = self._branch(channels, (3, 1)), self._branch(channels, (1, 3))
+
+    @staticmethod
+    def _branch(channels: int, taps: tuple[int, int]) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(channels, channels, taps, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.square(x) + self.rows(x[:, :, :, 1:-1]) + self.columns(x[:, :, 1:-1, :])
+        return y
+
+
+class Shortcut(nn.Module):
+    """ResNet's option A: every second position, channels filled up with zeros; beside it a convolution."""
+
+    def __init__(self, c_in: int = 16, c_out: int = 32) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, c_out, 3, 2, 1)
+        self.more = c_out - c_in
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = self.more // 2
+        y: Tensor = self.conv(x) + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, half, self.more - half))
+        return y
+
+
+class Anchored(nn.Module):
+    """ABPN: the image, as many times as there are phases, added before the shuffle."""
+
+    def __init__(self, channels: int = 28, rate: int = 3) -> None:
+        super().__init__()
+        self.rate = rate
+        self.conv = nn.Conv2d(channels, 3 * rate**2, 3, padding=1)
+        self.last = nn.Conv2d(3 * rate**2, 3 * rate**2, 3, padding=1)
+
+    def forward(self, x: Tensor, image: Tensor) -> Tensor:
+        repeated = torch.cat([image] * self.rate**2, dim=1)
+        return F.pixel_shuffle(self.last(self.conv(x)) + repeated, self.rate)
+
+
+class Blurred(nn.Module):
+    """StyleGAN2's upfirdn2d: zeros inserted by views and a pad, then a fixed blur, then a 1×1 convolution."""
+
+    def __init__(self, channels: int = 16, c_out: int = 16) -> None:
+        super().__init__()
+        k = torch.tensor([1.0, 3.0, 3.0, 1.0])
+        self.kernel = nn.Buffer((k[:, None] * k[None]) / 16)
+        self.conv = nn.Conv2d(channels, c_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        x = x.reshape(n, c, h, 1, w, 1)
+        x = F.pad(x, [0, 1, 0, 0, 0, 1, 0, 0]).reshape(n, c, 2 * h, 2 * w)
+        x = F.pad(x, [2, 1, 2, 1])
+        y: Tensor = self.conv(F.conv2d(x, self.kernel.repeat(c, 1, 1, 1), groups=c))
+        return y

@@ -52,9 +52,11 @@ def _random_node(r: Random, name: str, nodes: list[Node]) -> Node | None:
             signal = Signal((shape[0], shape[1] + y.signal.shape[1], *shape[2:]))
             return Node(name, Concat(1), (x.name, y.name), signal, name)
         case "v":
-            start = r.randint(0, shape[1] // 2)
-            stop = r.randint(start + 1, shape[1])
-            return Node(name, Slice(1, start, stop), (x.name,), Signal((shape[0], stop - start, *shape[2:])), name)
+            axis, step = r.choice([1, 1, len(shape) - 1, len(shape) - 2]), r.choice([1, 1, 2])
+            start = r.randint(0, shape[axis] // 2)
+            cut = Slice(axis, start, r.randint(start + 1, shape[axis]), step)
+            sizes = [len(cut.positions(n)) if i == axis else n for i, n in enumerate(shape)]
+            return Node(name, cut, (x.name,), Signal(tuple(sizes)), name) if axis else None
         case "m" if len(shape) == 4:
             return _random_map(r, name, x)
         case "l" if len(shape) == 4:

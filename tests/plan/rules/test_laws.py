@@ -11,7 +11,7 @@ import torch
 from convfold.algebra.apply import Apply
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.joins import Concat, Sum
-from convfold.algebra.layout import Layout, Slice
+from convfold.algebra.layout import Layout, Select, Slice
 from convfold.algebra.operation import Operation
 from convfold.algebra.realisation import Convolve
 from convfold.algebra.spatial import Flip, Pad, Resize
@@ -105,6 +105,36 @@ EXACT: dict[str, tuple[str, Region]] = {
     "some rows of an operator": (
         "rows",
         region(("a", conv(4, 6, 3), "x", (2, 6, 7, 6)), ("r", Slice(1, 1, 4), "a", (2, 3, 7, 6))),
+    ),
+    "some columns of what reads neighbours": (
+        "rows",
+        region(("a", conv(4, 6, 3), "x", (2, 6, 7, 6)), ("r", Slice(3, 1, 5), "a", (2, 6, 7, 4))),
+    ),
+    "every second row of what reads neighbours": (
+        "rows",
+        region(("a", conv(4, 6, 3), "x", (2, 6, 7, 6)), ("r", Slice(2, 1, None, 2), "a", (2, 6, 3, 6))),
+    ),
+    "every second channel": (
+        "rows",
+        region(("a", conv(4, 6, 3), "x", (2, 6, 7, 6)), ("r", Slice(1, 0, None, 2), "a", (2, 3, 7, 6))),
+    ),
+    "one row": (
+        "rows",
+        region(("a", conv(4, 6, 3), "x", (2, 6, 7, 6)), ("r", Select(2, 3, 7), "a", (2, 6, 6))),
+    ),
+    "one channel": (
+        "rows",
+        region(("a", conv(4, 6, 3), "x", (2, 6, 7, 6)), ("r", Select(1, 3, 6), "a", (2, 7, 6))),
+    ),
+    "operators on slices of one value": (
+        "combine",
+        region(
+            ("p", Slice(3, 0, None, 2), "x", (2, 4, 7, 3)),
+            ("q", Slice(3, 1, None, 2), "x", (2, 4, 7, 3)),
+            ("a", conv(4, 5, 3), "p", (2, 5, 7, 3)),
+            ("b", conv(4, 5, seed=2), "q", (2, 5, 7, 3)),
+            ("s", Sum((1, -1)), "ab", (2, 5, 7, 3)),
+        ),
     ),
     "some parts of a concat": (
         "rows",

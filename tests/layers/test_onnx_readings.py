@@ -227,3 +227,18 @@ def test_multiply_adds_of_a_contraction(equation: str, shapes: Any, macs: int) -
     """Counted as those of the product are that it becomes."""
     made = model([Node("Einsum", ["x", "w"], ["y"], equation=equation)], shapes[0], w=weight(*shapes[1]))
     assert Graph(read(made)).measure().macs == macs
+
+
+def test_slices_are_one_call() -> None:
+    """Of two axes, written behind a convolution that has been folded: as many calls as there were."""
+    nodes = [
+        Node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1]),
+        Node("Mul", ["a", "s"], ["b"]),
+        Node("Slice", ["b", "from", "to", "axes", "steps"], ["c"]),
+        Node("Relu", ["c"], ["d"]),
+        Node("Relu", ["b"], ["y"]),
+    ]
+    given = {"from": np.array([1, 0]), "to": np.array([7, 6]), "axes": np.array([2, 3]), "steps": np.array([2, 1])}
+    made = model(nodes, (1, 3, 8, 7), w=weight(4, 3, 3, 3), s=weight(4, 1, 1), **given)
+    made.graph.output.append(onnx.helper.make_tensor_value_info("d", onnx.TensorProto.FLOAT, (1, 4, 3, 6)))
+    assert check(made, 1, 3, 8, 7) == {"Conv": 1, "Slice": 1, "Relu": 2}

@@ -178,23 +178,49 @@ class Onnx:
         return self.call("Pad", x, self.ints(pads), mode=named)
 
     def slice(self, x: ir.Value, axis: int, start: int, stop: int | None, step: int = 1) -> ir.Value:
+        """Of several axes by one call: what is a slice along others already is sliced anew."""
         stop = END if stop is None else stop
         if self.written.opset < 10:
             if step != 1:
-                return self._strided(x, axis, start, step)
+                return self._strided(x, axis, range(start, stop, step))
             return self.call("Slice", x, starts=[start], ends=[stop], axes=[axis])
-        numbers = [[start], [stop], [axis], *([[step]] if step > 1 else [])]
-        return self.call("Slice", x, *map(self.ints, numbers))
+        spans = {axis: (start, stop, step)}
+        node = x.producer()
+        if node is not None and (before := self._spans(node)) is not None and axis not in before:
+            x, spans = node.inputs[0] or x, before | spans
+        axes = sorted(spans)
+        starts, stops, steps = ([spans[i][k] for i in axes] for k in range(3))
+        return self.call("Slice", x, *map(self.ints, (starts, stops, axes, *([steps] if set(steps) != {1} else []))))
+
+    def _spans(self, node: ir.Node) -> dict[int, tuple[int, int, int]] | None:
+        """What a slice of this graph takes of each axis, where the file says; None of another call."""
+        if (node.op_type, node.domain) != ("Slice", "") or node.graph is not self.graph or node.inputs[0] is None:
+            return None
+        contents = [None if x is None else self._content(x) for x in node.inputs[1:]]
+        if len(contents) < 3 or any(content is None for content in contents):
+            return None
+        starts, stops, axes, *steps = (content.tolist() for content in contents if content is not None)
+        rank = len(self.sizes(node.inputs[0]))
+        rows = zip(axes, starts, stops, steps[0] if steps else [1] * len(axes), strict=True)
+        return {i % rank: (start, stop, step) for i, start, stop, step in rows}
 
     def select(self, x: ir.Value, axis: int, index: int) -> ir.Value:
         at = self.initializer(f"{self.prefix}_folded_sizes", ir.tensor(np.array(index)))
         return self.call("Gather", x, at, axis=axis)
 
-    def _strided(self, x: ir.Value, axis: int, start: int, step: int) -> ir.Value:
+    def _content(self, x: ir.Value) -> np.ndarray[Any, Any] | None:
+        """Of a small constant, the same at all sizes."""
+        first, *others = (trial[x].content for trial in self.written.trials)
+        if first is None or not self.written.trials[0][x].constant:
+            return None
+        return first if all(c is not None and np.array_equal(c, first) for c in others) else None
+
+    def _strided(self, x: ir.Value, axis: int, span: range) -> ir.Value:
         """Before opset 10 a slice takes every position; a gather those that it is told."""
         n = self.sizes(x)[axis]
         assert isinstance(n, int)
-        return self.call("Gather", x, self.ints(range(start, n, step)), axis=axis)
+        at = range(n)[span.start : span.stop : span.step]
+        return self.call("Gather", x, self.ints(at), axis=axis)
 
     def end(self, x: ir.Value, axis: int, n: int, step: int = 1) -> ir.Value:
         length = self.sizes(x)[axis]

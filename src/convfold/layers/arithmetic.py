@@ -193,8 +193,11 @@ _LOOKED_AT = 1 << 20
 
 
 def _unexpanded(t: Tensor) -> Tensor:
-    """One position of every axis along which a constant is the same everywhere: it has been expanded to the signal."""
+    """One position of axes along which a constant is the same everywhere, where it has more than one: it has been
+    expanded to the signal."""
     for i, n in enumerate(t.shape):
+        if sum(m != 1 for m in t.shape) < 2:
+            return t
         one = t.narrow(i, 0, 1) if n else t
         looked = has_numbers(t) and not t.requires_grad and t.numel() <= _LOOKED_AT
         if n > 1 and (t.stride(i) == 0 or (looked and bool((t == one).all()))):

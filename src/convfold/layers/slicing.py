@@ -155,8 +155,8 @@ def read_onnx(call: Call) -> Reading:
         cut = _slice(x, call.out, i, start, stop, step)
         if backwards:
             spans[i] = (cut.start, cut.stop, step)
-        elif cut not in (Slice(i, 0, None), Slice(i, 0, x.shape[i])):
-            found = _part(found, cut)
+        elif x.symbols[i] != call.out.symbols[i] or step > 1:
+            found = _part(found, cut, call.out)
     if not backwards:
         return found
     if len(axes := tuple(sorted(spans))) == 1 and (axes[0] == 1 or x.dim == 2):
@@ -165,12 +165,12 @@ def read_onnx(call: Call) -> Reading:
     return spatial(call, axes, partial(Stride, axes=axes, ranges=tuple(spans[i] for i in axes)))
 
 
-def _part(x: Value | Step, cut: Slice) -> Step:
+def _part(x: Value | Step, cut: Slice, y: Value) -> Step:
+    """One of several slices whose result is ``y``."""
     signal = x.signal
     assert signal is not None
     shape = tuple(len(cut.positions(n)) if i == cut.axis else n for i, n in enumerate(signal.shape))
-    whole = cut.stop is not None and (cut.start < 0) == (cut.stop < 0)  # so many positions, however many there are
-    free = signal.free - {cut.axis} if whole or cut.start == -1 else signal.free
+    free = frozenset(i for i in signal.free if i != cut.axis or i in y.signal.free)
     return Step(cut, (x,), replace(signal, shape=shape, free=free))
 
 

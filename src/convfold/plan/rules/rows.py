@@ -24,8 +24,9 @@ def cut(step: Slice, x: Form, before: Signal, y: Signal, context: Context) -> li
         reason = None
     except NotFoldable as e:
         reason = e
-    axes = {t.axis for terms in x.blocks for t in terms if not t.movable and t.operator is not None}
-    if len(axes) == 1:  # where operators that read neighbours have their channels
+    neighbours = [t for terms in x.blocks for t in terms if not t.movable and t.operator is not None]
+    axes = {t.axis for t in neighbours}
+    if len(axes) == 1 and all(t.at == len(t.moves) for t in neighbours):  # operators that read them, and come last
         (axis,) = axes
         try:
             dims = max(t.operator.geometry.dims for terms in x.blocks for t in terms if t.operator is not None)

@@ -242,3 +242,12 @@ def test_slices_are_one_call() -> None:
     made = model(nodes, (1, 3, 8, 7), w=weight(4, 3, 3, 3), s=weight(4, 1, 1), **given)
     made.graph.output.append(onnx.helper.make_tensor_value_info("d", onnx.TensorProto.FLOAT, (1, 4, 3, 6)))
     assert check(made, 1, 3, 8, 7) == {"Conv": 1, "Slice": 1, "Relu": 2}
+
+
+def test_a_slice_as_long_as_the_example() -> None:
+    """Of an axis that is free: at other sizes it is not the whole."""
+    nodes = [Node("Relu", ["x"], ["a"]), Node("Slice", ["a", "from", "to", "axes"], ["b"]), Node("Neg", ["b"], ["y"])]
+    made = model(nodes, ("N", 3, 4), **{"from": np.array([0]), "to": np.array([2]), "axes": np.array([0])})
+    result = convfold.fold(made, ((2, 3, 4),))
+    x = {"x": weight(5, 3, 4)}
+    assert computed(result.proto, x)[0].shape == computed(made, x)[0].shape == (2, 3, 4)

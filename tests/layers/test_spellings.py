@@ -201,3 +201,18 @@ def test_cropped_branches() -> None:
     result = convfold.fold(model, (x,))
     assert (result.report.after.macs, result.report.after.ops) == (6 * 4 * 9 * 49, 1)
     torch.testing.assert_close(result.module(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_slice_where_the_channels_are_elsewhere() -> None:
+    """Behind a permute a convolution's space is on other axes; a slice there is none of its windows."""
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, 6, 8)
+    turned: dict[str, Spelling] = {
+        "after": lambda x: x.permute(0, 2, 3, 1)[:, :, 1:5].permute(0, 3, 1, 2),
+        "before": lambda x: x[..., 1:5],
+        "channels": lambda x: x.permute(3, 2, 1, 0)[1:5].permute(3, 2, 1, 0),
+    }
+    model = [Between(nn.Conv2d(3, 4, 3, padding=1), f, nn.Conv2d(4, 2, 3)).eval() for f in turned.values()]
+    for m in model:
+        result = convfold.fold(m, (x,))
+        torch.testing.assert_close(result.module(x), m(x), rtol=1e-4, atol=1e-5)

@@ -216,7 +216,9 @@ def drawn_sum(draw: Draw, spelling: str) -> Example:
     )
     pair = (other, x) if isinstance(other, Tensor) and flag(draw) else (x, other)
     affine = is_one_a_position(other, x) if held(other) else other.shape == x.shape
-    return Example(pair, {"alpha": alpha}, None if affine else "not-affine")
+    gone = alpha == 0 and pair[0 if spelling.startswith("rsub") else 1] is other and held(other)
+    grown = isinstance(other, Tensor) and torch.broadcast_shapes(other.shape, x.shape) != x.shape
+    return Example(pair, {"alpha": alpha}, None if affine or (gone and not grown) else "not-affine")
 
 
 @example("mul.Tensor", "div.Tensor", "mul.Scalar", "div.Scalar")

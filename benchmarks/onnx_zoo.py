@@ -61,7 +61,7 @@ def counted(case: zoo.Case, way: str, folder: Path) -> dict[str, Any]:
             warnings.simplefilter("ignore")
             WAYS[way](case, path)
     except Exception as e:  # the exporters' own errors have no common base
-        return {"failed": f"{type(e).__name__}: {' '.join(str(e).split())[:120]}"}
+        return {"failed": f"{type(e).__name__}: {' '.join(str(e).replace(f'{folder}/', '').split())[:120]}"}
     try:
         found = convfold.explain(path, config=HOW)
     except ConvfoldError as e:

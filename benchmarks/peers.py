@@ -191,7 +191,7 @@ def timed(paths: dict[str, Path], feeds: dict[str, Any], rounds: int) -> Iterato
                 outputs[tool] = calls[tool]()
             except Exception as e:  # the runtimes' errors have no common base
                 calls.pop(tool, None)
-                yield tool, runtime, {"failed": str(e).splitlines()[0][:200]}
+                yield tool, runtime, {"failed": str(e).replace(f"{path.parent}/", "").splitlines()[0][:200]}
         if "original" not in calls:
             continue
         times = interleaved({t: wall(call, repeats(call)) for t, call in calls.items()}, rounds)

@@ -12,8 +12,8 @@ import torch
 
 from benchmarks.record import progress
 from convfold.layers import ATEN, ONNX
-from convfold.layers.left import LEFT
 from convfold.layers.left_aten import core_aten, why_left
+from convfold.layers.left_onnx import LEFT
 
 HERE = Path(__file__).resolve().parent.parent / "docs" / "operators.md"
 

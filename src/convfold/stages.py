@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from time import perf_counter
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -78,14 +77,14 @@ class Stages(Generic[G]):
             self.after = self.graph.measure()
         return written
 
-    def until_still(self, again: Callable[[Any], G]) -> Any:
+    def until_still(self, again: Callable[[], G]) -> Any:
         """Written, opened again and planned anew until nothing is left to fold: what is written has other neighbours.
 
-        ``again`` opens what was written.
+        ``again`` opens what was written, in place of what was read.
         """
         written = self.write()
         for _ in range(AGAIN if self.applied else 0):
-            then = Stages(partial(again, written), self.config, lambda stage: None, self.planner)
+            then = Stages(again, self.config, lambda stage: None, self.planner)
             written = then.write()
             for stage, seconds in then.seconds.items():
                 self.seconds[stage] += seconds

@@ -21,7 +21,7 @@ from convfold.frontends.onnx.graph import Graph
 from convfold.frontends.onnx.source import read
 from convfold.layers import ONNX, Step, Value
 from convfold.layers.examples import ONNX_EXAMPLES
-from convfold.layers.left import LEFT
+from convfold.layers.left_onnx import LEFT
 from tests.layers.calls import Drawing
 from tests.layers.models import Built, close, computed, examples, folded, pointwise, shown
 from tests.layers.test_every_reader import assert_true_of
@@ -30,7 +30,7 @@ from tests.layers.test_every_reader import assert_true_of
 def test_every_operator_is_read_or_left_for_a_reason() -> None:
     """Of the standard domain, in whatever version."""
     known = {s.name for s in onnx.defs.get_all_schemas_with_history() if s.domain == ""}
-    assert sorted(known - ONNX.keys() - LEFT.keys()) == [], "read it, or say in layers/left.py why not"
+    assert sorted(known - ONNX.keys() - LEFT.keys()) == [], "read it, or say in layers/left_onnx.py why not"
     assert sorted(ONNX.keys() - known) == []
     assert sorted(ONNX.keys() & LEFT.keys()) == []
 

@@ -9,7 +9,7 @@ it is computed is decided last, in `plan.evaluation`. Every law in `plan.rules` 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -230,3 +230,18 @@ class Form:
 
     def block_signal(self, y: Signal, size: int) -> Signal:
         return y if len(self.blocks) == 1 else with_length(y, self.axis, size)
+
+
+def forms_of(*ways: Callable[[], Sequence[Form]]) -> list[Form]:
+    """What each way comes to, in turn; where none comes to any, the last refusal."""
+    forms: list[Form] = []
+    reason: NotFoldable | None = None
+    for way in ways:
+        try:
+            forms += way()
+        except NotFoldable as e:
+            reason = e
+    if not forms:
+        assert reason is not None
+        raise reason
+    return forms

@@ -6,6 +6,7 @@ forms of one value, and the search takes either.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from convfold.algebra.apply import Apply
@@ -15,7 +16,7 @@ from convfold.algebra.spatial import Pad, Spatial
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
 from convfold.plan.deferred import Uniform
-from convfold.plan.form import Context, Form, Moved, Term, with_length
+from convfold.plan.form import Context, Form, Moved, Term, forms_of, with_length
 from convfold.plan.rules import distribute
 from convfold.region import Signal
 
@@ -63,53 +64,38 @@ def _before(step: Pad, t: Term, context: Context) -> Term:
 
 
 def act(step: Spatial, x: Form, before: Signal, y: Signal, context: Context) -> list[Form]:
-    forms = []
-    try:
-        forms.append(follow(step, x, y))
-        reason = None
-    except NotFoldable as e:
-        reason = e
+    """``before`` and ``y`` are the signals before and behind the step."""
+    ways: list[Callable[[], list[Form]]] = [lambda: [follow(step, x, y)]]
     if isinstance(step, Pad) and step.wraps and len(x.blocks) == 1:
-        try:
-            forms.append(Form((tuple(_before(step, t, context) for t in x.blocks[0]),)))
-        except NotFoldable as e:
-            reason = e
+        ways.append(lambda: [Form((tuple(_before(step, t, context) for t in x.blocks[0]),))])
     # Where the plan has moved it to a signal of more or fewer channels it is a map of space only.
-    if step.convolution is not None and step.convolution.geometry.c_out == y.shape[step.axis]:
-        try:
-            forms.append(distribute.apply(Apply(step.convolution, step.axis), x, context))
-        except NotFoldable as e:
-            reason = e
-    try:
-        if (form := _on_channels(step, x, before, y, context)) is not None:
-            forms.append(form)
-    except NotFoldable as e:
-        reason = reason or e
-    if not forms:
-        assert reason is not None
-        raise reason
-    return forms
+    if (op := step.convolution) is not None and op.geometry.c_out == y.shape[step.axis]:
+        ways.append(lambda: [distribute.apply(Apply(op, step.axis), x, context)])
+    return forms_of(*ways, lambda: _on_channels(step, x, before, y, context))
 
 
 #: Longer axes are no channels: their matrix would be large.
 LONGEST = 4096
 
 
-def _on_channels(step: Spatial, x: Form, before: Signal, y: Signal, context: Context) -> Form | None:
+def _on_channels(step: Spatial, x: Form, before: Signal, y: Signal, context: Context) -> list[Form]:
     """A map along the axis that holds an operator's channels is a matrix of theirs."""
     kept = {i for i, _ in step.carried}
     mapped = [i for i in range(len(before.shape)) if i not in kept]
     if len(mapped) != 1 or len(before.shape) < 2 or step.origin is None:
-        return None
+        return []
     (axis,) = mapped
     terms = [t for terms in x.blocks for t in terms]
     usual = axis == 1 and len(before.shape) > 2 and all(t.operator is None for t in terms)
     on_it = usual or any(_channels_at_end(t) == axis for t in terms)
     if not on_it or axis in before.free or before.shape[axis] > LONGEST:
-        return None
+        return []
     matrix = step.matrix(len(before.shape), axis, before.shape[axis])
-    form = distribute.apply(Apply(deferred.given(matrix), axis), x, context)
-    return form if len(y.shape) == len(before.shape) else follow(Select(axis, 0, 1), form, y)
+    try:
+        form = distribute.apply(Apply(deferred.given(matrix), axis), x, context)
+    except NotFoldable:  # why it is no move either is what is said
+        return []
+    return [form if len(y.shape) == len(before.shape) else follow(Select(axis, 0, 1), form, y)]
 
 
 def _channels_at_end(t: Term) -> int | None:

@@ -9,7 +9,7 @@ from convfold.algebra.layout import Select, Slice
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
 from convfold.plan.deferred import Deferred
-from convfold.plan.form import Context, Form, Moved, Term, Terms, with_length
+from convfold.plan.form import Context, Form, Moved, Term, Terms, forms_of, with_length
 from convfold.plan.rules import distribute
 from convfold.plan.rules.commute import follow
 from convfold.plan.rules.windows import cut_of
@@ -18,48 +18,34 @@ from convfold.region import Signal
 
 def cut(step: Slice, x: Form, before: Signal, y: Signal, context: Context) -> list[Form]:
     """``before`` and ``y`` are the signals before and behind the step."""
-    forms = []
-    try:
-        forms.append(_moved(step, x, before, y, context))
-        reason = None
-    except NotFoldable as e:
-        reason = e
-    neighbours = [t for terms in x.blocks for t in terms if not t.movable and t.operator is not None]
-    axes = {t.axis for t in neighbours}
-    if len(axes) == 1 and all(t.at == len(t.moves) for t in neighbours):  # operators that read them, and come last
-        (axis,) = axes
-        try:
-            dims = max(t.operator.geometry.dims for terms in x.blocks for t in terms if t.operator is not None)
-            operator = cut_of(step, before, axis, dims)
-            if operator is not None:
-                forms.append(distribute.apply(Apply(operator, axis), x, context))
-        except NotFoldable as e:
-            reason = e
-    if not forms:
-        assert reason is not None
-        raise reason
-    return forms
+    return forms_of(lambda: [_moved(step, x, before, y, context)], lambda: _windowed(step, x, before, context))
 
 
 def select(step: Select, x: Form, before: Signal, y: Signal, context: Context) -> list[Form]:
     """One position: as it is, or cut to it first."""
     one = with_length(before, step.axis, 1)
-    forms = []
-    try:
-        forms.append(follow(step, x, y))
-        reason = None
-    except NotFoldable as e:
-        reason = e
-    if any(t.operator is not None for terms in x.blocks for t in terms) or len(x.blocks) > 1:
-        try:
-            cuts = cut(step.sliced, x, before, one, context)
-            forms += [follow(Select(step.axis, 0, 1), form, y) for form in cuts]
-        except NotFoldable as e:
-            reason = e
-    if not forms:
-        assert reason is not None
-        raise reason
-    return forms
+    bare = len(x.blocks) == 1 and all(t.operator is None for t in x.blocks[0])
+    return forms_of(
+        lambda: [follow(step, x, y)],
+        lambda: [] if bare else [_without(step, f, y) for f in cut(step.sliced, x, before, one, context)],
+    )
+
+
+def _without(step: Select, x: Form, y: Signal) -> Form:
+    """What is one long there, and the axis gone."""
+    return follow(Select(step.axis, 0, 1), x, y)
+
+
+def _windowed(step: Slice, x: Form, before: Signal, context: Context) -> list[Form]:
+    """Where operators that read neighbours come last, on one axis."""
+    terms = [t for terms in x.blocks for t in terms if t.operator is not None]
+    neighbours = [t for t in terms if not t.movable]
+    axes = {t.axis for t in neighbours}
+    if len(axes) != 1 or any(t.at < len(t.moves) for t in neighbours):
+        return []
+    (axis,) = axes
+    operator = cut_of(step, before, axis, max(t.operator.geometry.dims for t in terms if t.operator is not None))
+    return [] if operator is None else [distribute.apply(Apply(operator, axis), x, context)]
 
 
 def _moved(step: Slice, x: Form, before: Signal, y: Signal, context: Context) -> Form:

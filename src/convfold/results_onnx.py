@@ -79,5 +79,5 @@ def folded(
 
 def _overflows(model: ir.Model) -> bool:
     """Has a weight that is new numbers that are none?"""
-    new = [v for g in model.graphs() for v in g.initializers.values() if ".folded_" in (v.name or "")]
+    new = [v for g in kept.graphs(model) for v in g.initializers.values() if ".folded_" in (v.name or "")]
     return any(not bool(to_torch(v.const_value).isfinite().all()) for v in new)

@@ -61,6 +61,7 @@ class Stages(Generic[G]):
             self.holds("plan", *self.plans)
         self.applied: list[Applied] = []
         self.mended: list[Mended] = []
+        self.has_neighbours = False  # has any stretch that was written more than one step?
 
     def traced(self, where: str) -> tuple[Stretch | Stop, ...]:
         """While the graph is as it was lifted."""
@@ -82,17 +83,17 @@ class Stages(Generic[G]):
 
         ``again`` opens what was written, in place of what was read.
         """
-        written = self.write()
-        for _ in range(AGAIN if self.applied else 0):
-            then = Stages(again, self.config, lambda stage: None, self.planner)
-            written = then.write()
-            for stage, seconds in then.seconds.items():
-                self.seconds[stage] += seconds
-            self.after, self.refused = then.after, then.refused
-            if not then.applied:
+        written, last = self.write(), self
+        for _ in range(AGAIN):
+            if not last.has_neighbours:
                 break
-            self.applied += then.applied
-            self.mended += then.mended
+            last = Stages(again, self.config, lambda stage: None, self.planner)
+            written = last.write()
+            for stage, seconds in last.seconds.items():
+                self.seconds[stage] += seconds
+            self.after, self.refused = last.after, last.refused
+            self.applied += last.applied
+            self.mended += last.mended
         return written
 
     def finish(
@@ -123,6 +124,7 @@ class Stages(Generic[G]):
                 self.holds("compose", done)
                 self.applied.append(self._applied(region, done))
                 self.mended += self._mended(done)
+                self.has_neighbours |= len(done.region.steps) > 1
                 yield region, done.region
 
     def report(self, verdict: Verdict | None) -> Report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import gcd
 from typing import Any
 
@@ -139,6 +140,7 @@ class SeriesTaps:
     window: Window
 
 
+@lru_cache(1 << 16)
 def series(outer: Window, inner: Window, n: int | None = None) -> SeriesTaps:
     """B∘A on one axis: taps at s_A·d_B·t_B + u_B·d_A·t_A, s = s_A·s_B, u = u_A·u_B, lo = s_A·lo_B + u_B·lo_A.
 
@@ -196,6 +198,7 @@ class Ghost:
         return self.lo == 0 and self.hi == 0
 
 
+@lru_cache(1 << 16)
 def ghost(outer: Window, inner: Window, n: int | None = None) -> Ghost:
     """The positions of A's output that B reads outside its extent, at input size ``n`` or (None) at any size.
 
@@ -223,6 +226,7 @@ class ParallelTaps:
     window: Window
 
 
+@lru_cache(1 << 16)
 def parallel(a: Window, b: Window, n: int | None = None, alike: bool = False) -> ParallelTaps:
     """The common window of A + B: positions aligned by zero taps; ``sizes-differ`` where none serves both.
 

@@ -42,11 +42,9 @@ def batch_norm(mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | 
     """y = (x − mean)/√(var + eps)·weight + bias, all (C,): scale = weight/√(var + eps), shift = bias − mean·scale."""
     scale = torch.rsqrt(var.double() + eps)
     if weight is not None:
-        scale = scale * weight.double()
-    shift = -mean.double() * scale
-    if bias is not None:
-        shift = shift + bias.double()
-    return diagonal(scale, shift, len(scale))
+        scale = scale * weight  # in float64 from here on
+    shift = mean * scale
+    return diagonal(scale, -shift if bias is None else bias - shift, len(scale))
 
 
 @module(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, *_InstanceNorm)

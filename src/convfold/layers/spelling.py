@@ -215,7 +215,7 @@ def nonzero(bias: Tensor | None) -> Tensor | None:
     """
     if bias is None or not has_numbers(bias) or (torch.is_grad_enabled() and bias.requires_grad):
         return bias
-    return bias if bool(bias.detach().ne(0).any()) else None
+    return bias if bool(bias.detach().any()) else None
 
 
 def has_numbers(t: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cmath import isfinite
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -186,4 +187,4 @@ def _is_finite(step: Step) -> bool:
 def _all_finite(t: Tensor | float) -> bool:
     t = torch.as_tensor(t)
     # A sum is finite only if every number is, and takes one pass; it may overflow where none of them does.
-    return t.is_meta or bool(t.sum().isfinite()) or bool(t.isfinite().all())
+    return t.is_meta or isfinite(t.sum().item()) or bool(t.isfinite().all())

@@ -16,6 +16,7 @@ import onnx
 import onnx_ir as ir
 
 from convfold.errors import InvalidInput
+from convfold.frontends.onnx import kept
 
 #: Smaller tensors stay in the model.
 SMALL = 1024
@@ -105,7 +106,7 @@ Held = tuple[Any, Callable[[Any], None]]
 
 def held(model: ir.Model) -> Iterator[Held]:
     """Tensors, each with what puts another in its place."""
-    for graph in model.graphs():
+    for graph in kept.graphs(model):
         for value in graph.initializers.values():
             if value.const_value is not None:
                 yield value.const_value, lambda t, value=value: setattr(value, "const_value", t)  # type: ignore[misc]
@@ -138,7 +139,7 @@ def forget(model: ir.Model) -> None:
     """Weights that were read are let go of: they are in the file still, and read again where they are asked for."""
     mapped = [
         raw
-        for graph in model.graphs()
+        for graph in kept.graphs(model)
         for value in graph.initializers.values()
         if isinstance(raw := getattr(value.const_value, "raw", None), mmap.mmap) and hasattr(raw, "madvise")
     ]

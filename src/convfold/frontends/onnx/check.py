@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from math import prod
 
 import onnx
 import onnx_ir as ir
 
 from convfold.errors import InvalidInput
-from convfold.frontends.onnx.order import check_order, named
-from convfold.frontends.onnx.protos import garbled, inside
+from convfold.frontends.onnx.order import is_ordered, named
+from convfold.frontends.onnx.protos import garbled, inside, refuse_garbled
 
 #: Of the format itself, and of its operators. Before opset 7 arithmetic broadcast by attributes.
 OLDEST_IR, OLDEST_OPSET = 3, 7
@@ -29,8 +30,8 @@ _CONTENT = {
     "TYPE_PROTO": "tp", "FLOATS": "floats", "INTS": "ints", "STRINGS": "strings", "TENSORS": "tensors",
     "GRAPHS": "graphs", "SPARSE_TENSORS": "sparse_tensors", "TYPE_PROTOS": "type_protos",
 }  # fmt: skip
-_MANY = {name for name in _CONTENT.values() if name.endswith("s") and name != "s"}
-_ONE = set(_CONTENT.values()) - _MANY
+_CONTENTS = set(_CONTENT.values())
+_NUMBERS = {"f", "i", "s", "floats", "ints", "strings"}
 _WHOLE = {"t", "g", "sparse_tensor", "tp"}  # none of them has a default
 
 _PACKED = {ir.DataType.INT4, ir.DataType.UINT4, ir.DataType.FLOAT4E2M1, ir.DataType.INT2, ir.DataType.UINT2}
@@ -46,27 +47,38 @@ _FIELDS = {
 _NARROW = set(ir.DataType) - {t for types in _FIELDS.values() for t in types} - {ir.DataType.UNDEFINED}
 
 
-def check(model: onnx.ModelProto) -> None:
-    """
+@dataclass
+class Seen:
+    """What a walk over the whole model has come upon: few have any of it, and who would look for it is spared."""
+
+    outside: list[onnx.TensorProto] = field(default_factory=list)  # tensors that lie in other files
+    inner: bool = False  # graphs in calls
+    sparse: bool = False  # sparse tensors as attributes
+    unsorted: bool = False  # a node before one that it reads
+
+
+def check(model: onnx.ModelProto) -> list[Seen]:
+    """What has been seen in the graph, and in each function.
+
     Raises:
         InvalidInput: where it is no model of the standard: versions, names, order, types, sizes.
     """
     if not model.HasField("graph"):
         raise InvalidInput("is no ONNX model: there is no graph inside")
-    if (text := garbled(model)) is not None:
-        raise InvalidInput(f"is damaged: a name in it is no text: {text[:40]!r}")
+    refuse_garbled(garbled(model))
     _versions(model)
     functions = _functions(model)
     graph = model.graph
     imports = {_domain(o.domain) for o in model.opset_import}
-    _Checking(imports | {f.domain for f in functions}).graph(graph, [], main=True)
-    for f in functions:
-        _function(f, imports)
+    checking = _Checking(imports | {f.domain for f in functions})
+    checking.graph(graph, [], main=True)
+    in_functions = [_function(f, imports) for f in functions]
     if model.training_info:
         raise InvalidInput(
             "carries training information, which names weights that folding replaces; take it off first: "
             "del model.training_info[:]"
         )
+    return [checking.seen, *in_functions]
 
 
 def _versions(model: onnx.ModelProto) -> None:
@@ -143,7 +155,7 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
             yield from _nodes(g.node)
 
 
-def _function(f: onnx.FunctionProto, imports: set[str]) -> None:
+def _function(f: onnx.FunctionProto, imports: set[str]) -> Seen:
     if not f.name or not f.output:
         raise InvalidInput("has a function without a name, or without outputs")
     own = {_domain(o.domain) for o in f.opset_import}
@@ -159,6 +171,7 @@ def _function(f: onnx.FunctionProto, imports: set[str]) -> None:
         checking.type(info.type, info.name)
     for a in f.attribute_proto:
         checking.attribute(a, [scope], f"function {f.name!r}")
+    return checking.seen
 
 
 def _once(name: str, scope: set[str], where: str) -> None:
@@ -174,6 +187,7 @@ class _Checking:
 
     def __init__(self, domains: set[str], inside_function: bool = False) -> None:
         self.domains, self.inside_function = domains, inside_function
+        self.seen = Seen()
 
     def graph(self, graph: onnx.GraphProto, outer: list[set[str]], main: bool = False) -> None:
         where = "the graph" if main else f"the inner graph {graph.name!r}"
@@ -213,13 +227,13 @@ class _Checking:
             for name in filter(None, node.input):
                 if not any(name in s for s in scopes):
                     raise InvalidInput(f"{where}: {named(node)} reads {name!r}, which nothing computes")
-            seen = set()
+            names, call = set(), f"{where}: {named(node)}"
             for a in node.attribute:
-                if not a.name or a.name in seen:
-                    raise InvalidInput(f"{where}: {named(node)} has the attribute {a.name!r} twice, or without a name")
-                seen.add(a.name)
-                self.attribute(a, scopes, f"{where}: {named(node)}")
-        check_order(nodes, before, where)
+                if not a.name or a.name in names:
+                    raise InvalidInput(f"{call} has the attribute {a.name!r} twice, or without a name")
+                names.add(a.name)
+                self.attribute(a, scopes, call)
+        self.seen.unsorted |= not is_ordered(nodes, before, where)
 
     def attribute(self, a: onnx.AttributeProto, scopes: list[set[str]], where: str) -> None:
         if a.ref_attr_name and not self.inside_function:
@@ -227,20 +241,24 @@ class _Checking:
         if a.type == onnx.AttributeProto.UNDEFINED:
             raise InvalidInput(f"{where}: attribute {a.name!r} has no type that onnx {onnx.__version__} knows")
         own = _CONTENT[onnx.AttributeProto.AttributeType.Name(a.type)]
-        used = {f for f in _ONE if a.HasField(f)} | {f for f in _MANY if len(getattr(a, f))}
+        used = {f.name for f, _ in a.ListFields()} & _CONTENTS
         needed = {own} & _WHOLE
         if used - {own} or (a.ref_attr_name and used) or (not a.ref_attr_name and needed - used):
             found = ", ".join(sorted(used)) or "nothing"
             raise InvalidInput(
                 f"{where}: attribute {a.name!r} is said to hold {own!r} and holds {found}; it is damaged"
             )
+        if own in _NUMBERS:  # nothing to look into
+            return
         for t in (*((a.t,) if a.HasField("t") else ()), *a.tensors):
             self.tensor(t)
+        self.seen.sparse |= own in ("sparse_tensor", "sparse_tensors")
         for s in (*((a.sparse_tensor,) if a.HasField("sparse_tensor") else ()), *a.sparse_tensors):
             self.sparse(s)
         for tp in (*((a.tp,) if a.HasField("tp") else ()), *a.type_protos):
             self.type(tp, a.name)
         for g in inside([a]):
+            self.seen.inner = True
             self.graph(g, scopes)
 
     def type(self, t: onnx.TypeProto, name: str) -> None:
@@ -271,6 +289,7 @@ class _Checking:
         if t.data_location == onnx.TensorProto.EXTERNAL:
             if t.data_type == ir.DataType.STRING:
                 raise InvalidInput(f"{what} is text, which cannot lie in another file")
+            self.seen.outside.append(t)
             return
         dtype, n = ir.DataType(t.data_type), prod(t.dims)
         if t.HasField("raw_data"):

@@ -60,6 +60,8 @@ class Constants:
 
     def _refuse_quantised(self, x: ir.Value) -> None:
         """A weight stored in eight bits and widened where it is used: composed with others it would be stored wide."""
+        if x.producer() is None:  # stored as it is
+            return
         if x not in self._quantised:
             self._quantised[x] = self._narrow(x)
         if (narrow := self._quantised[x]) is not None:

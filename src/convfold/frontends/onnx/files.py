@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from google.protobuf.message import DecodeError, EncodeError
 from convfold.errors import InvalidInput
 from convfold.frontends.onnx import beside, kept
 from convfold.frontends.onnx.check import check
-from convfold.frontends.onnx.order import all_sorted
 from convfold.frontends.onnx.protos import tensors as tensors_of
 from convfold.frontends.onnx.sparse import Sparse
 
@@ -32,14 +31,14 @@ def load(path: Path) -> ir.Model:
         InvalidInput: there is no such file, it is no model, or its weights lie elsewhere.
     """
     data = _read(path)
-    digest = hashlib.sha256(data).digest()
+    digest = zlib.crc32(data)
 
     def again() -> bytes | None:
         try:
             found = _read(path)
         except InvalidInput:
             return None
-        return found if hashlib.sha256(found).digest() == digest else None
+        return found if zlib.crc32(found) == digest else None
 
     return _loaded(data, str(path), path.parent, again)
 
@@ -94,32 +93,26 @@ def _loaded(data: bytes, where: str, folder: Path | None, original: Callable[[],
 
 def _checked(proto: onnx.ModelProto, where: str, folder: Path | None, original: Callable[[], bytes | None]) -> ir.Model:
     try:
-        check(proto)
+        seen = check(proto)
         looked = None if folder is None else beside.Looked(folder)
-        outside = [t for t in tensors_of(proto) if t.data_location == onnx.TensorProto.EXTERNAL]
+        outside = [t for s in seen for t in s.outside]
         for t in outside:
             if looked is None:
                 raise InvalidInput(f"tensor {t.name!r} lies in another file; give the model's path instead")
             looked.check(t)
-        model = kept.deserialized(proto)
+        model = kept.deserialized(proto, inner=any(s.inner for s in seen), sparse=any(s.sparse for s in seen))
     except InvalidInput as e:
         raise InvalidInput(f"{where}: {e}") from None
     except (ir.serde.SerdeError, NotImplementedError, ValueError) as e:
         raise InvalidInput(f"{where}: cannot be read as a model: {_words(e)}") from e
-    if folder is not None:
+    if folder is not None and outside:
         beside.settle(model, folder)
     kept.of(model).original, kept.of(model).beside = original, bool(outside)
-    _sort(proto, model)
+    graphs = [model.graph, *(f.graph for f in model.functions.values())]
+    for s, graph in zip(seen, graphs, strict=True):
+        if s.unsorted:  # as some tools leave them
+            graph.sort()
     return model
-
-
-def _sort(proto: onnx.ModelProto, model: ir.Model) -> None:
-    """Nodes out of order, as some tools leave them, are put into one."""
-    if not all_sorted(proto.graph.node):
-        model.graph.sort()
-    for f, function in zip(proto.functions, model.functions.values(), strict=True):
-        if not all_sorted(f.node):
-            function.graph.sort()
 
 
 def _words(e: BaseException) -> str:

@@ -5,7 +5,7 @@ Sparse tensors, types that are no tensors' (maps), and which initializers have a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from convfold.frontends.onnx.known import bodies
-from convfold.frontends.onnx.protos import inside
+from convfold.frontends.onnx.protos import inside, refuse_garbled
 from convfold.frontends.onnx.sparse import Sparse
 
 #: Where a model of ours keeps it.
@@ -26,44 +26,54 @@ class Kept:
     #: The file as it was; None where it is not any more.
     original: Callable[[], bytes | None] = lambda: None
     beside: bool = False  # had it weights in other files?
+    inner: bool = True  # may there be graphs in calls?
+    annotated: bool = True  # and quantisation annotations?
     types: dict[str, onnx.TypeProto] = field(default_factory=dict)  # of inputs and outputs
     typed: set[str] = field(default_factory=set)  # initializers of the main graph with a type of their own
 
 
-def deserialized(proto: onnx.ModelProto) -> ir.Model:
-    """The protobuf is ours: what onnx_ir cannot read is taken out of it."""
-    kept = Kept(typed={info.name for info in proto.graph.value_info} & {t.name for t in proto.graph.initializer})
+def deserialized(proto: onnx.ModelProto, *, inner: bool, sparse: bool) -> ir.Model:
+    """The protobuf is ours: what onnx_ir cannot read is taken out of it.
+
+    ``inner``, ``sparse``: are there graphs in calls, and sparse tensors among their attributes?
+    """
+    typed = {info.name for info in proto.graph.value_info} & {t.name for t in proto.graph.initializer}
+    annotated = inner or bool(proto.graph.quantization_annotation)
+    kept = Kept(inner=inner, annotated=annotated, typed=typed)
     for info in (*proto.graph.input, *proto.graph.output):
         if not _has_place(info.type):
             kept.types[info.name] = onnx.TypeProto()
             kept.types[info.name].CopyFrom(info.type)
-    sparse: dict[int, list[onnx.SparseTensorProto]] = {}
+    stored: dict[int, list[onnx.SparseTensorProto]] = {}
     attributes: dict[int, list[onnx.AttributeProto]] = {}
-    graphs = list(_graphs(proto))
-    for i, graph in enumerate(graphs):
+    for i, graph in enumerate(_graphs(proto) if inner else [proto.graph]):
         for info in (*graph.input, *graph.output, *graph.value_info):
             if not _has_place(info.type):
                 info.ClearField("type")
         if graph.sparse_initializer:
-            sparse[i] = list(graph.sparse_initializer)
-            for s in sparse[i]:  # declared, so that who reads it finds it
+            stored[i] = list(graph.sparse_initializer)
+            for s in stored[i]:  # declared, so that who reads it finds it
                 graph.initializer.add(name=s.values.name, data_type=s.values.data_type, dims=s.dims)
             graph.ClearField("sparse_initializer")
-    for i, node in enumerate(_nodes(proto)):
+    for i, node in enumerate(_nodes(proto) if sparse else ()):
         if own := [a for a in node.attribute if _is_sparse(a)]:
             attributes[i] = own
             rest = [a for a in node.attribute if not _is_sparse(a)]
             node.ClearField("attribute")
             node.attribute.extend(rest)
     model = ir.serde.deserialize_model(proto)
-    for i, read in enumerate(_ir_graphs(model)) if sparse else ():
-        for s in sparse.get(i, ()):
+    for i, read in enumerate(_ir_graphs(model)) if stored else ():
+        for s in stored.get(i, ()):
             read.initializers[s.values.name].const_value = Sparse(s)
     for i, call in enumerate(_ir_nodes(model)) if attributes else ():
         for a in attributes.get(i, ()):
             content = a.sparse_tensor if a.type == onnx.AttributeProto.SPARSE_TENSOR else list(a.sparse_tensors)
             call.attributes[a.name] = ir.Attr(a.name, ir.AttributeType(a.type), content)
     model.meta[KEY] = kept
+    calls = _ir_nodes(model) if inner else (n for g in (model.graph, *model.functions.values()) for n in g)
+    for call in calls:
+        texts: Iterable[object] = (t for item in call.metadata_props.items() for t in item)
+        refuse_garbled(next((t for t in texts if isinstance(t, bytes)), None))
     return model
 
 
@@ -111,6 +121,11 @@ def serialized(model: ir.Model) -> onnx.ModelProto:
 def of(model: ir.Model) -> Kept:
     kept = model.meta.get(KEY)
     return kept if isinstance(kept, Kept) else Kept()
+
+
+def graphs(model: ir.Model) -> Iterable[ir.Graph]:
+    """That of the model and those inside; where none is in another, no call is looked into."""
+    return model.graphs() if of(model).inner else [model.graph]
 
 
 _SPARSE = (ir.AttributeType.SPARSE_TENSOR, ir.AttributeType.SPARSE_TENSORS)

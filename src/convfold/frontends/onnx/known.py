@@ -284,7 +284,7 @@ def _bodies(node: ir.Node) -> list[ir.Graph]:
 
 def bodies(node: ir.Node) -> Iterator[ir.Graph]:
     """The graphs inside a call: branches, and bodies of loops."""
-    for attribute in node.attributes.values():
+    for attribute in node.attributes.data.values():  # a view of a UserDict calls back for every item
         if attribute.is_ref():
             continue
         if attribute.type == ir.AttributeType.GRAPH:

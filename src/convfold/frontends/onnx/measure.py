@@ -8,6 +8,7 @@ from math import prod
 
 import onnx_ir as ir
 
+from convfold.frontends.onnx import kept
 from convfold.frontends.onnx.known import Knowledge
 from convfold.totals import Totals
 
@@ -16,9 +17,9 @@ _LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 
 def measure(model: ir.Model, known: Knowledge) -> Totals:
     """Multiply-adds of convolutions and matrix products; calls that compute, Constants being none."""
-    nodes = [n for graph in model.graphs() for n in graph]
+    nodes = [n for graph in kept.graphs(model) for n in graph]
     kinds = Counter(n.op_type for n in nodes)
-    weights = [v for graph in model.graphs() for v in graph.initializers.values()]
+    weights = [v for graph in kept.graphs(model) for v in graph.initializers.values()]
     weights += [n.outputs[0] for n in nodes if n.op_type == "Constant"]
     numbers = [k for v in weights if (k := known[v]).dtype is not None and k.dtype.is_floating_point()]
     return Totals(

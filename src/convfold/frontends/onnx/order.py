@@ -10,11 +10,15 @@ from convfold.errors import InvalidInput
 from convfold.frontends.onnx.protos import inside
 
 
-def check_order(nodes: Sequence[onnx.NodeProto], before: set[str], where: str) -> None:
-    """Is there an order in which every node comes after those it reads?"""
-    known, own = set(before), {y for n in nodes for y in n.output if y}
+def is_ordered(nodes: Sequence[onnx.NodeProto], before: set[str], where: str) -> bool:
+    """Does every node come after those it reads?
+
+    Raises:
+        InvalidInput: there is no order in which they would.
+    """
     if _is_sorted(nodes):
-        return
+        return True
+    known, own = set(before), {y for n in nodes for y in n.output if y}
     waiting: dict[str, list[int]] = {}
     missing = []
     for i, node in enumerate(nodes):
@@ -36,18 +40,13 @@ def check_order(nodes: Sequence[onnx.NodeProto], before: set[str], where: str) -
     if done < len(nodes):
         stuck = next(n for n, m in zip(nodes, missing, strict=True) if m)
         raise InvalidInput(f"{where} is cyclic: {named(stuck)} reads what is computed from its own output")
-
-
-def all_sorted(nodes: Sequence[onnx.NodeProto]) -> bool:
-    """Of these nodes, and in the graphs inside them."""
-    return _is_sorted(nodes) and all(all_sorted(g.node) for n in nodes for g in inside(n.attribute))
+    return False
 
 
 def _is_sorted(nodes: Sequence[onnx.NodeProto]) -> bool:
-    """Does every node come after those it reads?"""
     missing = {y for n in nodes for y in n.output if y}
     for node in nodes:
-        if any(x in missing for x in _reads(node)):
+        if not missing.isdisjoint(_reads(node)):
             return False
         missing.difference_update(node.output)
     return True

@@ -14,6 +14,7 @@ import torch
 
 from convfold.algebra.spatial import Spatial
 from convfold.errors import InvalidInput, NotFoldable
+from convfold.frontends.onnx import kept
 from convfold.frontends.onnx.again import again
 from convfold.frontends.onnx.constants import Constants
 from convfold.frontends.onnx.index import Index, graph_of
@@ -96,7 +97,7 @@ class OnnxProgram:
     @cached_property
     def _convolves(self) -> bool:
         """Is there a convolution? Then whatever runs the model has it in its type."""
-        return any(node.op_type in ("Conv", "ConvTranspose") for graph in self.model.graphs() for node in graph)
+        return any(node.op_type in ("Conv", "ConvTranspose") for graph in kept.graphs(self.model) for node in graph)
 
     def _refuse_overridable(self, node: ir.Node) -> None:
         for x in node.inputs:

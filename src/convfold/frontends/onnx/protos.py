@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import onnx
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+
+from convfold.errors import InvalidInput
 
 
 def inside(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.GraphProto]:
@@ -43,27 +45,43 @@ def _of_attributes(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.T
         yield from _of_graph(g)
 
 
-def garbled(message: Message) -> bytes | None:
-    """A name, or another text, that is none: the bytes in its place."""
+def garbled(message: Message, seen: set[bytes] | None = None) -> bytes | None:
+    """A name, or another text, that is none: the bytes in its place; but of calls' metadata, which are much text.
+
+    ``seen``: types that have none.
+    """
+    seen = set() if seen is None else seen
     if isinstance(message, onnx.TensorProto):  # whose numbers would be copied
         own: list[Any] = [message.name, message.doc_string]
         return next((t for t in own if isinstance(t, bytes)), None) or _first(
-            (*message.external_data, *message.metadata_props)
+            (*message.external_data, *message.metadata_props), seen
         )
+    if isinstance(message, onnx.TypeProto):  # half of all messages lie in one, and most are alike
+        if (text := message.SerializeToString()) in seen:
+            return None
+        seen.add(text)
+    is_call = isinstance(message, onnx.NodeProto)
     for field, value in message.ListFields():  # few objects and calls: models have tens of thousands of messages
-        if field.type == FieldDescriptor.TYPE_STRING:
-            found = next((v for v in ((value,) if isinstance(value, str | bytes) else value) if type(v) is bytes), None)
-        elif field.type == FieldDescriptor.TYPE_MESSAGE:
-            found = garbled(value) if isinstance(value, Message) else _first(value)
-        else:
-            continue
+        found, kind = None, field.type
+        if kind == FieldDescriptor.TYPE_STRING:
+            if type(value) is not str:
+                found = value if type(value) is bytes else next((t for t in value if type(t) is bytes), None)
+        elif kind == FieldDescriptor.TYPE_MESSAGE and not (is_call and field.name == "metadata_props"):
+            found = garbled(value, seen) if isinstance(value, Message) else _first(value, seen)
         if found is not None:
             return found
     return None
 
 
-def _first(messages: Iterable[Message]) -> bytes | None:
+def refuse_garbled(text: bytes | None) -> None:
+    if text is not None:
+        raise InvalidInput(f"is damaged: a name in it is no text: {text[:40]!r}")
+
+
+def _first(messages: Sequence[Message], seen: set[bytes]) -> bytes | None:
+    if messages and isinstance(messages[0], onnx.StringStringEntryProto):
+        return next((t for m in messages for t in (m.key, m.value) if type(t) is bytes), None)
     for m in messages:
-        if (found := garbled(m)) is not None:
+        if (found := garbled(m, seen)) is not None:
             return found
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from convfold.frontends.onnx import kept
 from convfold.frontends.onnx.known import bodies
 
 #: Where onnx_ir keeps which initializers are a value's scale and zero point.
@@ -14,7 +15,7 @@ def sweep(model: ir.Model) -> None:
     """Of all graphs; calls that only act stay, and what a quantisation annotation names."""
     named = {
         name
-        for graph in model.graphs()
+        for graph in (kept.graphs(model) if kept.of(model).annotated else ())
         for value in (*graph.inputs, *graph.initializers.values(), *(y for n in graph for y in n.outputs))
         for name in (value.meta.get(_ANNOTATION) or {}).values()
     }

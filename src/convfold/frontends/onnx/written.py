@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from convfold.frontends.onnx import kept
 from convfold.frontends.onnx.known import Knowledge
 from convfold.frontends.onnx.sizes import Free, size
 
@@ -20,7 +21,7 @@ class Written:
         self.bytes = 0  # of new weights
         self.names = {
             name
-            for graph in model.graphs()
+            for graph in kept.graphs(model)
             for value in (*graph.inputs, *graph.initializers.values(), *(y for n in graph for y in n.outputs))
             if (name := value.name)
         }
@@ -40,6 +41,8 @@ class Written:
     def sizes(self, x: ir.Value) -> tuple[int | Free, ...] | None:
         """Numbers where they are the same in all trials; None where only a run tells, if only how many there are."""
         shapes = [trial[x].shape for trial in self.trials]
+        if len(shapes) == 1:
+            return shapes[0]
         if any(s is None for s in shapes) or len({len(s) for s in shapes if s is not None}) > 1:
             return None
         return tuple(map(size, zip(*shapes, strict=True)))

@@ -79,7 +79,7 @@ class RandomNetwork(nn.Module):
         j = r.choice(alike)
         joinable = [k for k, s in enumerate(self.shapes) if (s[0], *s[2:]) == (n, h, w)]
         k = r.choice(joinable)
-        match r.choice("cccccctbbbbaaaaasSgpPqurlvVnsdxiyyhkkkKKmz"):
+        match r.choice("cccccctbbbbaaaaasSgpPqurlvVnsdxiyyhkkkKKmzww"):
             case "c":
                 return self._on(i, self._convolution(r, c))
             case "t":
@@ -144,6 +144,8 @@ class RandomNetwork(nn.Module):
             case "m":  # of the channels, or of rows
                 of_all = r.choice(_MAPS)
                 return lambda values: of_all(values[i])
+            case "w":  # positions into channels, or back, by views
+                return _viewed(r, i, self.shapes[i])
             case "z":
                 return lambda values: torch.stack([values[i], values[j]], 2).flatten(1, 2)
             case _:
@@ -180,6 +182,27 @@ _MAPS: list[Callable[[Tensor], Tensor]] = [
     lambda x: x.cumsum(1),
     lambda x: F.pad(x, (0, 0, 0, 0, 1, -1)),
 ]
+
+
+def _viewed(r: Random, i: int, shape: Shape) -> Step:
+    """Patches of 2×2 or so, their channels in any order; with a matrix on them, or shuffled back."""
+    n, c, h, w = shape
+    p, q = (k if m % k == 0 else 1 for m, k in ((h, r.choice([1, 2, 3])), (w, r.choice([2, 3]))))
+    inner = r.sample([1, 3, 5], 3)
+    if r.random() < 0.6:
+        order = [0, *inner, 2, 4]
+        last = (n, c * p * q, h // p, w // q)
+        return lambda values: values[i].reshape(n, c, h // p, p, w // q, q).permute(order).reshape(last)
+    a, b = (k if c % k == 0 else 1 for k in (r.choice([1, 2, 3]), 2))
+    b = b if c % (a * b) == 0 else 1
+    split = r.sample([c // (a * b), a, b], 3)
+    at = [1 + split.index(k) for k in (c // (a * b), a, b)]
+    if len(set(at)) < 3:
+        at = [1, 2, 3]
+        split = [c // (a * b), a, b]
+    return lambda values: (
+        values[i].reshape(n, *split, h, w).permute(0, at[0], 4, at[1], 5, at[2]).reshape(n, -1, h * a, w * b)
+    )
 
 
 def _phases(x: Tensor) -> list[Tensor]:

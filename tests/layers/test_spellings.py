@@ -120,12 +120,21 @@ def by_index(x: Tensor) -> Tensor:
     return torch.cat(parts, 1)
 
 
+def by_views(x: Tensor) -> Tensor:
+    n, c, h, w = x.shape
+    return x.view(n, c, h // 2, 2, w // 2, 2).permute(0, 5, 3, 1, 2, 4).reshape(n, 4 * c, h // 2, w // 2)
+
+
+def by_unshuffle(x: Tensor) -> Tensor:
+    return F.pixel_unshuffle(x, 2)[:, [4 * c + 2 * i + j for j in (0, 1) for i in (0, 1) for c in range(x.shape[1])]]
+
+
 def test_a_focus() -> None:
     """With a 3×3 behind it: one 6×6 of stride 2."""
     torch.manual_seed(0)
     x = torch.randn(1, 3, 12, 8)
-    assert torch.equal(by_index(x), focus(x))
-    spellings = {"slices": focus, "index": by_index}
+    spellings = {"slices": focus, "index": by_index, "views": by_views, "unshuffle": by_unshuffle}
+    assert all(torch.equal(spelling(x), focus(x)) for spelling in spellings.values())
     for taps in (1, 3):
         behind = nn.Conv2d(12, 16, taps, padding=taps // 2)
         assert alike(nn.Identity(), behind, x, spellings) == (16 * 12 * taps * taps * 24, 1)
@@ -216,3 +225,59 @@ def test_a_slice_where_the_channels_are_elsewhere() -> None:
     for m in model:
         result = convfold.fold(m, (x,))
         torch.testing.assert_close(result.module(x), m(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_shuffle() -> None:
+    """Of eight channels, each a quarter of a pixel."""
+    torch.manual_seed(0)
+
+    def by_views(x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        return x.view(n, c // 4, 2, 2, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, c // 4, 2 * h, 2 * w)
+
+    def by_stacks(x: Tensor) -> Tensor:
+        rows = [torch.stack([x[:, 2 * i :: 4], x[:, 2 * i + 1 :: 4]], -1).flatten(-2) for i in (0, 1)]
+        return torch.stack(rows, -2).flatten(-3, -2)
+
+    x = torch.randn(1, 3, 6, 4)
+    y = torch.randn(1, 8, 6, 4)
+    spellings = {"pixel_shuffle": lambda x: F.pixel_shuffle(x, 2), "views": by_views}
+    assert torch.equal(by_stacks(y), by_views(y))
+    assert all(torch.equal(spelling(y), by_views(y)) for spelling in spellings.values())
+    alike(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(2, 1, 1), x, spellings)
+
+
+class Patches(nn.Module):
+    """What a vision transformer begins with, by a matrix on patches that are laid out first."""
+
+    def __init__(self, size: int, order: str, image: str) -> None:
+        super().__init__()
+        self.size, self.order, self.image = size, order, image
+        self.colours = nn.Conv2d(3, 3, 1)
+        self.linear = nn.Linear(size * size * 3, 20)
+
+    def forward(self, x: Tensor) -> Tensor:
+        p, x = self.size, self.colours(x)
+        x = x.permute(0, 2, 3, 1) if self.image == "nhwc" else x
+        n, h, w = x.shape[0], x.shape[self.image.index("h")], x.shape[self.image.index("w")]
+        split = {"n": (n,), "c": (3,), "h": (h // p, p), "w": (w // p, p)}
+        names = {"n": "n", "c": "c", "h": "hi", "w": "wj"}
+        flat = "".join(names[axis] for axis in self.image)
+        x = x.reshape([m for axis in self.image for m in split[axis]])
+        x = x.permute([flat.index(axis) for axis in f"nhw{self.order}"])
+        y: Tensor = self.linear(x.reshape(n, (h // p) * (w // p), -1))
+        return y
+
+
+@pytest.mark.parametrize("image", ["nchw", "nhwc"])
+@pytest.mark.parametrize("order", ["ijc", "cij", "jic"])
+@pytest.mark.parametrize("free", [False, True])
+def test_patches(order: str, image: str, free: bool) -> None:
+    """A convolution of the patches' size and stride; what is before it is part of it."""
+    torch.manual_seed(0)
+    model, x = Patches(4, order, image).eval(), torch.randn(2, 3, 8, 12)
+    result = convfold.fold(model, (x,), dynamic_shapes=None if free else "static")
+    assert [a.after for a in result.report.applied] == ["1 convolution, 2 layout"]
+    assert result.report.after.macs == 2 * 20 * 48 * 6
+    with torch.no_grad():
+        torch.testing.assert_close(result.module(x), model(x), rtol=1e-4, atol=1e-5)

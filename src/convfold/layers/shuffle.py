@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.realisation import OwnCall
-from convfold.algebra.window import Window
+from convfold.algebra.shuffle import shuffled, unshuffled
 from convfold.errors import NotFoldable
 from convfold.layers.examples import (
     Draw,
@@ -33,15 +33,12 @@ def pixel_shuffle(channels: int, r: int) -> Convolution:
 
     Phase (i, j) of output channel c is input channel c·r² + i·r + j. Kernel: (C/r², r², r, r), flipped.
     """
-    one_hot = torch.eye(r * r, dtype=torch.float64).reshape(1, r * r, r, r).flip(2, 3)
-    window = Window(r, 1, r, 1, r - 1, r - 1)
-    return Convolution(one_hot.repeat(channels // r**2, 1, 1, 1), None, channels // r**2, (window, window))
+    return shuffled(channels // r**2, (r, r))
 
 
 def pixel_unshuffle(channels: int, r: int) -> Convolution:
     """(C, rH, rW) → (C·r², H, W): a one-hot convolution, stride r, in C groups. Kernel: (C·r², 1, r, r)."""
-    one_hot = torch.eye(r * r, dtype=torch.float64).reshape(r * r, 1, r, r)
-    return Convolution(one_hot.repeat(channels, 1, 1, 1), None, channels, (Window(r, r), Window(r, r)))
+    return unshuffled(channels, (r, r))
 
 
 def channel_shuffle(channels: int, groups: int) -> Convolution:

@@ -14,6 +14,7 @@ from convfold.algebra import geometry as geo
 from convfold.algebra.apply import Apply
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.geometry import Geometry, Sizes
+from convfold.algebra.shuffle import shuffled, unshuffled, windows_of
 from convfold.algebra.structure import recovered
 from convfold.algebra.window import Window
 
@@ -142,6 +143,20 @@ class Cut(Deferred):
     def value(self) -> Convolution:
         g = self.geometry
         return Convolution(torch.ones(g.kernel_shape, dtype=torch.float64), None, g.groups, g.windows)
+
+
+@dataclass(frozen=True, eq=False)
+class Shuffle(Deferred):
+    """Positions into channels (``down``) or back; ``order``: see `algebra.regroup`."""
+
+    rates: tuple[int, ...]
+    order: tuple[int, ...]
+    down: bool
+
+    @cached_property
+    def value(self) -> Convolution:
+        g = self.geometry
+        return unshuffled(g.c_in, self.rates, self.order) if self.down else shuffled(g.c_out, self.rates, self.order)
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,6 +308,13 @@ def identity(channels: int, dims: int = 0) -> Deferred:
 
 def cut(channels: int, windows: tuple[Window, ...]) -> Deferred:
     return Cut(Geometry(channels, channels, channels, windows))
+
+
+def shuffle(channels: int, rates: tuple[int, ...], order: tuple[int, ...], down: bool) -> Deferred:
+    many = channels * prod(rates)
+    groups = channels if list(order) == sorted(order) else 1
+    ends = (many, channels) if down else (channels, many)
+    return Shuffle(Geometry(*ends, groups, windows_of(rates, down=down)), rates, order, down)
 
 
 def given(matrix: Tensor) -> Deferred:

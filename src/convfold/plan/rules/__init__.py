@@ -10,7 +10,7 @@ from convfold.algebra.layout import Layout, Select, Slice
 from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
 from convfold.plan.form import Context, Form
-from convfold.plan.rules import combine, commute, concat, distribute, rows
+from convfold.plan.rules import combine, commute, concat, distribute, rows, shuffles
 from convfold.region import Node
 
 
@@ -35,12 +35,12 @@ def carry(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]:
         case Spatial() as step:
             return commute.act(step, inputs[0], context.signals[node.inputs[0]], node.signal, context)
         case Layout() as step:
-            return [commute.follow(step, inputs[0], node.signal)]
+            return shuffles.follow(step, inputs[0], node.signal, context)
     raise NotFoldable("not-affine", "a step that a plan has made: it is what is left to do")
 
 
 def law_of(node: Node) -> str:
     """The file here that says how a step acts on forms."""
-    laws = {Apply: distribute, Sum: combine, Concat: concat, Slice: rows, Select: rows}
+    laws = {Apply: distribute, Sum: combine, Concat: concat, Slice: rows, Select: rows, Layout: shuffles}
     found = next((law for kind, law in laws.items() if isinstance(node.operation, kind)), commute)
     return found.__name__.rpartition(".")[2]

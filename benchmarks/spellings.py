@@ -45,9 +45,10 @@ BLOCKS = {
     "ACNet": Block(spelled.Crossed(), [(1, 32, 34, 34)], 32 * 32 * 9 * 32 * 32, 1),
     "PyramidNet shortcut": Block(spelled.Shortcut(), [(1, 16, 32, 32)], 32 * 16 * 9 * 16 * 16, 1),
     "ABPN": Block(spelled.Anchored(), [(1, 28, 60, 80), (1, 3, 60, 80)], (28 + 27) * 27 * 9 * 60 * 80, 5),
-    "StyleGAN2 upfirdn": Block(
-        spelled.Blurred(), [(1, 16, 32, 32)], 16 * 16 * (32 * 32 + 64 * 64), 2, "zeros inserted by views are not read"
-    ),
+    "StyleGAN2 upfirdn": Block(spelled.Blurred(), [(1, 16, 32, 32)], 16 * 16 * (32 * 32 + 64 * 64), 2),
+    "TResNet stem": Block(spelled.Folded(), [(1, 3, 224, 224)], 64 * 48 * 9 * 56 * 56, 1),
+    "ViT patches": Block(spelled.Patches(), [(1, 3, 224, 224)], 192 * 768 * 14 * 14, 3),
+    "Sub-pixel by views": Block(spelled.Grown(), [(1, 16, 32, 32)], 3 * 4 * 16 * 9 * 32 * 32, 2),
     "ECBSR": Block(blocks.EdgeBlock(), [(1, 16, 64, 64)], 16 * 16 * 9 * 64 * 64, 1),
     "DBB": Block(blocks.DiverseBranchBlock(), [(1, 16, 64, 64)], 16 * 16 * 9 * 64 * 64, 1),
 }

@@ -188,6 +188,11 @@ def _viewed(r: Random, i: int, shape: Shape) -> Step:
     """Patches of 2×2 or so, their channels in any order; with a matrix on them, or shuffled back."""
     n, c, h, w = shape
     p, q = (k if m % k == 0 else 1 for m, k in ((h, r.choice([1, 2, 3])), (w, r.choice([2, 3]))))
+    if r.random() < 0.25:  # zeros between positions
+        lo, hi, top, bottom = (r.choice([0, 0, 1, 2]) for _ in range(4))
+        pads = (lo, hi, 0, 0, top, bottom)
+        grown = (n, c, h * (1 + top + bottom), w * (1 + lo + hi))
+        return lambda values: F.pad(values[i].reshape(n, c, h, 1, w, 1), pads).reshape(grown)
     inner = r.sample([1, 3, 5], 3)
     if r.random() < 0.6:
         order = [0, *inner, 2, 4]

@@ -247,6 +247,30 @@ def test_a_shuffle() -> None:
     alike(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(2, 1, 1), x, spellings)
 
 
+def test_zeros_between_positions() -> None:
+    """Before a blur: one transposed convolution."""
+    torch.manual_seed(0)
+
+    def by_views(x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        return F.pad(x.reshape(n, c, h, 1, w, 1), [0, 1, 0, 0, 0, 1]).reshape(n, c, 2 * h, 2 * w)
+
+    def by_two_views(x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        x = F.pad(x.unsqueeze(-1), [0, 1]).flatten(-2)
+        return F.pad(x.reshape(n, c, h, 1, 2 * w), [0, 0, 0, 1]).reshape(n, c, 2 * h, 2 * w)
+
+    def by_convolution(x: Tensor) -> Tensor:
+        c = x.shape[1]
+        return F.conv_transpose2d(x, torch.ones(c, 1, 1, 1), stride=2, output_padding=1, groups=c)
+
+    x = torch.randn(1, 4, 5, 6)
+    spellings = {"views": by_views, "two": by_two_views, "convolution": by_convolution}
+    assert all(torch.equal(spelling(x), by_views(x)) for spelling in spellings.values())
+    behind = nn.Conv2d(4, 3, 3, padding=1)
+    assert alike(nn.Identity(), behind, x, spellings) == (4 * 3 * 9 * 30, 1)
+
+
 class Patches(nn.Module):
     """What a vision transformer begins with, by a matrix on patches that are laid out first."""
 

@@ -151,3 +151,50 @@ class Blurred(nn.Module):
         x = F.pad(x, [2, 1, 2, 1])
         y: Tensor = self.conv(F.conv2d(x, self.kernel.repeat(c, 1, 1, 1), groups=c))
         return y
+
+
+class Folded(nn.Module):
+    """TResNet's stem: blocks of 4×4 positions into channels by a view, a permute and a view, then a convolution."""
+
+    def __init__(self, c_out: int = 64, size: int = 4) -> None:
+        super().__init__()
+        self.size = size
+        self.conv = nn.Conv2d(3 * size * size, c_out, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (n, c, h, w), k = x.shape, self.size
+        x = x.view(n, c, h // k, k, w // k, k).permute(0, 3, 5, 1, 2, 4).contiguous()
+        y: Tensor = self.norm(self.conv(x.view(n, c * k * k, h // k, w // k)))
+        return y
+
+
+class Patches(nn.Module):
+    """A vision transformer's patches as einops writes them, ``b c (h p) (w q) -> b (h w) (p q c)``, and a matrix."""
+
+    def __init__(self, size: int = 16, width: int = 192) -> None:
+        super().__init__()
+        self.size, self.linear = size, nn.Linear(3 * size * size, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (n, c, h, w), p = x.shape, self.size
+        x = x.reshape(n, c, h // p, p, w // p, p).permute(0, 2, 4, 3, 5, 1)
+        y: Tensor = self.linear(x.reshape(n, (h // p) * (w // p), p * p * c))
+        return y
+
+
+class Grown(nn.Module):
+    """A sub-pixel upsampler by views: a 3×3 convolution, channels to positions, a 1×1 convolution."""
+
+    def __init__(self, channels: int = 16, rate: int = 2) -> None:
+        super().__init__()
+        self.rate = rate
+        self.conv = nn.Conv2d(channels, channels * rate * rate, 3, padding=1)
+        self.last = nn.Conv2d(channels, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        r, x = self.rate, self.conv(x)
+        n, c, h, w = x.shape
+        x = x.view(n, c // r**2, r, r, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, c // r**2, h * r, w * r)
+        y: Tensor = self.last(x)
+        return y

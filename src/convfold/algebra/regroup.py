@@ -1,8 +1,9 @@
 """Views and permutes one after the other, seen as what they do to the factors that axes are made of.
 
-``(n, c, 2h, 2w) → (n, c, h, 2, w, 2) → (n, c, 2, 2, h, w) → (n, 4c, h, w)`` takes the inner factors of two axes and puts
-them behind those of the channels: a pixel unshuffle. A run of layouts that does so, or the reverse, is one, together with
-what is left: other permutes and views.
+``(n, c, 2h, 2w) → (n, c, h, 2, w, 2) → (n, c, 2, 2, h, w) → (n, 4c, h, w)`` takes the inner factors of two axes and
+puts them behind those of the channels: a pixel unshuffle. A run of layouts that does so, or the reverse, is one,
+together with what is left: other permutes and views. An axis one long that is padded with zeros and then joined to
+another puts zeros between that one's positions.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ from itertools import chain
 from math import prod
 
 from convfold.algebra.layout import Layout
+from convfold.algebra.spatial.pad import Pad
 
 
 @dataclass(eq=False, slots=True)
 class Factor:
-    """Of an axis: its length, in numbers of the example and by name; ``parts``, outer and inner, once it is split."""
+    """Of an axis: its length, in numbers of the example and by name; ``parts``, outer and inner, once it is split.
+
+    ``at``: where the numbers stand, of one that a pad has made: zeros elsewhere.
+    """
 
     n: int
     name: Hashable
     parts: tuple[Factor, ...] = ()
+    at: int | None = None
 
     def leaves(self) -> Iterator[Factor]:
         if self.parts:
@@ -53,12 +59,44 @@ class Shuffled:
     after: tuple[Layout, ...]
 
 
-def shuffled(run: Sequence[Layout], shapes: Sequence[Sequence[int]]) -> Shuffled | None:
+@dataclass(frozen=True)
+class Inserted:
+    """A run of layouts and pads as ``before`` and then, on each axis of space, rate − 1 zeros around every position.
+
+    ``at``: the place of the position among them.
+    """
+
+    rates: tuple[int, ...]
+    at: tuple[int, ...]
+    before: tuple[Layout, ...]
+
+
+def inserted(run: Sequence[Layout | Pad], shapes: Sequence[Sequence[int]]) -> Inserted | None:
+    """What a run is, if all it does beside rearranging is to put zeros between positions of space."""
+    found = _factors(run, shapes)
+    if found is None:
+        return None
+    first, last = found
+    made = [[f for f in axis if f.at is not None] for axis in last]
+    stripped = tuple(tuple(f for f in axis if f.at is None) for axis in last)
+    if not any(made) or len(last) < 3 or any(made[:2]) or any(len(axis) > 1 for axis in made):
+        return None
+    if any(axis and axis[0] is not last[i][-1] for i, axis in enumerate(made)):
+        return None
+    before = rearranged(first, stripped)
+    one = Factor(1, 1, at=0)
+    space = [axis[0] if axis else one for axis in made[2:]]
+    return None if before is None else Inserted(tuple(f.n for f in space), tuple(f.at or 0 for f in space), before)
+
+
+def shuffled(run: Sequence[Layout | Pad], shapes: Sequence[Sequence[int]]) -> Shuffled | None:
     """What a run of layouts is, if it is a shuffle; ``shapes`` are those before it and behind each step."""
     found = _factors(run, shapes)
     if found is None:
         return None
     first, last = found
+    if any(f.at is not None for axis in last for f in axis):
+        return None
     ways = [
         way
         for down, (apart, joined) in ((True, (first, last)), (False, (last, first)))
@@ -136,7 +174,11 @@ def rearranged(axes: Axes, to: Axes) -> tuple[Layout, ...] | None:
             runs.append([f])
     order = sorted(range(len(runs)), key=lambda i: place[id(runs[i][0])])
     middle = [tuple(runs[i]) for i in order]
-    steps = [_view(axes, middle), _permute([order.index(i) for i in range(len(runs))]), _view([tuple(r) for r in runs], to)]
+    steps = [
+        _view(axes, middle),
+        _permute([order.index(i) for i in range(len(runs))]),
+        _view([tuple(r) for r in runs], to),
+    ]
     if order == list(range(len(runs))):
         steps = [_view(axes, to)]
     return None if None in steps else tuple(s for step in steps if step is not None for s in step)
@@ -157,7 +199,7 @@ def _view(axes: Sequence[Sequence[Factor]], to: Sequence[Sequence[Factor]]) -> t
     return (Layout.view(before, after, shape),)
 
 
-def _factors(run: Sequence[Layout], shapes: Sequence[Sequence[int]]) -> tuple[Axes, Axes] | None:
+def _factors(run: Sequence[Layout | Pad], shapes: Sequence[Sequence[int]]) -> tuple[Axes, Axes] | None:
     """The axes before the run and behind it, of the same factors."""
     names = _names(run)
     if names is None:
@@ -165,6 +207,12 @@ def _factors(run: Sequence[Layout], shapes: Sequence[Sequence[int]]) -> tuple[Ax
     first = [_factor(n, name) for n, name in zip(shapes[0], names, strict=True)]
     axes = list(first)
     for step, lengths in zip(run, shapes[1:], strict=True):
+        if isinstance(step, Pad):
+            padded = _padded(axes, step)
+            if padded is None:
+                return None
+            axes = padded
+            continue
         if step.order is not None:
             axes = [axes[i] for i in step.order]
             continue
@@ -172,18 +220,35 @@ def _factors(run: Sequence[Layout], shapes: Sequence[Sequence[int]]) -> tuple[Ax
         if new is None:
             return None
         axes = new
-    split = [tuple(leaf for f in axis for leaf in f.leaves()) for axis in first]
-    return tuple(split), tuple(tuple(leaf for f in axis for leaf in f.leaves()) for axis in axes)
+    before, after = ([tuple(leaf for f in axis for leaf in f.leaves()) for axis in side] for side in (first, axes))
+    if not before[0] and not after[0]:  # one signal, before the run and behind it
+        before[0] = after[0] = (Factor(1, 1),)
+    return tuple(before), tuple(after)
 
 
-def _names(run: Sequence[Layout]) -> tuple[Hashable, ...] | None:
+def _padded(axes: Sequence[list[Factor]], step: Pad) -> list[list[Factor]] | None:
+    """Zeros beside the one position of axes; None where it is another pad."""
+    found = list(axes)
+    for i, (lo, hi) in enumerate(zip(step.pads[::2], step.pads[1::2], strict=True)):
+        axis = len(axes) - 1 - i
+        if (lo or hi) and (step.copies or axes[axis] or min(lo, hi) < 0):
+            return None
+        if lo or hi:
+            found[axis] = [Factor(lo + 1 + hi, lo + 1 + hi, at=lo)]
+    return found
+
+
+def _names(run: Sequence[Layout | Pad]) -> tuple[Hashable, ...] | None:
     """Lengths of the axes before the run, as its first view knows them; there is none without one."""
-    at = next((i for i, step in enumerate(run) if step.order is None), None)
+    at = next((i for i, step in enumerate(run) if isinstance(step, Layout) and step.order is None), None)
     if at is None:
         return None
-    names = run[at].symbols[0]
+    first = run[at]
+    assert isinstance(first, Layout)
+    names = first.symbols[0]
     for step in reversed(run[:at]):
-        assert step.order is not None
+        if isinstance(step, Pad) or step.order is None:
+            return None
         names = tuple(name for _, name in sorted(zip(step.order, names, strict=True), key=lambda pair: pair[0]))
     return names
 
@@ -203,7 +268,7 @@ def _viewed(factors: list[Factor], lengths: Sequence[int], names: Sequence[Hasha
             if not todo:
                 return None
             f = todo.pop()
-            if rest % f.n and f.n % rest == 0 and rest > 1:
+            if rest % f.n and f.n % rest == 0 and rest > 1 and f.at is None:
                 outer = Factor(rest, rest if axis else name)
                 inner = Factor(f.n // rest, f.n // rest)
                 if outer.name * inner.name != f.name:  # type: ignore[operator]

@@ -1,4 +1,5 @@
-"""Views and permutes that take positions of space into channels, or back, are a shuffle: a one-hot convolution.
+"""Views and permutes that take positions of space into channels, or back, are a shuffle: a one-hot convolution. With
+zeros that a pad puts between them they are an upsampling by zeros.
 
 Any other layout is a move. So is that one: two forms of one value, and the search takes either.
 """
@@ -12,7 +13,9 @@ from math import prod
 from convfold.algebra.apply import Apply
 from convfold.algebra.geometry import Geometry
 from convfold.algebra.layout import Layout
-from convfold.algebra.regroup import shuffled
+from convfold.algebra.regroup import inserted, shuffled
+from convfold.algebra.spatial import Pad
+from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
 from convfold.plan.form import Context, Form, Moved, Term, forms_of
@@ -37,28 +40,44 @@ def _as_operators(x: Form, context: Context) -> list[Form]:
 
 
 def _as_operator(t: Term, context: Context) -> Term | None:
-    start = len(t.moves)
-    while start > t.at and isinstance(t.moves[start - 1].move, Layout):
+    """As long a run as there is; where its pads are no more than that, what follows them."""
+    start = pad = len(t.moves)
+    while start > t.at and isinstance(t.moves[start - 1].move, Layout | Pad):
         start -= 1
-    run = [moved.move for moved in t.moves[start:] if isinstance(moved.move, Layout)]
+        if pad == len(t.moves) and isinstance(t.moves[start].move, Pad):
+            pad = start + 1
+    found = _seen(t, start, context)
+    return found if found is not None or pad == len(t.moves) else _seen(t, pad, context)
+
+
+def _seen(t: Term, start: int, context: Context) -> Term | None:
+    """With the run that begins there as what it is."""
+    run = [moved.move for moved in t.moves[start:] if isinstance(moved.move, Layout | Pad)]
     x = t.moves[start - 1].signal if start else context.signals[t.leaf]
     if start == t.at and t.operator is not None:
         x = _given(t.operator.geometry, t.axis, x)
     shapes = [x.shape, *(moved.signal.shape for moved in t.moves[start:])]
-    found = shuffled(run, shapes)
-    if found is None or len(found.rates) > 3 or shuffled(run[:-1], shapes[:-1]) is not None:
+    after: tuple[Layout, ...] = ()
+    if (mixed := shuffled(run, shapes)) is not None:
+        operator = deferred.shuffle(mixed.channels, mixed.rates, mixed.order, mixed.down)
+        before, after = mixed.before, mixed.after
+    elif (spread := inserted(run, shapes)) is not None:
+        pairs = zip(spread.rates, spread.at, strict=True)
+        windows = tuple(Window(upsample=r, lo=at, hi=r - 1 - at) for r, at in pairs)
+        operator, before = deferred.cut(shapes[-1][1], windows), spread.before
+    else:
         return None
-    operator = deferred.shuffle(found.channels, found.rates, found.order, found.down)
-    if operator.geometry.weights > LARGEST:
+    g = operator.geometry
+    if g.dims > 3 or g.weights > LARGEST or shuffled(run[:-1], shapes[:-1]) is not None:
         return None
     try:
-        bare = _moved(replace(t, moves=t.moves[:start]), found.before, x)
+        bare = _moved(replace(t, moves=t.moves[:start]), before, x)
         ((done,),) = distribute.apply(Apply(operator, 1), Form(((bare,),)), context).blocks
     except NotFoldable:
         return None
-    for step in found.before:
+    for step in before:
         x = _behind(step, x)
-    return _moved(done, found.after, _given(operator.geometry, 1, x))
+    return _moved(done, after, _given(g, 1, x))
 
 
 def _given(g: Geometry, axis: int, x: Signal) -> Signal:

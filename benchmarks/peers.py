@@ -121,7 +121,7 @@ IMPORTED = {
     "onnxslim": ["onnxslim"],
     "onnxruntime": ["onnxruntime"],
     "onnxscript": ["onnxscript.optimizer"],
-    "convfold": ["convfold.results_onnx", "onnx.reference.ops"],
+    "convfold": ["convfold.results_onnx", "onnx.reference.ops", "numpy.random"],
 }
 
 

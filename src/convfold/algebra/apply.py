@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from torch import Tensor
 
@@ -62,6 +63,7 @@ class Apply(Operation):
         return y.reshape(*moved.shape[:-1], y.shape[-1]).movedim(-1, self.axis)
 
 
+@lru_cache(1 << 10)
 def named(g: Geometry) -> str:
     """What an operator of this geometry is called."""
     if g.diagonal:

@@ -188,6 +188,7 @@ class _Checking:
     def __init__(self, domains: set[str], inside_function: bool = False) -> None:
         self.domains, self.inside_function = domains, inside_function
         self.seen = Seen()
+        self.types: set[bytes] = set()
 
     def graph(self, graph: onnx.GraphProto, outer: list[set[str]], main: bool = False) -> None:
         where = "the graph" if main else f"the inner graph {graph.name!r}"
@@ -215,7 +216,7 @@ class _Checking:
     def body(self, nodes: Sequence[onnx.NodeProto], scopes: list[set[str]], where: str) -> None:
         """Adds what the nodes compute to the last scope. Nodes out of order are taken, where there is an order."""
         scope = scopes[-1]
-        before = set(scope)
+        before, ordered = set(scope), True
         for node in nodes:
             if not node.op_type:
                 raise InvalidInput(f"{where}: node {node.name!r} names no operator")
@@ -223,17 +224,21 @@ class _Checking:
                 raise InvalidInput(f"{where}: {named(node)} is of the domain {d or 'ai.onnx'!r}, which is not imported")
             for name in filter(None, node.output):
                 _once(name, scope, where)
+        late = scope - before
         for node in nodes:
             for name in filter(None, node.input):
-                if not any(name in s for s in scopes):
+                if name not in scope and not any(name in s for s in scopes):
                     raise InvalidInput(f"{where}: {named(node)} reads {name!r}, which nothing computes")
+                ordered &= name not in late
+            late.difference_update(node.output)
             names, call = set(), f"{where}: {named(node)}"
             for a in node.attribute:
                 if not a.name or a.name in names:
                     raise InvalidInput(f"{call} has the attribute {a.name!r} twice, or without a name")
                 names.add(a.name)
                 self.attribute(a, scopes, call)
-        self.seen.unsorted |= not is_ordered(nodes, before, where)
+        if not ordered or self.seen.inner:
+            self.seen.unsorted |= not is_ordered(nodes, before, where)
 
     def attribute(self, a: onnx.AttributeProto, scopes: list[set[str]], where: str) -> None:
         if a.ref_attr_name and not self.inside_function:
@@ -262,6 +267,10 @@ class _Checking:
             self.graph(g, scopes)
 
     def type(self, t: onnx.TypeProto, name: str) -> None:
+        """Of most values it is one that was looked at before."""
+        if (text := t.SerializeToString()) in self.types:
+            return
+        self.types.add(text)
         kind = t.WhichOneof("value")
         if kind in ("sequence_type", "optional_type"):
             self.type(getattr(t, kind).elem_type, name)

@@ -22,7 +22,7 @@ class Constants:
     """``x in constants``: is it one?"""
 
     def __init__(self, model: ir.Model, trials: Sequence[Knowledge]) -> None:
-        self.trials, self.versions = trials, dict(model.opset_imports)
+        self.trials, self.others, self.versions = trials, trials[1:], dict(model.opset_imports)
         self._contents: dict[ir.Value, np.ndarray[Any, Any]] = {}
         self._quantised: dict[ir.Value, str | None] = {}
 
@@ -30,8 +30,10 @@ class Constants:
         """In all trials, and of one shape and content; what a caller may give another value is none."""
         if not isinstance(x, ir.Value) or not (first := self.trials[0][x]).constant:
             return False
-        others = (trial[x] for trial in self.trials[1:])
-        return all(k.constant and k.shape == first.shape and _same(k.content, first.content) for k in others)
+        return not self.others or all(
+            k.constant and k.shape == first.shape and _same(k.content, first.content)
+            for k in (trial[x] for trial in self.others)
+        )
 
     def numbers(self, x: ir.Value) -> torch.Tensor:
         if self.trials[0][x].dtype in DTYPES:

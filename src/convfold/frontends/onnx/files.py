@@ -25,8 +25,9 @@ LIMIT = (1 << 31) - 1
 INSIDE = LIMIT - (1 << 26)
 
 
-def load(path: Path) -> ir.Model:
-    """
+def load(path: Path, *, declared: bool = True) -> ir.Model:
+    """``declared``: see `kept.deserialized`.
+
     Raises:
         InvalidInput: there is no such file, it is no model, or its weights lie elsewhere.
     """
@@ -40,7 +41,7 @@ def load(path: Path) -> ir.Model:
             return None
         return found if zlib.crc32(found) == digest else None
 
-    return _loaded(data, str(path), path.parent, again)
+    return _loaded(data, str(path), path.parent, again, declared)
 
 
 def load_bytes(data: bytes, folder: Path | None = None) -> ir.Model:
@@ -52,11 +53,11 @@ def load_bytes(data: bytes, folder: Path | None = None) -> ir.Model:
     return _loaded(data, "the model", folder, lambda: data)
 
 
-def taken(proto: onnx.ModelProto) -> ir.Model:
+def taken(proto: onnx.ModelProto, *, declared: bool = True) -> ir.Model:
     """A copy of what is in memory already; as `load_bytes`."""
     own = onnx.ModelProto()
     own.CopyFrom(proto)
-    return _checked(own, "the model", None, lambda: proto.SerializeToString(deterministic=True))
+    return _checked(own, "the model", None, lambda: proto.SerializeToString(deterministic=True), declared)
 
 
 def _read(path: Path) -> bytes:
@@ -81,17 +82,21 @@ def _read(path: Path) -> bytes:
         raise InvalidInput(f"{path}: cannot be read: {e.strerror or e}") from e
 
 
-def _loaded(data: bytes, where: str, folder: Path | None, original: Callable[[], bytes | None]) -> ir.Model:
+def _loaded(
+    data: bytes, where: str, folder: Path | None, original: Callable[[], bytes | None], declared: bool = True
+) -> ir.Model:
     if not data:
         raise InvalidInput(f"{where}: is empty")
     try:
         proto = onnx.ModelProto.FromString(data)
     except DecodeError as e:
         raise InvalidInput(f"{where}: is no ONNX model, or damaged or cut short: no protobuf of one") from e
-    return _checked(proto, where, folder, original)
+    return _checked(proto, where, folder, original, declared)
 
 
-def _checked(proto: onnx.ModelProto, where: str, folder: Path | None, original: Callable[[], bytes | None]) -> ir.Model:
+def _checked(
+    proto: onnx.ModelProto, where: str, folder: Path | None, original: Callable[[], bytes | None], declared: bool
+) -> ir.Model:
     try:
         seen = check(proto)
         looked = None if folder is None else beside.Looked(folder)
@@ -100,7 +105,8 @@ def _checked(proto: onnx.ModelProto, where: str, folder: Path | None, original: 
             if looked is None:
                 raise InvalidInput(f"tensor {t.name!r} lies in another file; give the model's path instead")
             looked.check(t)
-        model = kept.deserialized(proto, inner=any(s.inner for s in seen), sparse=any(s.sparse for s in seen))
+        inner, sparse = any(s.inner for s in seen), any(s.sparse for s in seen)
+        model = kept.deserialized(proto, inner=inner, sparse=sparse, declared=declared)
     except InvalidInput as e:
         raise InvalidInput(f"{where}: {e}") from None
     except (ir.serde.SerdeError, NotImplementedError, ValueError) as e:

@@ -10,6 +10,7 @@ import torch
 from convfold.frontends.onnx.beside import forget
 from convfold.frontends.onnx.measure import measure
 from convfold.frontends.onnx.program import OnnxProgram
+from convfold.frontends.onnx.put_off import declare_all
 from convfold.frontends.onnx.source import Source
 from convfold.frontends.onnx.sweep import sweep
 from convfold.lift import Stretches, lift
@@ -62,6 +63,7 @@ class Graph:
                     held = self.program.written.bytes
                     forget(model)
         sweep(model)  # where nothing is folded, too: what does nothing was passed over as it was read
+        declare_all(model)
         return model
 
     def measure(self) -> Totals:

@@ -15,6 +15,8 @@ import onnx_ir as ir
 
 from convfold.frontends.onnx.known import bodies
 from convfold.frontends.onnx.protos import inside, refuse_garbled
+from convfold.frontends.onnx.put_off import KEY as LATER
+from convfold.frontends.onnx.put_off import taken_out
 from convfold.frontends.onnx.sparse import Sparse
 
 #: Where a model of ours keeps it.
@@ -32,10 +34,11 @@ class Kept:
     typed: set[str] = field(default_factory=set)  # initializers of the main graph with a type of their own
 
 
-def deserialized(proto: onnx.ModelProto, *, inner: bool, sparse: bool) -> ir.Model:
+def deserialized(proto: onnx.ModelProto, *, inner: bool, sparse: bool, declared: bool) -> ir.Model:
     """The protobuf is ours: what onnx_ir cannot read is taken out of it.
 
-    ``inner``, ``sparse``: are there graphs in calls, and sparse tensors among their attributes?
+    ``inner``, ``sparse``: are there graphs in calls, and sparse tensors among their attributes? ``declared``: is what
+    the file declares of values to be read at once, or when it is asked for (`put_off`)?
     """
     typed = {info.name for info in proto.graph.value_info} & {t.name for t in proto.graph.initializer}
     annotated = inner or bool(proto.graph.quantization_annotation)
@@ -61,7 +64,10 @@ def deserialized(proto: onnx.ModelProto, *, inner: bool, sparse: bool) -> ir.Mod
             rest = [a for a in node.attribute if not _is_sparse(a)]
             node.ClearField("attribute")
             node.attribute.extend(rest)
+    infos = {} if declared else taken_out(proto.graph)
     model = ir.serde.deserialize_model(proto)
+    if infos:
+        model.meta[LATER] = infos
     for i, read in enumerate(_ir_graphs(model)) if stored else ():
         for s in stored.get(i, ()):
             read.initializers[s.values.name].const_value = Sparse(s)

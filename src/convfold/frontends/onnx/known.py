@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 from convfold.errors import InvalidInput
+from convfold.frontends.onnx.put_off import declare
 from convfold.frontends.onnx.sparse import Sparse
 
 #: Constants of more elements are computed when asked for: sizes, axes and scales have fewer.
@@ -62,7 +63,7 @@ class Knowledge:
     """
 
     def __init__(self, model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> None:
-        self.opsets = dict(model.opset_imports)
+        self.model, self.opsets = model, dict(model.opset_imports)
         self.of: dict[ir.Value, Known] = {}
         self.alike: dict[object, list[Known]] = {}  # of calls that differ in names only, once
         self.overridable = overridable(model)
@@ -182,6 +183,7 @@ class Knowledge:
 
     def _declared(self, y: ir.Value) -> Known:
         """As the file says; sizes with a name that an input's have are what that is."""
+        declare(self.model, y)
         dtype = _dtype(y)
         if dtype is None or y.shape is None:
             return Known(dtype, None)

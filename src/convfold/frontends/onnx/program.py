@@ -20,7 +20,7 @@ from convfold.frontends.onnx.constants import Constants
 from convfold.frontends.onnx.index import Index, graph_of
 from convfold.frontends.onnx.known import Knowledge, bodies, overridable
 from convfold.frontends.onnx.operators import Onnx
-from convfold.frontends.onnx.sizes import Free
+from convfold.frontends.onnx.sizes import Free, empty
 from convfold.frontends.onnx.tensors import DTYPES, from_torch, to_torch
 from convfold.frontends.onnx.written import Written
 from convfold.layers import ONNX, Call, Convolved, Reading, Step, Value
@@ -76,14 +76,14 @@ class OnnxProgram:
         node = self.nodes[call]
         graph = graph_of(node)
         self._refuse_overridable(node)
-        tensors = [x for x in (*node.inputs, *node.outputs[:1]) if x is not None and x.name]
-        if any(self.written.sizes(x) is None for x in tensors):
+        tensors = [x for x in (*node.inputs, *node.outputs) if x is not None and x.name]
+        sizes = {x: self.written.sizes(x) for x in tensors}
+        if any(found is None for x, found in sizes.items() if x not in node.outputs[1:]):
             raise NotFoldable("not-affine", "a size is known at run time only")
         out = self.value(call)
         if not out.dtype.is_floating_point:
             return None
-        signals = [x for x in (*node.inputs, *node.outputs) if x is not None and x.name and x not in self.constants]
-        if any(0 in s for x in signals for t in self.trials if (s := t[x].shape) is not None):
+        if any(empty(found) and x not in self.constants for x, found in sizes.items()):
             raise NotFoldable("not-affine", "a signal without elements")
         reading = ONNX[node.op_type](Call(call, self._arguments(node, graph), out, int, node.op_type))
         if out.dtype is torch.float64 and not self._convolves:

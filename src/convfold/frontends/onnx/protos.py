@@ -11,6 +11,14 @@ from google.protobuf.message import Message
 
 from convfold.errors import InvalidInput
 
+#: Attributes with nothing in them but numbers.
+_NUMBERS = {
+    onnx.AttributeProto.FLOAT,
+    onnx.AttributeProto.INT,
+    onnx.AttributeProto.FLOATS,
+    onnx.AttributeProto.INTS,
+}
+
 
 def inside(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.GraphProto]:
     """Branches, and bodies of loops; of attributes that hold what they are said to."""
@@ -60,6 +68,9 @@ def garbled(message: Message, seen: set[bytes] | None = None) -> bytes | None:
         if (text := message.SerializeToString()) in seen:
             return None
         seen.add(text)
+    if isinstance(message, onnx.AttributeProto) and message.type in _NUMBERS:
+        texts: list[Any] = [message.name, message.doc_string, message.ref_attr_name]
+        return next((t for t in texts if type(t) is bytes), None)
     is_call = isinstance(message, onnx.NodeProto)
     for field, value in message.ListFields():  # few objects and calls: models have tens of thousands of messages
         found, kind = None, field.type

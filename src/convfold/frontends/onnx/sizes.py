@@ -31,3 +31,8 @@ class Free(tuple[int, ...]):
 def size(trials: Sequence[int]) -> int | Free:
     """A number where it is the same in all trials."""
     return trials[0] if len(set(trials)) == 1 else Free(trials)
+
+
+def empty(sizes: Sequence[int | Free] | None) -> bool:
+    """Is one of them 0, in some trial?"""
+    return any(0 in n if isinstance(n, Free) else n == 0 for n in sizes or ())

@@ -15,6 +15,7 @@ from convfold.errors import InvalidInput
 from convfold.frontends.onnx.files import load, taken
 from convfold.frontends.onnx.functions import inline
 from convfold.frontends.onnx.known import Inconsistent, Knowledge
+from convfold.frontends.onnx.put_off import declare_all
 from convfold.frontends.onnx.sweep import sweep
 
 Shapes = dict[str, tuple[int, ...]]
@@ -46,7 +47,7 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
     """
     path = Path(model) if isinstance(model, str | Path) else None
     original: Any = model if path is None else path
-    ours = opened(model)
+    ours = opened(model, declared=False)
     given = _given(ours, args, kwargs)
     if dynamic_shapes not in (None, "static"):
         _set_free(ours, dynamic_shapes, given)
@@ -66,12 +67,12 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
     return Source(ours, original, example, names, tuple(trials), tuple(tried), path)
 
 
-def opened(model: Any) -> ir.Model:
-    """One that nobody else has."""
+def opened(model: Any, *, declared: bool = True) -> ir.Model:
+    """One that nobody else has; ``declared``: see `kept.deserialized`."""
     if isinstance(model, str | Path):
-        return load(Path(model))
+        return load(Path(model), declared=declared)
     if isinstance(model, onnx.ModelProto):
-        return taken(model)
+        return taken(model, declared=declared)
     if isinstance(model, ir.Model):
         return model.clone()
     raise InvalidInput(f"cannot read a {type(model).__name__} as an ONNX model")
@@ -129,6 +130,7 @@ def _set_free(model: ir.Model, wanted: Any, given: Shapes) -> None:
                 ir.SymbolicDim("batch" if batch else f"{name}_{i}") if i in fixed else n for i, n in enumerate(sizes)
             ]
             x.shape = ir.Shape(named)
+    declare_all(model)
     for value in (y for graph in model.graphs() for node in graph for y in node.outputs):
         value.shape = None  # they were of the sizes that were fixed
     for y in model.graph.outputs:

@@ -1,0 +1,42 @@
+"""What a file declares of the values that its calls compute, read when it is asked for.
+
+Of nearly all of them the rules of their operators tell, and most are gone when the model is folded.
+"""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+
+#: Where a model of ours keeps what is not read yet, by the names of values.
+KEY = "convfold.declared"
+
+Infos = dict[str, onnx.ValueInfoProto]
+
+
+def taken_out(graph: onnx.GraphProto) -> Infos:
+    """Of weights and inputs what is declared stays."""
+    own = {x.name for x in graph.input} | {t.name for t in graph.initializer}
+    found = {info.name: info for info in graph.value_info if info.name not in own}
+    rest = [info for info in graph.value_info if info.name in own]
+    graph.ClearField("value_info")
+    graph.value_info.extend(rest)
+    return found
+
+
+def declare(model: ir.Model, value: ir.Value) -> None:
+    """What the file says of it is read."""
+    infos, node = model.meta.get(KEY), value.producer()
+    if not infos or node is None or node.graph is not model.graph:  # in another a value may be called the same
+        return
+    info = infos.pop(value.name, None)
+    if info is not None:
+        ir.serde.deserialize_value_info_proto(info, value)
+
+
+def declare_all(model: ir.Model) -> None:
+    """Of all values that there still are."""
+    for node in model.graph if model.meta.get(KEY) else ():
+        for y in node.outputs:
+            declare(model, y)
+    model.meta.pop(KEY, None)

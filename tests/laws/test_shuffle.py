@@ -71,3 +71,8 @@ def test_published_orders_are_seen(c: int, rates: list[int], down: bool, data: s
     x = torch.randn(shapes, dtype=torch.float64)
     made = (unshuffled if down else shuffled)(c, found.rates, found.order)
     assert torch.equal(made(x), applied(steps, x))
+
+
+def test_what_has_no_axes_is_none() -> None:
+    assert seen([Layout.view((1,), (), ())], [(1,), ()]) is None
+    assert seen([Layout.view((), (1,), (1,))], [(), (1,)]) is None

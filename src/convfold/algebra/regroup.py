@@ -221,7 +221,7 @@ def _factors(run: Sequence[Layout | Pad], shapes: Sequence[Sequence[int]]) -> tu
             return None
         axes = new
     before, after = ([tuple(leaf for f in axis for leaf in f.leaves()) for axis in side] for side in (first, axes))
-    if not before[0] and not after[0]:  # one signal, before the run and behind it
+    if before and after and not before[0] and not after[0]:  # one signal, before the run and behind it
         before[0] = after[0] = (Factor(1, 1),)
     return tuple(before), tuple(after)
 

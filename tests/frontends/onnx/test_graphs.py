@@ -446,3 +446,14 @@ def test_positions_of_a_free_axis(opset: int) -> None:
     )
     for size in (2, 5):
         folded(m, feeds_of(m, size), config=convfold.FoldConfig(objective="macs"))
+
+
+@pytest.mark.parametrize("crop", [0, 1])
+def test_more_output_padding_than_runtimes_take(crop: int) -> None:
+    """Of a dilated transposed convolution that grows at one end: as much less padding there, or zeros behind it."""
+    text = f"""g (float[N,3,9,8] x) => (float[N,5,P,Q] y) {{
+        t = ConvTranspose <dilations = [2, 2], pads = [{crop}, {crop}, {crop}, {crop}]> (x, w)
+        p = Pad (t, ends)
+        y = Conv (p, w2, b) }}"""
+    m = model(text, w=(3, 4, 3, 3), w2=(5, 4, 1, 1), b=(5,), ends=np.array([0, 0, 0, 0, 0, 0, 1, 1]))
+    assert kinds(folded(m, feeds_of(m)))["ConvTranspose"] == 1

@@ -119,18 +119,27 @@ class Onnx:
         groups: int,
         dilation: Ints,
     ) -> ir.Value:
-        inputs = (x, weight) if bias is None else (x, weight, bias)
         taps = [int(n) for n in self.sizes(weight)[2:]]  # type: ignore[arg-type]
-        return self.call(
+        # Runtimes take less output padding than the stride, torch less than the dilation too: pad less at that end.
+        less = [min(p, e) if e >= s else 0 for p, e, s in zip(padding, extra, stride, strict=True)]
+        extra = [e - n for e, n in zip(extra, less, strict=True)]
+        behind = [e if e >= s else 0 for e, s in zip(extra, stride, strict=True)]
+        extra = [e - n for e, n in zip(extra, behind, strict=True)]
+        y = self.call(
             "ConvTranspose",
-            *inputs,
+            *((x, weight) if bias is None or any(behind) else (x, weight, bias)),
             kernel_shape=taps,
             strides=list(stride),
-            pads=[*padding, *padding],
-            output_padding=list(extra) if any(extra) else None,
+            pads=[*padding, *(p - n for p, n in zip(padding, less, strict=True))],
+            output_padding=extra if any(extra) else None,
             dilations=list(dilation),
             group=groups,
         )
+        if not any(behind):
+            return y
+        y = self.pad(y, [n for end in reversed(behind) for n in (0, end)], "constant")
+        one = [-1, *(1,) * len(taps)]
+        return y if bias is None else self.call("Add", y, self.call("Reshape", bias, self.ints(one)))
 
     def linear(self, x: ir.Value, weight: ir.Value, bias: ir.Value | None) -> ir.Value:
         """A product with the matrix turned: as Gemm of a matrix, which adds the bias too, else in two calls."""

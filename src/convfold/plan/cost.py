@@ -73,6 +73,7 @@ class Prices:
     ends: bool = False
     fused: bool = True
     doubles: bool = True
+    _realised: dict[object, Cost] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def rates(self) -> tuple[int, int, int]:
@@ -98,11 +99,16 @@ class Prices:
 
     def realised(self, how: Realisation, g: Geometry, x: Signal, axis: int) -> Cost:
         """An operator of this geometry on a signal, by the calls of ``how``."""
-        return self.all(how.work(g, x.shape, axis), x.itemsize)
+        key = how, g, x, axis
+        if key not in self._realised:
+            self._realised[key] = self.all(how.work(g, x.shape, axis), x.itemsize)
+        return self._realised[key]
 
     def cheapest(self, ways: Iterable[W], cost: Callable[[W], Cost]) -> W:
         """The cheapest; of those a roofline cannot tell from it, the one with fewest multiply-adds."""
         found = list(ways)
+        if len(found) == 1:
+            return found[0]
         best = min((cost(w) for w in found), key=lambda c: c.rank)
         if self.objective == "macs":
             return min(found, key=lambda w: cost(w).rank)

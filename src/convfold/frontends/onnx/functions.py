@@ -20,7 +20,7 @@ def inline(model: ir.Model) -> None:
         f = model.functions.get(node.op_identifier())
         if f is None:
             continue
-        if any(bodies(node)) or len(node.inputs) > len(f.inputs) or len(node.outputs) != len(f.outputs):
+        if bodies(node) or len(node.inputs) > len(f.inputs) or len(node.outputs) != len(f.outputs):
             left.add(f.identifier())
     passes.InlinePass(lambda f: f.identifier() not in left)(model)
     passes.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]

@@ -79,7 +79,7 @@ class Index:
         if (value, graph) not in self.names:
             owner = self.owners[graph]
             outer = self.name(value, graph_of(owner))
-            branch = list(bodies(owner)).index(graph)  # another alias in each: none may use what another computes
+            branch = bodies(owner).index(graph)  # another alias in each: none may use what another computes
             alias = f"{outer}@{self.call_of.get(owner, owner.outputs[0].name)}[{branch}]"
             self._call(value, graph, alias)
             self.aliases.setdefault(value, []).append(alias)

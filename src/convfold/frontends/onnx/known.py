@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -93,7 +93,7 @@ class Knowledge:
 
     def add(self, node: ir.Node) -> None:
         """Of what a call computes."""
-        for inner in _bodies(node):
+        for inner in bodies(node):
             try:
                 self._graph(inner, {})
             except Inconsistent as e:  # a branch that is not taken at these sizes: little of it is known
@@ -112,7 +112,7 @@ class Knowledge:
 
     def _evaluated(self, node: ir.Node, inputs: Sequence[Known | None]) -> list[Known] | None:
         """Of a call on constants what it computes, or only that it is one, where that is much."""
-        if node.domain not in ("", "ai.onnx") or _bodies(node) or node.op_type in _RANDOM:
+        if node.domain not in ("", "ai.onnx") or bodies(node) or node.op_type in _RANDOM:
             return None
         if node.op_type == "Constant":
             return [_of_tensor(_constant(node))]
@@ -140,7 +140,7 @@ class Knowledge:
         version = self.opsets.get(node.domain)
         if node.op_type == "If" and node.domain == "":
             return [self._of_branches(node, i, known) for i, known in enumerate(declared)]
-        if version is None or any(x is not None and x.dtype is None for x in inputs) or _bodies(node):
+        if version is None or any(x is not None and x.dtype is None for x in inputs) or bodies(node):
             return declared
         try:
             schema = onnx.defs.get_schema(node.op_type, max(version, _POOLS.get(node.op_type, 0)), node.domain)
@@ -192,7 +192,7 @@ class Knowledge:
 
     def _of_branches(self, node: ir.Node, i: int, declared: Known) -> Known:
         """Of an output of If: what it is by either branch."""
-        found = [self[g.outputs[i]] for g in _bodies(node) if i < len(g.outputs)]
+        found = [self[g.outputs[i]] for g in bodies(node) if i < len(g.outputs)]
         if found and all(
             k.shape is not None and k.shape == found[0].shape and k.dtype == found[0].dtype for k in found
         ):
@@ -243,7 +243,7 @@ def _corrected(node: ir.Node, inputs: Sequence[Known | None]) -> dict[str, Any]:
 def _key(node: ir.Node, inputs: Sequence[Known | None]) -> object:
     """What a call is but for names; None where that is more than a few numbers."""
     attributes = []
-    for name, a in sorted(node.attributes.items()):
+    for name, a in sorted(node.attributes.data.items()):
         if a.is_ref() or a.type not in _PLAIN:
             return None
         attributes.append((name, tuple(a.value) if isinstance(a.value, list | tuple) else a.value))
@@ -280,19 +280,15 @@ def typed(x: Known) -> Known:
     return Known(x.dtype, (0,), None if x.dtype is None else np.empty(0, x.dtype.numpy()), x.dtype is not None)
 
 
-def _bodies(node: ir.Node) -> list[ir.Graph]:
-    return list(bodies(node))
-
-
-def bodies(node: ir.Node) -> Iterator[ir.Graph]:
+def bodies(node: ir.Node) -> list[ir.Graph]:
     """The graphs inside a call: branches, and bodies of loops."""
-    for attribute in node.attributes.data.values():  # a view of a UserDict calls back for every item
-        if attribute.is_ref():
-            continue
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            yield from attribute.as_graphs()
+    found: list[ir.Graph] = []
+    for a in node.attributes.data.values():  # a view of a UserDict calls back for every item
+        if a.type is ir.AttributeType.GRAPH and not a.is_ref():
+            found.append(a.as_graph())
+        elif a.type is ir.AttributeType.GRAPHS and not a.is_ref():
+            found += a.as_graphs()
+    return found
 
 
 def _shape_asked(node: ir.Node, shape: tuple[int, ...]) -> Any:

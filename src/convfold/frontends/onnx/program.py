@@ -116,7 +116,7 @@ class OnnxProgram:
             else:
                 given[name] = self._argument(node.inputs[i], graph) if i < len(node.inputs) else None
         given |= defaults
-        given |= {k: None if a.is_ref() else a.value for k, a in node.attributes.items() if k in attributes}
+        given |= {k: None if a.is_ref() else a.value for k, a in node.attributes.data.items() if k in attributes}
         return given
 
     def _argument(self, x: ir.Value | None, graph: ir.Graph) -> Value | None:
@@ -160,7 +160,7 @@ class OnnxProgram:
     def used(self, call: str) -> bool:
         if call == OUTPUT or call not in self.values:  # it only acts
             return True
-        return bool(self.index.readers.get(call)) or any(bodies(self.nodes[call]))
+        return bool(self.index.readers.get(call)) or bool(bodies(self.nodes[call]))
 
     def path(self, call: str) -> str:
         """Where exporters put the module: a name with slashes is one; else there is none."""

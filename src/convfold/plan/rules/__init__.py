@@ -40,7 +40,7 @@ def carry(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]:
 
 
 def law_of(node: Node) -> str:
-    """The file here that says how a step acts on forms."""
-    laws = {Apply: distribute, Sum: combine, Concat: concat, Slice: rows, Select: rows, Layout: shuffles}
+    """The file here that says how a step acts on forms, and refuses."""
+    laws = {Apply: distribute, Sum: combine, Concat: concat, Slice: rows, Select: rows}
     found = next((law for kind, law in laws.items() if isinstance(node.operation, kind)), commute)
     return found.__name__.rpartition(".")[2]

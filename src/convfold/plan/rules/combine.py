@@ -46,7 +46,10 @@ def combined(terms: Iterable[Term], context: Context) -> Terms:
 def _combined(terms: list[Term], context: Context) -> list[Term]:
     if len(terms) < 2:
         return terms
-    pairwise, whole = _in_pairs(terms, context), _together(terms, context)
+    pairwise = _in_pairs(terms, context)
+    if len(pairwise) == 1:
+        return pairwise
+    whole = _together(terms, context)
     return whole if _cost(whole, context) <= _cost(pairwise, context) else pairwise
 
 

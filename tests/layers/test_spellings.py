@@ -305,3 +305,17 @@ def test_patches(order: str, image: str, free: bool) -> None:
     assert result.report.after.macs == 2 * 20 * 48 * 6
     with torch.no_grad():
         torch.testing.assert_close(result.module(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("n", "taps"), [(14, 9), (12, 1), (1, 1)])
+def test_taps_that_read_zeros(n: int, taps: int) -> None:
+    """DeepLab's dilated branches on small maps: but for the middle one no tap is ever inside."""
+    torch.manual_seed(0)
+    branch = nn.Sequential(nn.Conv2d(4, 3, 3, padding=12, dilation=12, bias=False), nn.BatchNorm2d(3)).eval()
+    randomised(branch)
+    result = convfold.fold(branch, (torch.randn(2, 4, n, n),))
+    assert result.report.after.macs == 2 * 3 * 4 * taps * n * n
+    assert result.report.after.ops == 1
+    x = torch.randn(2, 4, n, n)
+    with torch.no_grad():
+        torch.testing.assert_close(result.module(x), branch(x), rtol=1e-4, atol=1e-5)

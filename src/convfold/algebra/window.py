@@ -130,6 +130,27 @@ def transposed(taps: int, stride: int, dilation: int, padding: int, output_paddi
     return Window(taps, 1, stride, dilation, reach - padding, reach - padding + output_padding)
 
 
+def alive(w: Window, n: int) -> range:
+    """The taps, from the first to the last, that read data of length n anywhere; the others only ever read zeros."""
+    if w.upsample > 1 or w.lo <= 0 >= w.hi:
+        return range(w.taps)
+    outputs = w.size(n)
+
+    def reads(t: int) -> bool:
+        """Some position s·m + d·t − lo, 0 ≤ m < outputs, in 0 … n−1."""
+        first = max(-((w.dilation * t - w.lo) // w.stride), 0)
+        return first < outputs and w.stride * first + w.dilation * t - w.lo < n
+
+    found = [t for t in range(w.taps) if reads(t)]
+    return range(found[0], found[-1] + 1) if found else range(w.taps)
+
+
+def cut(w: Window, taps: range) -> Window:
+    """With these taps only: it reads the same positions for each, and gives as many outputs."""
+    lo = w.lo - w.dilation * taps.start
+    return Window(len(taps), w.stride, w.upsample, w.dilation, lo, w.slack + w.dilation * (len(taps) - 1) - lo)
+
+
 @dataclass(frozen=True, slots=True)
 class SeriesTaps:
     """Where the taps of B∘A stand: tap (i of A, j of B) at ``a·i + b·j``; only ``keep`` ever read data."""

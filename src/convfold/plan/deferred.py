@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from convfold.algebra import geometry as geo
+from convfold.algebra import window as axis
 from convfold.algebra.apply import Apply
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.geometry import Geometry, Sizes
@@ -224,6 +226,24 @@ class Block(Deferred):
 
 
 @dataclass(frozen=True, eq=False)
+class Alive(Deferred):
+    """Without end taps that at the sizes there are read nothing but zeros."""
+
+    whole: Deferred
+    taps: tuple[range, ...]
+
+    @property
+    def parts(self) -> tuple[Deferred, ...]:
+        return (self.whole,)
+
+    @cached_property
+    def value(self) -> Convolution:
+        whole = self.whole.value
+        index: tuple[Any, ...] = (..., *(slice(r.start, r.stop) for r in self.taps))
+        return Convolution(whole.kernel[index], whole.bias, whole.groups, self.geometry.windows)
+
+
+@dataclass(frozen=True, eq=False)
 class Taps(Deferred):
     """Every tap of an operator as a pointwise one of its own: channel ``o·∏taps + t`` is output o's tap t.
 
@@ -378,6 +398,16 @@ def block(a: Deferred, rows: range, cols: range, bias: bool) -> Deferred | None:
     if not bias:
         g = replace(g, period=None)
     return Block(g, a, rows, cols, bias)
+
+
+def alive(a: Deferred, sizes: Sequence[int | None]) -> Deferred:
+    """The same at these sizes of space, None where free: end taps that never read data are left out."""
+    g = a.geometry
+    taps = [range(w.taps) if n is None else axis.alive(w, n) for w, n in zip(g.windows, sizes, strict=True)]
+    if all(len(r) == w.taps for r, w in zip(taps, g.windows, strict=True)):
+        return a
+    windows = tuple(axis.cut(w, r) for w, r in zip(g.windows, taps, strict=True))
+    return Alive(replace(g, windows=windows), a, tuple(taps))
 
 
 def taps(a: Deferred, bearer: tuple[int, ...]) -> Deferred:

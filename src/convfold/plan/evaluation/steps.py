@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from convfold.algebra.apply import Apply
 from convfold.algebra.operation import Operation
+from convfold.plan import deferred
 from convfold.plan.border import Border, Correct
 from convfold.plan.cost import Cost
 from convfold.plan.form import Context, Moved, Term, with_length
@@ -41,8 +42,9 @@ def applied(term: Term, x: Computed, context: Context) -> Computed:
     assert term.operator is not None
     g = term.operator.geometry
     y = with_length(spaced(x.signal, term.axis, g.size(x.signal.space(term.axis, g.dims))), term.axis, g.c_out)
-    how, cost = chosen(term.operator, x.signal, term.axis, context.prices)
-    return Computed(y, x.cost + cost, Apply(term.operator, term.axis, how), (x,))
+    operator = deferred.alive(term.operator, x.signal.known(term.axis, g.dims))
+    how, cost = chosen(operator, x.signal, term.axis, context.prices)
+    return Computed(y, x.cost + cost, Apply(operator, term.axis, how), (x,))
 
 
 def bordered(y: Computed, x: Computed, border: Border, context: Context) -> Computed:

@@ -74,17 +74,25 @@ class Lowering(Generic[T]):
         inner: dict[str, bool] = {}
         for node in after.steps:
             original = before.by_name.get(node.name)
-            kept = original is node and all(
-                i in inner and inner[i]
-                for i in node.inputs
-                if before.by_name[i].operation is not None and i not in self.own
-            )
+            kept = original is node and all(inner.get(i, False) for i in self._inner(node, before))
             inner[node.name] = kept
             if kept:
                 same.add(node.name)
-        # An unnamed step (the negation inside a subtraction) has no call of its own: it stays only with its owner.
+        # An unnamed step (the negation inside a subtraction) has no call of its own: it stays only with its owner, and
+        # where it is computed anyway, for another, so does not its owner's call.
         readers = after.consumers()
-        return {name for name in same if name in self.own or all(reader in same for reader in readers[name])}
+
+        def stays(name: str) -> bool:
+            others = self._inner(after.by_name[name], after) + ([] if name in self.own else readers[name])
+            return all(other in same for other in others)
+
+        while (fewer := set(filter(stays, same))) != same:
+            same = fewer
+        return same
+
+    def _inner(self, node: Node, region: Region) -> list[str]:
+        """The unnamed steps that a step reads."""
+        return [i for i in node.inputs if region.by_name[i].operation is not None and i not in self.own]
 
 
 def _own_cut(node: Node, own: set[str]) -> bool:

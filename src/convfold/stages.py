@@ -61,7 +61,7 @@ class Stages(Generic[G]):
             self.holds("plan", *self.plans)
         self.applied: list[Applied] = []
         self.mended: list[Mended] = []
-        self.has_neighbours = False  # has any stretch that was written more than one step?
+        self.is_still = True  # was every stretch that was written one call that multiplies, with nothing beside it?
 
     def traced(self, where: str) -> tuple[Stretch | Stop, ...]:
         """While the graph is as it was lifted."""
@@ -85,7 +85,7 @@ class Stages(Generic[G]):
         """
         written, last = self.write(), self
         for _ in range(AGAIN):
-            if not last.has_neighbours:
+            if last.is_still:
                 break
             last = Stages(again, self.config, lambda stage: None, self.planner)
             written = last.write()
@@ -124,7 +124,7 @@ class Stages(Generic[G]):
                 self.holds("compose", done)
                 self.applied.append(self._applied(region, done))
                 self.mended += self._mended(done)
-                self.has_neighbours |= len(done.region.steps) > 1
+                self.is_still &= done.after.ops == 1 and done.after.macs > 0
                 yield region, done.region
 
     def report(self, verdict: Verdict | None) -> Report:

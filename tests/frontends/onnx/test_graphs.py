@@ -457,3 +457,29 @@ def test_more_output_padding_than_runtimes_take(crop: int) -> None:
         y = Conv (p, w2, b) }}"""
     m = model(text, w=(3, 4, 3, 3), w2=(5, 4, 1, 1), b=(5,), ends=np.array([0, 0, 0, 0, 0, 0, 1, 1]))
     assert kinds(folded(m, feeds_of(m)))["ConvTranspose"] == 1
+
+
+def test_what_is_inside_a_call_that_stays_is_not_computed_twice() -> None:
+    """An Einsum is a matrix and a turn; where the matrix alone is read, the call does not stay beside it."""
+    m = model(
+        'g (float[2,3] x) => (float[4,2] y, float[2,4] z) { y = Einsum <equation = "oc,bc->ob"> (w, x) z = Transpose (y) }',
+        w=(4, 3),
+    )
+    result = convfold.fold(m)
+    assert result.report.after.macs == result.report.before.macs == 24
+    assert_same(m, result.proto, feeds_of(m), 1e-6)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "g (float[1,1,1] x) => (float[1,1,1] y) { p = GlobalAveragePool (x) q = GlobalAveragePool (p) y = Tanh (q) }",
+        "g (float[1,1,4,3] x) => (float[1,1,3,2] y) { c = Pad (x, ends) y = Conv <group = 1> (c, w) }",
+    ],
+)
+def test_what_was_folded_into_one_call_is_folded_to_the_end(text: str) -> None:
+    m = model(text, **({"ends": np.array([0, 0, -1, -1, 0, 0, 0, 0]), "w": (1, 1, 1, 1)} if "ends" in text else {}))
+    once = convfold.fold(m).proto
+    again = convfold.fold(once)
+    assert not again.report.changed
+    assert again.proto.SerializeToString(deterministic=True) == once.SerializeToString(deterministic=True)

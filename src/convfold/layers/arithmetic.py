@@ -155,8 +155,8 @@ def _affine(call: Call, x: Value, scale: Any, shift: Any) -> Reading:
         raise NotFoldable("not-affine", "a size, or another number that is not constant")
     if x.symbols != call.out.symbols:
         raise NotFoldable("not-affine", "broadcasting makes the signal larger")
-    scale, axis_of_scale = _along(scale, x)
-    shift, axis_of_shift = _along(shift, x)
+    scale, axis_of_scale = one_along(scale, x)
+    shift, axis_of_shift = one_along(shift, x)
     axes = {a for a in (axis_of_scale, axis_of_shift) if a is not None}
     if len(axes) == 2:
         raise NotFoldable("not-affine", "scale and shift vary along different axes")
@@ -174,7 +174,7 @@ def _number(t: Tensor | None, default: float) -> float | Tensor:
     return default if t is None else t if t.requires_grad else float(t)
 
 
-def _along(c: Any, x: Value) -> tuple[Tensor | None, int | None]:
+def one_along(c: Any, x: Value) -> tuple[Tensor | None, int | None]:
     """A constant as a vector and the axis of x it varies along; no axis for a plain number."""
     if c is None:
         return None, None

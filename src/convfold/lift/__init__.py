@@ -18,7 +18,9 @@ from convfold.algebra.realisation import OwnCall, Scale, Shift, Transpose
 from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
 from convfold.layers import Convolved, Scaled, Step, Value
+from convfold.layers.filling import Fill
 from convfold.lift.axes import channel_axes
+from convfold.lift.fills import filled
 from convfold.lift.split import split
 from convfold.plan.deferred import Given, uniform
 from convfold.program import Program
@@ -50,6 +52,8 @@ class _Lifting:
         self.program = program
         self.steps: dict[str, Step] = {}
         self.parts: dict[str, list[Step | None]] = {}
+        self.fills: dict[str, Step] = {}
+        self.owners: dict[str, str] = {}  # whose weights a call computes with, where they are another's
         self.out = Stretches([], {}, {})
 
     def read(self, call: str, excluded: Callable[[str], bool]) -> None:
@@ -70,6 +74,8 @@ class _Lifting:
             self.program.pass_on(call, reading.name)
         elif isinstance(reading, list):
             self.parts[call] = reading
+        elif isinstance(reading.operation if reading is not None else None, Fill):
+            self.fills[call] = reading  # type: ignore[assignment]
         elif reading is not None:
             self.steps[call] = reading
 
@@ -88,6 +94,7 @@ class _Lifting:
     def joined(self) -> Stretches:
         """Every step with its channel axis, in the region of its neighbours."""
         program = self.program
+        self._fill()
         axes = channel_axes(program, self.steps)
         self.steps = {call: step for call, step in self.steps.items() if call in axes}
         built: dict[str, Node] = {}
@@ -121,23 +128,52 @@ class _Lifting:
         self.out.regions = [r for r in regions if r.outputs]  # others are read for their sizes only, or not at all
         return self.out
 
+    def _fill(self) -> None:
+        """Fills that say what the step before a pad gives of zeros are that step behind the pad; others are left."""
+        for call in list(reversed(self.fills)):
+            if call not in self.fills or any(user in self.fills for user in self._readers(call)):
+                continue
+            found = filled(call, self.fills, self.steps, lambda name: filter(self._is_asked, self._readers(name)))
+            if found is not None:
+                self.steps[call], self.owners[call], others = found
+                for name in others:
+                    self.steps.pop(name, None)
+                    self.fills.pop(name, None)
+                del self.fills[call]
+        for call in self.fills:
+            left = NotFoldable("not-affine", "an end of the signal is overwritten", self.program.path(call) or call)
+            self.out.opaque[call] = left
+        self.steps = {call: self.steps[call] for call in self.program.calls if call in self.steps}
+
+    def _is_asked(self, call: str) -> bool:
+        """Is it for something? What is handed on may have left calls behind that nobody asks any more."""
+        todo, seen = [call], {call}
+        while todo:
+            name = todo.pop()
+            users = set(self.program.users(name))
+            if not users and self.program.used(name):
+                return True
+            todo.extend(users - seen)
+            seen |= users
+        return False
+
     def _operation(self, kind: Any, axis: int, value: Value, call: str) -> Operation:
-        sized, owner = self.program.sized(call), self.program.owner
+        sized, owner, whose = self.program.sized(call), self.program.owner, self.owners.get(call, call)
         match kind:
             case Convolved(operator=op, how=how):
                 own = call if isinstance(how, OwnCall) else None
                 place = kind.axis % value.dim, value.dim
-                given = Given(op.geometry, op, owner(call), own, sized, isinstance(how, Transpose), place)
+                given = Given(op.geometry, op, owner(whose), own, sized, isinstance(how, Transpose), place)
                 return Apply(given, place[0], how)
             case Scaled(factor=factor, shift=shift):
                 shifts = not isinstance(factor, Tensor) and factor == 1
                 return Apply(
-                    uniform(value.shape[axis], factor, shift, owner(call)), axis, Shift() if shifts else Scale()
+                    uniform(value.shape[axis], factor, shift, owner(whose)), axis, Shift() if shifts else Scale()
                 )
             case Layout():
                 return replace(kind, origin=call)
             case Spatial(convolution=Convolution() as op):
-                given = Given(op.geometry, op, owner(call), call, sized, place=(kind.axis, value.dim))
+                given = Given(op.geometry, op, owner(whose), call, sized, place=(kind.axis, value.dim))
                 return replace(kind, convolution=given)
             case _:
                 return kind  # type: ignore[no-any-return]

@@ -462,7 +462,8 @@ def test_more_output_padding_than_runtimes_take(crop: int) -> None:
 def test_what_is_inside_a_call_that_stays_is_not_computed_twice() -> None:
     """An Einsum is a matrix and a turn; where the matrix alone is read, the call does not stay beside it."""
     m = model(
-        'g (float[2,3] x) => (float[4,2] y, float[2,4] z) { y = Einsum <equation = "oc,bc->ob"> (w, x) z = Transpose (y) }',
+        "g (float[2,3] x) => (float[4,2] y, float[2,4] z) "
+        '{ y = Einsum <equation = "oc,bc->ob"> (w, x) z = Transpose (y) }',
         w=(4, 3),
     )
     result = convfold.fold(m)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor, nn
 from torch.fx import Node as FxNode
 from torch.fx.node import map_aggregate
@@ -115,7 +116,16 @@ class FxProgram:
         out = self._out(node)
         if out is None or not out.dtype.is_floating_point:
             return None
-        return ATEN[str(node.target)](Call(call, self._arguments(node), out, self.sizes.number))
+        arguments = self._arguments(node)
+        if node.target is torch.ops.aten.slice_scatter.default:
+            arguments["number"] = self._expanded(node.args[1])
+        return ATEN[str(node.target)](Call(call, arguments, out, self.sizes.number))
+
+    def _expanded(self, node: Any) -> Value | None:
+        """What a constant was before it was expanded to sizes that may be free."""
+        while node.target is torch.ops.aten.expand.default and node not in self.constants:
+            node = node.args[0]
+        return self._value(node) if node in self.constants else None
 
     def _check_shapes(self, node: FxNode) -> None:
         """Of a signal without elements no axis holds channels; of one whose size is not known yet none is fixed."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import convfold
 from benchmarks.record import console, record
 from benchmarks.timing import interleaved, ratio, repeats, wall
-from zoo.own import blocks, spelled
+from zoo.own import spelled
 
 
 class Block(NamedTuple):
@@ -49,8 +49,9 @@ BLOCKS = {
     "TResNet stem": Block(spelled.Folded(), [(1, 3, 224, 224)], 64 * 48 * 9 * 56 * 56, 1),
     "ViT patches": Block(spelled.Patches(), [(1, 3, 224, 224)], 192 * 768 * 14 * 14, 3),
     "Sub-pixel by views": Block(spelled.Grown(), [(1, 16, 32, 32)], 3 * 4 * 16 * 9 * 32 * 32, 2),
-    "ECBSR": Block(blocks.EdgeBlock(), [(1, 16, 64, 64)], 16 * 16 * 9 * 64 * 64, 1),
-    "DBB": Block(blocks.DiverseBranchBlock(), [(1, 16, 64, 64)], 16 * 16 * 9 * 64 * 64, 1),
+    "ECBSR": Block(spelled.EdgeOriented(), [(1, 16, 64, 64)], 16 * 16 * 9 * 64 * 64, 1),
+    "DBB": Block(spelled.DiverseBranches(), [(1, 16, 64, 64)], 16 * 16 * 9 * 64 * 64, 1),
+    "ASPP branch": Block(spelled.Dilated(), [(1, 64, 14, 14)], 64 * 32 * 14 * 14 * (9 + 1 + 1), 3 + 3 + 1),
 }
 
 

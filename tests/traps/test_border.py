@@ -37,7 +37,18 @@ def assert_merges(net: nn.Sequential, code: str, *spaces: tuple[int, int]) -> No
                 assert_close(naive(x), y)
 
 
-@pytest.mark.parametrize("space", [(6, 6), (7, 3), (1, 2), (1, 1)])
+@pytest.mark.parametrize("space", [(1, 2), (1, 1), (2, 3)])
+@pytest.mark.parametrize("stride", [1, (2, 3)])
+def test_a_pointwise_bias_before_taps_that_read_nothing_else(space: tuple[int, int], stride: Any) -> None:
+    """On a map smaller than the kernel the taps that only ever read zeros are gone, and with all of them the ring."""
+    net = nn.Sequential(nn.Conv2d(3, 20, 1), nn.Conv2d(20, 5, (3, 5), padding=(1, 2), stride=stride))
+    result = fold_checked(net, (2, 3, *space))
+    assert result.report.after.macs < result.report.before.macs
+    if space == (1, 1):
+        assert_calls(result, conv2d=1)
+
+
+@pytest.mark.parametrize("space", [(6, 6), (7, 4)])
 @pytest.mark.parametrize("stride", [1, (2, 3)])
 def test_a_pointwise_bias_is_not_there_in_the_padding(space: tuple[int, int], stride: Any) -> None:
     """DiverseBranchBlock#9: 1×1 with bias, then 3×3 with zero padding; the ring of the merged one is wrong."""

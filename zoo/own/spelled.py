@@ -198,3 +198,91 @@ class Grown(nn.Module):
         x = x.view(n, c // r**2, r, r, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, c // r**2, h * r, w * r)
         y: Tensor = self.last(x)
         return y
+
+
+def _written_over(y: Tensor, pad: int, number: Tensor) -> Tensor:
+    """Padded, and end by end written over, as both blocks below do."""
+    y, number = F.pad(y, [pad] * 4), number.view(1, -1, 1, 1)
+    y[:, :, 0:pad, :] = number
+    y[:, :, -pad:, :] = number
+    y[:, :, :, 0:pad] = number
+    y[:, :, :, -pad:] = number
+    return y
+
+
+class PaddedNorm(nn.Module):
+    """DiverseBranchBlock's BNAndPadLayer: a batch norm, padded with what it gives of zeros."""
+
+    def __init__(self, channels: int, pad: int) -> None:
+        super().__init__()
+        self.norm, self.pad = nn.BatchNorm2d(channels), pad
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = self.norm
+        assert n.running_mean is not None and n.running_var is not None
+        number = n.bias.detach() - n.running_mean * n.weight.detach() / torch.sqrt(n.running_var + n.eps)
+        return _written_over(n(x), self.pad, number)
+
+
+class DiverseBranches(nn.Module):
+    """DiverseBranchBlock as published: k×k, 1×1, 1×1 then k×k, 1×1 then average pool (github: DiverseBranchBlock)."""
+
+    def __init__(self, c_in: int = 16, c_out: int = 16, size: int = 3) -> None:
+        super().__init__()
+        pad, norm = size // 2, nn.BatchNorm2d
+        self.origin = nn.Sequential(nn.Conv2d(c_in, c_out, size, padding=pad, bias=False), norm(c_out))
+        self.point = nn.Sequential(nn.Conv2d(c_in, c_out, 1, bias=False), norm(c_out))
+        self.average = nn.Sequential(
+            nn.Conv2d(c_in, c_out, 1, bias=False), PaddedNorm(c_out, pad), nn.AvgPool2d(size, 1), norm(c_out)
+        )
+        self.series = nn.Sequential(
+            nn.Conv2d(c_in, c_in, 1, bias=False),
+            PaddedNorm(c_in, pad),
+            nn.Conv2d(c_in, c_out, size, bias=False),
+            norm(c_out),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.origin(x) + self.point(x) + self.average(x) + self.series(x)
+        return y
+
+
+class EdgeOriented(nn.Module):
+    """ECBSR's ECB as published: 3×3, 1×1 then 3×3, 1×1 then a scaled Sobel or Laplace mask (github: ECBSR)."""
+
+    def __init__(self, c_in: int = 16, c_out: int = 16, middle: int = 32) -> None:
+        super().__init__()
+        self.dense = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.firsts = nn.ModuleList([nn.Conv2d(c_in, middle, 1), *(nn.Conv2d(c_in, c_out, 1) for _ in range(3))])
+        self.expanded = nn.Conv2d(middle, c_out, 3)
+        self.scales = nn.ParameterList(torch.randn(c_out, 1, 1, 1) for _ in range(3))
+        self.shifts = nn.ParameterList(torch.randn(c_out) for _ in range(3))
+        masks = (
+            [[1, 0, -1], [2, 0, -2], [1, 0, -1]],
+            [[1, 2, 1], [0, 0, 0], [-1, -2, -1]],
+            [[0, 1, 0], [1, -4, 1], [0, 1, 0]],
+        )
+        self.masks = nn.Buffer(torch.tensor(masks, dtype=torch.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *rest = (_written_over(c(x), 1, c.bias) for c in self.firsts)  # type: ignore[arg-type]
+        y: Tensor = self.dense(x) + self.expanded(first)
+        for z, scale, shift, mask in zip(rest, self.scales, self.shifts, self.masks, strict=True):
+            y = y + F.conv2d(z, scale * mask, shift, groups=len(shift))
+        return y
+
+
+class Dilated(nn.Module):
+    """DeepLab's three dilated branches, of 12, 24 and 36."""
+
+    def __init__(self, c_in: int = 64, c_out: int = 32) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(c_in, c_out, 3, padding=rate, dilation=rate, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()
+            )
+            for rate in (12, 24, 36)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self.branches], 1)

@@ -9,6 +9,8 @@ from convfold.algebra.joins import Concat, Sum
 from convfold.algebra.layout import Layout, Select, Slice
 from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
+from convfold.plan import deferred
+from convfold.plan.deferred import Deferred
 from convfold.plan.form import Context, Form
 from convfold.plan.rules import combine, commute, concat, distribute, rows, shuffles
 from convfold.region import Node
@@ -21,7 +23,9 @@ def carry(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]:
         NotFoldable: with the reason, where the result is not exactly such a form.
     """
     match node.operation:
-        case Apply() as step:
+        case Apply(operator=Deferred() as operator, axis=axis) as step:
+            read = deferred.alive(operator, context.signals[node.inputs[0]].known(axis, operator.geometry.dims))
+            step = step if read is operator else Apply(read, axis)
             return [distribute.apply(step, inputs[0], context)]
         case Sum() as step:
             return [combine.add(step, inputs, context)]

@@ -484,3 +484,27 @@ def test_what_was_folded_into_one_call_is_folded_to_the_end(text: str) -> None:
     again = convfold.fold(once)
     assert not again.report.changed
     assert again.proto.SerializeToString(deterministic=True) == once.SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize("batch", ["1", "N"])
+def test_positions_into_channels_by_reshapes(batch: str) -> None:
+    """Reshape, Transpose and Reshape are SpaceToDepth: either is part of the convolution behind it."""
+    n = 1 if batch == "1" else -1
+    head = f"g (float[{batch},3,8,6] x) => (float[{batch},5,P,Q] y)"
+    by_reshapes = f"""{head} {{
+        a = Reshape (x, s1) b = Transpose <perm = [0, 3, 5, 1, 2, 4]> (a) c = Reshape (b, s2) y = Conv (c, w) }}"""
+    sizes = {"s1": np.array([n, 3, 4, 2, 3, 2]), "s2": np.array([n, 12, 4, 3])}
+    found = [
+        folded(model(by_reshapes, w=(5, 12, 1, 1), **sizes)),
+        folded(model(f"{head} {{ c = SpaceToDepth <blocksize = 2> (x) y = Conv (c, w) }}", w=(5, 12, 1, 1))),
+    ]
+    assert [kinds(m) for m in found] == [{"Conv": 1}, {"Conv": 1}]
+    assert found[0].graph.initializer[0].raw_data == found[1].graph.initializer[0].raw_data
+
+
+def test_taps_that_read_zeros_are_left_out() -> None:
+    text = """g (float[2,3,9,9] x) => (float[2,5,9,9] y) {
+        y = Conv <dilations = [9, 8], pads = [9, 8, 9, 8]> (x, w) }"""
+    result = convfold.fold(m := model(text, w=(5, 3, 3, 3)))
+    assert result.report.after.macs * 3 == result.report.before.macs
+    assert_same(m, result.proto, feeds_of(m), 1e-5)

@@ -208,15 +208,21 @@ class Stack(Pair):
 
 
 @dataclass(frozen=True, eq=False)
-class Block(Deferred):
+class Derived(Deferred):
+    """What is made of one other."""
+
     whole: Deferred
-    rows: range
-    cols: range
-    bias: bool
 
     @property
     def parts(self) -> tuple[Deferred, ...]:
         return (self.whole,)
+
+
+@dataclass(frozen=True, eq=False)
+class Block(Derived):
+    rows: range
+    cols: range
+    bias: bool
 
     @cached_property
     def value(self) -> Convolution:
@@ -226,15 +232,10 @@ class Block(Deferred):
 
 
 @dataclass(frozen=True, eq=False)
-class Alive(Deferred):
+class Alive(Derived):
     """Without end taps that at the sizes there are read nothing but zeros."""
 
-    whole: Deferred
     taps: tuple[range, ...]
-
-    @property
-    def parts(self) -> tuple[Deferred, ...]:
-        return (self.whole,)
 
     @cached_property
     def value(self) -> Convolution:
@@ -244,18 +245,13 @@ class Alive(Deferred):
 
 
 @dataclass(frozen=True, eq=False)
-class Taps(Deferred):
+class Taps(Derived):
     """Every tap of an operator as a pointwise one of its own: channel ``o·∏taps + t`` is output o's tap t.
 
     The bias is that of one tap, ``bearer``, which must be one that never reads outside.
     """
 
-    whole: Deferred
     bearer: tuple[int, ...]
-
-    @property
-    def parts(self) -> tuple[Deferred, ...]:
-        return (self.whole,)
 
     @cached_property
     def value(self) -> Convolution:
@@ -270,14 +266,8 @@ class Taps(Deferred):
 
 
 @dataclass(frozen=True, eq=False)
-class Lifted(Deferred):
+class Lifted(Derived):
     """A pointwise operator seen with another number of space axes."""
-
-    whole: Deferred
-
-    @property
-    def parts(self) -> tuple[Deferred, ...]:
-        return (self.whole,)
 
     @cached_property
     def value(self) -> Convolution:
@@ -285,14 +275,8 @@ class Lifted(Deferred):
 
 
 @dataclass(frozen=True, eq=False)
-class Composed(Deferred):
+class Composed(Derived):
     """An operator whose numbers have been seen: ``geometry`` knows of the zeros among them."""
-
-    whole: Deferred
-
-    @property
-    def parts(self) -> tuple[Deferred, ...]:
-        return (self.whole,)
 
     @cached_property
     def value(self) -> Convolution:

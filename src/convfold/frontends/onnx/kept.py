@@ -15,8 +15,7 @@ import onnx_ir as ir
 
 from convfold.frontends.onnx.known import bodies
 from convfold.frontends.onnx.protos import inside, refuse_garbled
-from convfold.frontends.onnx.put_off import KEY as LATER
-from convfold.frontends.onnx.put_off import taken_out
+from convfold.frontends.onnx.put_off import put_off, taken_out
 from convfold.frontends.onnx.sparse import Sparse
 
 #: Where a model of ours keeps it.
@@ -66,8 +65,7 @@ def deserialized(proto: onnx.ModelProto, *, inner: bool, sparse: bool, declared:
             node.attribute.extend(rest)
     infos = {} if declared else taken_out(proto.graph)
     model = ir.serde.deserialize_model(proto)
-    if infos:
-        model.meta[LATER] = infos
+    put_off(model, infos)
     for i, read in enumerate(_ir_graphs(model)) if stored else ():
         for s in stored.get(i, ()):
             read.initializers[s.values.name].const_value = Sparse(s)

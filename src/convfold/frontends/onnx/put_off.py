@@ -24,6 +24,12 @@ def taken_out(graph: onnx.GraphProto) -> Infos:
     return found
 
 
+def put_off(model: ir.Model, infos: Infos) -> None:
+    """To be read later."""
+    if infos:
+        model.meta[KEY] = infos
+
+
 def declare(model: ir.Model, value: ir.Value) -> None:
     """What the file says of it is read."""
     infos, node = model.meta.get(KEY), value.producer()

@@ -14,6 +14,7 @@ from torch.export import Dim
 
 from convfold.agreement import ILLEGAL_SIZE, Trial, inside, line
 from convfold.algebra import doors
+from convfold.algebra.numbers import has_numbers
 from convfold.chains import Chains
 from convfold.errors import InvalidInput, NotFoldable
 from convfold.frontends.torch.exported import Graph
@@ -21,7 +22,6 @@ from convfold.frontends.torch.read import Source, read
 from convfold.frontends.torch.running.state import State, untouched
 from convfold.layers.batch_norm import TRAINING
 from convfold.layers.links import Link
-from convfold.layers.spelling import has_numbers
 
 #: Sizes to try a block on, of as many axes as it has: even ones, for it may halve them, then larger and odd ones.
 SPACES = ((16, 24, 32), (64, 96, 80), (17, 23, 29), (224, 192, 160))

@@ -15,12 +15,12 @@ from torch.nn.utils import parametrize
 from convfold.agreement import Trial, inside
 from convfold.algebra import series
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.numbers import has_numbers
 from convfold.algebra.untraced import untraced
 from convfold.errors import GHOSTS, BorderChanged, InvalidInput, NotFoldable, VerificationFailed, check_border
 from convfold.layers import copying
 from convfold.layers.bordered import Bordered, ends
 from convfold.layers.links import Link, links
-from convfold.layers.spelling import has_numbers
 
 Modules = nn.Module | Iterable["Modules"]
 

@@ -1,6 +1,6 @@
 """Maps of space between two pointwise layers: one layer is left where constants stay constant or the first has no bias.
 
-With a bias two are left, and the reason is given: sums, pools that count zeros, zero pads of tokens. Maps that are
+With a bias two are left, and the reason is given: sums, pools that count zeros. Maps that are
 convolutions too (pools, pads of maps) may then compose with the first, a ring of constants beside them.
 """
 
@@ -25,6 +25,9 @@ ADAPTIVE: dict[int, Any] = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 
 
 #: What a bias before a map that does not preserve constants comes to.
 APART = {"calls": None, "layers": 2, "code": "ghost-is-constant"}
+#: The same where that map makes more of its positions: both layers before it, the second one's bias behind it.
+LATE = {"calls": None, "layers": 1}
+MIXED = {"layers": 2, "code": "layout-mixes-channels"}
 
 
 def between(
@@ -150,8 +153,8 @@ def test_pads_of_tokens() -> None:
     """Of tokens: zeros are no convolution, so a bias stays before them."""
     check(
         [
-            *tokens("zeros", lambda y: F.pad(y, (0, 0, 1, 2)), biased=APART),
-            *tokens("zeros around a map", lambda y: F.pad(y, (0, 0, 0, 2, 1, 0)), space=(4, 6), biased=APART),
+            *tokens("zeros", lambda y: F.pad(y, (0, 0, 1, 2)), biased=LATE),
+            *tokens("zeros around a map", lambda y: F.pad(y, (0, 0, 0, 2, 1, 0)), space=(4, 6), biased=LATE),
             *tokens("crop", lambda y: F.pad(y, (0, 0, -1, -2))),
             *tokens("replicated", lambda y: F.pad(y.mT, (1, 2), mode="replicate").mT),
         ]
@@ -262,7 +265,7 @@ def test_windows() -> None:
                 space=space,
                 calls={"linear": 1, "roll": 2},
             ),
-            *tokens("padded", lambda y: windows(F.pad(y, (0, 0, 0, 1, 1, 0))), space=(3, 5), biased=APART),
+            *tokens("padded", lambda y: windows(F.pad(y, (0, 0, 0, 1, 1, 0))), space=(3, 5), biased=LATE),
             *tokens("means of windows", merged, space=space),
             *between("partition of maps", of_maps, (3, *space), (1,), conv(2), nn.Linear(8, 2)),
         ]
@@ -299,6 +302,6 @@ def test_steps_that_are_not_alike_for_all_channels() -> None:
         [
             *case("roll of everything", lambda y: y.roll(3), nn.Conv2d(8, 2, 1)),
             *case("all positions as channels", lambda y: y.flatten(1), nn.Linear(160, 2)),
-            *tokens("channels as tokens", lambda y: y.mT, space=(8,), layers=2, code="layout-mixes-channels"),
+            *tokens("channels as tokens", lambda y: y.mT, space=(8,), layers=2, code="does-not-pay", biased=MIXED),
         ]
     )

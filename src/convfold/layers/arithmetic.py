@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from convfold.algebra.joins import Sum
+from convfold.algebra.numbers import has_numbers
 from convfold.algebra.realisation import Scale, Shift
 from convfold.errors import NotFoldable
 from convfold.layers.examples import (
@@ -25,7 +26,7 @@ from convfold.layers.examples import (
     opset,
     shape,
 )
-from convfold.layers.spelling import Call, Convolved, Reading, Scaled, Step, Value, aten, diagonal, has_numbers, onnx
+from convfold.layers.spelling import Call, Convolved, Reading, Scaled, Step, Value, aten, diagonal, onnx
 
 
 @aten("add.Tensor", "add.Scalar")

@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
-from torch._subclasses.functional_tensor import FunctionalTensor
 
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.joins import Concat
+from convfold.algebra.numbers import has_numbers
 from convfold.algebra.operation import Operation
 from convfold.algebra.realisation import Realisation
 from convfold.algebra.spatial import Spatial
@@ -216,12 +215,6 @@ def nonzero(bias: Tensor | None) -> Tensor | None:
     if bias is None or not has_numbers(bias) or (torch.is_grad_enabled() and bias.requires_grad):
         return bias
     return bias if bool(bias.detach().any()) else None
-
-
-def has_numbers(t: Tensor) -> bool:
-    """Can it be looked at? Not on the meta device, nor where it stands for others: exported, traced, vmapped."""
-    stands_for = isinstance(t, FakeTensor | FunctionalTensor) or torch._C._functorch.is_functorch_wrapped_tensor(t)
-    return not (t.is_meta or stands_for or torch._C._get_tracing_state() is not None)
 
 
 def depthwise(channels: int, windows: Sequence[Window], value: float) -> Convolution:

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.numbers import has_numbers
 from convfold.algebra.spatial import Pad
 from convfold.layers import Convolved, Step, Value
 from convfold.layers.filling import Fill
 from convfold.layers.padding import zero_padding
-from convfold.layers.spelling import has_numbers
 
 #: Numbers computed in two ways are one where they differ by no more than this, relative to the larger.
 ROUNDING = 1e-6

@@ -16,6 +16,7 @@ from convfold.algebra import window as axis
 from convfold.algebra.apply import Apply
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.geometry import Geometry, Sizes
+from convfold.algebra.numbers import has_numbers
 from convfold.algebra.shuffle import shuffled, unshuffled, windows_of
 from convfold.algebra.structure import recovered
 from convfold.algebra.window import Window
@@ -71,6 +72,29 @@ class Deferred:
         return False
 
     @property
+    def constants(self) -> bool:
+        """Is it known that a constant in every channel stays that constant?"""
+        return False
+
+    @cached_property
+    def flat(self) -> Deferred:
+        """A pointwise one without space axes."""
+        return self if not self.geometry.dims else Lifted(self.geometry.lifted(0), self)
+
+    @cached_property
+    def linear(self) -> Deferred:
+        """The same without its bias."""
+        g = self.geometry
+        found = block(self, range(g.c_out), range(g.c_in), bias=False)
+        assert found is not None  # the whole of it
+        return found
+
+    @cached_property
+    def offset(self) -> Deferred:
+        """Its bias alone, one number a channel, added to what there is."""
+        return Bias(Geometry(self.geometry.c_out, self.geometry.c_out, self.geometry.c_out, (), ()), self)
+
+    @property
     def own_call(self) -> str | None:
         """The model's call that computes it, if it multiplies nothing: a shuffle, repetition, pad or pool."""
         return None
@@ -94,6 +118,13 @@ class Given(Deferred):
     @property
     def own_call(self) -> str | None:
         return self.call
+
+    @cached_property
+    def constants(self) -> bool:
+        """Of what the model's call picks, or means: its rows sum to one."""
+        op = self.operator
+        picks = self.call is not None and self.geometry.pointwise and op.bias is None
+        return picks and has_numbers(op.kernel) and bool((op.kernel.flatten(1).sum(1) == 1).all())
 
     @cached_property
     def value(self) -> Convolution:
@@ -232,6 +263,15 @@ class Block(Derived):
 
 
 @dataclass(frozen=True, eq=False)
+class Bias(Derived):
+    @cached_property
+    def value(self) -> Convolution:
+        bias = self.whole.value.bias
+        assert bias is not None
+        return Convolution(torch.ones(len(bias), 1, dtype=torch.float64, device=bias.device), bias.flatten(), len(bias))
+
+
+@dataclass(frozen=True, eq=False)
 class Alive(Derived):
     """Without end taps that at the sizes there are read nothing but zeros."""
 
@@ -268,6 +308,10 @@ class Taps(Derived):
 @dataclass(frozen=True, eq=False)
 class Lifted(Derived):
     """A pointwise operator seen with another number of space axes."""
+
+    @cached_property
+    def linear(self) -> Deferred:
+        return lifted(self.whole.linear, self.geometry.dims)
 
     @cached_property
     def value(self) -> Convolution:
@@ -402,4 +446,4 @@ def taps(a: Deferred, bearer: tuple[int, ...]) -> Deferred:
 def lifted(a: Deferred, dims: int) -> Deferred:
     if a.geometry.dims == dims or isinstance(a, Uniform):
         return a
-    return Lifted(a.geometry.lifted(dims), a)
+    return a.flat if dims == 0 else Lifted(a.geometry.lifted(dims), a)

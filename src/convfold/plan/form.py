@@ -52,6 +52,12 @@ class Context:
             raise found
         return found  # type: ignore[return-value]
 
+    def alike(self, key: tuple[object, ...], make: Callable[[], T], *held: object) -> T:
+        """What there is under a key, made once; ``held``: whose ids are in it, beside those of what it holds."""
+        if key not in self._known:
+            self._known[key] = (held, make())
+        return self._known[key][1]  # type: ignore[return-value]
+
 
 @dataclass(frozen=True, slots=True)
 class Moved:
@@ -109,6 +115,13 @@ class Term:
                     "layout-mixes-channels", "a step between the two splits, joins or reads along the axis"
                 )
             axis = before
+        return axis
+
+    def end(self) -> int | None:
+        """The axis at the end that the operator's becomes; None if it does not survive whole."""
+        axis: int | None = self.axis
+        for moved in self.moves[self.at :]:
+            axis = None if axis is None else moved.move.forward(axis)
         return axis
 
     def resized(self, axis: int, n: int) -> tuple[Moved, ...]:

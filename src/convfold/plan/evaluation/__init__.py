@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from convfold.plan.evaluation.blocks import concatenated, stacked
-from convfold.plan.evaluation.steps import FREE, Computed, cost_of
-from convfold.plan.evaluation.sums import signed, summed
+from convfold.plan.evaluation.steps import FREE, Computed, applied, cost_of
+from convfold.plan.evaluation.sums import signed, summed, unbiased
 from convfold.plan.evaluation.terms import ending, ends_in_map, term_computed, term_cost
-from convfold.plan.form import Context, Form, Term
+from convfold.plan.form import Context, Form, Term, Terms
 from convfold.region import Signal
 
 __all__ = ["FREE", "Computed", "computed", "term_computed", "term_cost"]
@@ -33,6 +33,13 @@ def _joined(form: Form, y: Signal, context: Context, choose: Callable[[Term, Con
     parts = []
     for terms, n in zip(form.blocks, form.sizes or (0,), strict=True):
         part = form.block_signal(y, n)
-        summands = [(t.sign, choose(t, context)) for t in signed(terms, part, context)]
-        parts.append(summed(summands, part, context))
+        ways = [_added(terms, part, context, choose)]
+        if (bare := unbiased(terms, context)) is not None:
+            rest, shift, axis = bare
+            ways.append(applied(shift, axis, _added(rest, part, context, choose), context))
+        parts.append(context.prices.cheapest(ways, cost_of))
     return parts[0] if len(parts) == 1 else concatenated(parts, form.axis, y, context)
+
+
+def _added(terms: Terms, y: Signal, context: Context, choose: Callable[[Term, Context], Computed]) -> Computed:
+    return summed([(t.sign, choose(t, context)) for t in signed(terms, y, context)], y, context)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from convfold.algebra.apply import Apply
 from convfold.algebra.operation import Operation
 from convfold.plan import deferred
+from convfold.plan.along import Along
 from convfold.plan.border import Border, Correct
 from convfold.plan.cost import Cost
-from convfold.plan.form import Context, Moved, Term, with_length
+from convfold.plan.deferred import Deferred
+from convfold.plan.form import Context, Moved, with_length
 from convfold.plan.realisation import chosen
 from convfold.region import Signal
 
@@ -19,32 +21,74 @@ FREE = Cost()
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Computed:
-    """A value and the step that computes it from others; a leaf has a name and no step. ``cost`` is of all steps."""
+    """A value and the step that computes it from others; a leaf has a name and no step.
+
+    ``cost`` is of all steps, those that several read once; ``own`` of the last.
+    """
 
     signal: Signal
     cost: Cost = FREE
     operation: Operation | None = None
     inputs: tuple[Computed, ...] = ()
     name: str | None = None
+    own: Cost = FREE
+
+
+def leaf(name: str, context: Context) -> Computed:
+    return context.alike(("leaf", name), lambda: Computed(context.signals[name], name=name))
 
 
 def step(operation: Operation, xs: Sequence[Computed], y: Signal, context: Context) -> Computed:
-    """One step more, on values that are all computed for it."""
-    cost = context.prices.of(operation, [x.signal for x in xs], y)
-    return Computed(y, sum((x.cost for x in xs), cost), operation, tuple(xs))
+    """One step more."""
+    return _behind(operation, xs, y, context.prices.of(operation, [x.signal for x in xs], y))
+
+
+def _behind(operation: Operation, xs: Sequence[Computed], y: Signal, own: Cost) -> Computed:
+    return Computed(y, own + _of_all(xs), operation, tuple(xs), own=own)
+
+
+def _of_all(xs: Sequence[Computed]) -> Cost:
+    """Of values and all they are computed from, what several of them share once."""
+    if len(xs) == 1:
+        return xs[0].cost
+    seen: dict[int, Computed] = {}
+    met = 0
+    for x in xs:
+        todo, mine = [x], set[int]()
+        while todo:
+            at = todo.pop()
+            if at.operation is not None and id(at) not in mine:
+                mine.add(id(at))
+                seen[id(at)] = at
+                todo += at.inputs
+        met += len(mine)
+    if met == len(seen):
+        return sum((x.cost for x in xs), FREE)
+    return sum((x.own for x in seen.values()), FREE)
 
 
 def moved(by: Moved, x: Computed, context: Context) -> Computed:
-    return step(by.move, [x], by.signal, context)
+    """The same value where the same move of the same value has been asked for: it is computed once."""
+
+    def make() -> Computed:
+        if isinstance(by.move, Along):
+            return applied(by.move.operator, by.move.axis, x, context, part=True)
+        return step(by.move, [x], by.signal, context)
+
+    return context.alike(("moved", by, id(x)), make)
 
 
-def applied(term: Term, x: Computed, context: Context) -> Computed:
-    assert term.operator is not None
-    g = term.operator.geometry
-    y = with_length(spaced(x.signal, term.axis, g.size(x.signal.space(term.axis, g.dims))), term.axis, g.c_out)
-    operator = deferred.alive(term.operator, x.signal.known(term.axis, g.dims))
-    how, cost = chosen(operator, x.signal, term.axis, context.prices)
-    return Computed(y, x.cost + cost, Apply(operator, term.axis, how), (x,))
+def applied(operator: Deferred, axis: int, x: Computed, context: Context, part: bool = False) -> Computed:
+    """An operator on a signal or, where the model's call may name sizes that are not those there, a ``part`` of one."""
+
+    def make() -> Computed:
+        g = operator.geometry
+        y = with_length(spaced(x.signal, axis, g.size(x.signal.space(axis, g.dims))), axis, g.c_out)
+        seen = deferred.alive(operator, x.signal.known(axis, g.dims))
+        how, cost = chosen(seen, x.signal, axis, context.prices, part)
+        return _behind(Apply(seen, axis, how), [x], y, cost)
+
+    return context.alike(("applied", id(operator), axis, id(x), part), make, operator)
 
 
 def bordered(y: Computed, x: Computed, border: Border, context: Context) -> Computed:
@@ -54,8 +98,8 @@ def bordered(y: Computed, x: Computed, border: Border, context: Context) -> Comp
     assert context.ways is not None  # else nothing would have been composed beyond a border
     for way in context.ways(border):
         step = Correct(border, axis, way, way.works(border, context.prices, x.signal, y.signal, axis))
-        cost = context.prices.of(step, [], y.signal)
-        found.append(Computed(y.signal, y.cost + cost, step, (y, x) if way.reads else (y,)))
+        own = context.prices.of(step, [], y.signal)
+        found.append(Computed(y.signal, y.cost + own, step, (y, x) if way.reads else (y,), own=own))
     return min(found, key=cost_of)
 
 

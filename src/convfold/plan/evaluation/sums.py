@@ -1,16 +1,20 @@
-"""Terms added up: what is constant last, what comes from small maps in one product, what ends in one map before it."""
+"""Terms added up: what is constant last, what comes from small maps in one product, what ends in one step before it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
+from convfold.algebra.apply import Apply
 from convfold.algebra.joins import Sum
 from convfold.algebra.spatial import Resample, Spatial, Spread
 from convfold.algebra.window import Window
+from convfold.plan import deferred
 from convfold.plan.border import Correct
 from convfold.plan.cost import Cost
-from convfold.plan.evaluation.steps import Computed, bordered, cost_of, moved, step
+from convfold.plan.deferred import Deferred
+from convfold.plan.evaluation.steps import Computed, applied, bordered, cost_of, moved, step
 from convfold.plan.form import Context, Moved, Term, Terms
 from convfold.region import Signal
 
@@ -31,8 +35,24 @@ def signed(terms: Terms, y: Signal, context: Context) -> list[Term]:
     return found if any(t.sign > 0 for t in found) else [positive(found[0]), *found[1:]]
 
 
+def unbiased(terms: Terms, context: Context) -> tuple[Terms, Deferred, int] | None:
+    """The terms without a bias that keeps its operator behind a move, that bias alone, and the axis of its channels.
+
+    P∘S + b, where P with its bias does not pass S: a map that does not keep what is constant.
+    """
+    for i, t in enumerate(terms):
+        if not t.movable or t.operator is None or t.operator.geometry.period is None:
+            continue
+        bare = context.once("bare", lambda t: replace(t, operator=t.operator.linear).lowest(), t)
+        axis = t.end() if bare.at < t.at else None
+        if axis is not None and all(moved.move.constants for moved in t.moves[t.at :]):
+            shift = t.operator.offset if t.sign > 0 else context.once("negated", deferred.negated, t.operator.offset)
+            return (*terms[:i], bare, *terms[i + 1 :]), shift, axis
+    return None
+
+
 def summed(terms: Sequence[Summand], y: Signal, context: Context) -> Computed:
-    """Terms added up, at least one of them positive; those that end in one map of space before it, where cheaper."""
+    """Terms added up, at least one of them positive; those that end in one linear step before it, where cheaper."""
     if len(terms) > 1 and (borders := [t for _, t in terms if _is_constant(t)]):  # what is constant is added last
         value = summed([(sign, t.inputs[0] if t in borders else t) for sign, t in terms], y, context)
         for t in borders:
@@ -43,18 +63,37 @@ def summed(terms: Sequence[Summand], y: Signal, context: Context) -> Computed:
         terms = resampled
     if len(terms) == 1:
         return terms[0][1]
-    groups: dict[Spatial, list[Summand]] = {}
+    groups: dict[object, list[Summand]] = {}
     for sign, t in terms:
-        if isinstance(t.operation, Spatial):
-            groups.setdefault(t.operation, []).append((sign, t))
-    for move, alike in groups.items():
+        if (end := _end(t)) is not None:
+            groups.setdefault((end, t.inputs[0].signal), []).append((sign, t))
+    for alike in groups.values():
         if len(alike) > 1:
             outer = max(sign for sign, _ in alike)
             below = [(sign * outer, t.inputs[0]) for sign, t in alike]
-            shared = moved(Moved(move, alike[0][1].signal), summed(below, below[0][1].signal, context), context)
+            shared = _again(alike[0][1], summed(below, below[0][1].signal, context), context)
             rest = [t for t in terms if t not in alike]
             return min(_added(terms, y, context), summed([*rest, (outer, shared)], y, context), key=cost_of)
     return _added(terms, y, context)
+
+
+def _end(t: Computed) -> object | None:
+    """What it ends in, if that is linear: two values that end in the same may be added up before it."""
+    match t.operation:
+        case Spatial() as move:
+            return move
+        case Apply(operator=Deferred() as operator, axis=axis) if operator.geometry.period is None:
+            return operator, axis
+        case _:
+            return None
+
+
+def _again(t: Computed, x: Computed, context: Context) -> Computed:
+    """The last step of a value, of another."""
+    if isinstance(t.operation, Spatial):
+        return moved(Moved(t.operation, t.signal), x, context)
+    assert isinstance(t.operation, Apply) and isinstance(t.operation.operator, Deferred)
+    return applied(t.operation.operator, t.operation.axis, x, context)
 
 
 def _resampled(terms: Sequence[Summand], y: Signal, context: Context) -> list[Summand] | None:

@@ -8,7 +8,7 @@ from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
 from convfold.plan.border import Border
 from convfold.plan.cost import Cost
-from convfold.plan.evaluation.steps import Computed, applied, bordered, cost_of, moved
+from convfold.plan.evaluation.steps import Computed, applied, bordered, cost_of, leaf, moved
 from convfold.plan.evaluation.taps import tapped
 from convfold.plan.form import Context, Term
 
@@ -92,10 +92,10 @@ def _places(term: Term) -> Iterator[Term]:
 
 def _chain(term: Term, context: Context, border: Border | None = None, place: int = 0) -> Computed:
     """The steps of one term, in its order; the border is mended after ``place`` moves, behind the operator."""
-    value = x = Computed(context.signals[term.leaf], name=term.leaf)
+    value = x = leaf(term.leaf, context)
     for i in range(len(term.moves) + 1):
         if i == term.at and term.operator is not None and not term.operator.identity:
-            value, x = applied(term, value, context), value
+            value, x = applied(term.operator, term.axis, value, context), value
         if border is not None and i == place:
             value = bordered(value, x, border, context)
         if i < len(term.moves):

@@ -11,7 +11,7 @@ from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
 from convfold.plan.deferred import Deferred
-from convfold.plan.form import Context, Form
+from convfold.plan.form import Context, Form, forms_of
 from convfold.plan.rules import combine, commute, concat, distribute, rows, shuffles
 from convfold.region import Node
 
@@ -26,7 +26,10 @@ def carry(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]:
         case Apply(operator=Deferred() as operator, axis=axis) as step:
             read = deferred.alive(operator, context.signals[node.inputs[0]].known(axis, operator.geometry.dims))
             step = step if read is operator else Apply(read, axis)
-            return [distribute.apply(step, inputs[0], context)]
+            return forms_of(
+                lambda: [distribute.apply(step, inputs[0], context)],
+                lambda: commute.across(step, inputs[0], node.signal),
+            )
         case Sum() as step:
             return [combine.add(step, inputs, context)]
         case Concat() as step:

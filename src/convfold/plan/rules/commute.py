@@ -15,7 +15,8 @@ from convfold.algebra.operation import Move
 from convfold.algebra.spatial import Pad, Spatial
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
-from convfold.plan.deferred import Uniform
+from convfold.plan.along import along
+from convfold.plan.deferred import Deferred, Uniform
 from convfold.plan.form import Context, Form, Moved, Term, forms_of, with_length
 from convfold.plan.rules import distribute
 from convfold.region import Signal
@@ -33,6 +34,16 @@ def follow(step: Move, x: Form, y: Signal) -> Form:
         for terms, n in zip(x.blocks, x.sizes, strict=True)
     )
     return Form(blocks, axis, x.sizes)
+
+
+def across(step: Apply, x: Form, y: Signal) -> list[Form]:
+    """An operator as a move, where those before it have their channels on other axes."""
+    assert isinstance(step.operator, Deferred)
+    move = along(step.operator, step.axis)
+    axes = {_channels_at_end(t) for terms in x.blocks for t in terms} - {None}
+    if move is None or isinstance(step.operator, Uniform) or not axes or step.axis in axes:
+        return []
+    return [follow(move, x, y)]
 
 
 def _before(step: Pad, t: Term, context: Context) -> Term:
@@ -102,7 +113,4 @@ def _channels_at_end(t: Term) -> int | None:
     """Where a term's operator has its channels once it has been moved."""
     if t.operator is None or t.operator.identity or isinstance(t.operator, Uniform):
         return None
-    axis: int | None = t.axis
-    for moved in t.moves[t.at :]:
-        axis = None if axis is None else moved.move.forward(axis)
-    return axis
+    return t.end()

@@ -14,8 +14,9 @@ from dataclasses import replace
 from convfold.algebra.apply import Apply
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
+from convfold.plan.along import along
 from convfold.plan.deferred import Deferred, Uniform
-from convfold.plan.form import Context, Form, Term, Terms
+from convfold.plan.form import Context, Form, Moved, Term, Terms, with_length
 from convfold.plan.rules.combine import combined
 from convfold.plan.rules.onto import onto, without_bias
 
@@ -60,8 +61,18 @@ def _over_sum(b: Deferred, axis: int, terms: Terms, context: Context) -> Terms:
 def _compose(b: Deferred, axis: int, t: Term, context: Context) -> Term:
     if t.sign < 0:
         b, t = context.once("of_negative", deferred.of_negative, b), t.turned()
+    outer = Term(t.leaf, t.moves, b, len(t.moves), axis)
+    try:
+        return _on_axis(b, axis, t, outer, context)
+    except NotFoldable:
+        if (across := _across(outer, t, context)) is None:
+            raise
+        return across
+
+
+def _on_axis(b: Deferred, axis: int, t: Term, outer: Term, context: Context) -> Term:
+    """Where both have their channels on one axis, or one of them has none of its own."""
     a, end = t.operator, len(t.moves)
-    outer = Term(t.leaf, t.moves, b, end, axis)
     if a is None or a.identity:
         return outer.lowest() if outer.movable else outer
     if isinstance(b, Uniform):  # on any axis: on the operator's, behind it
@@ -95,6 +106,24 @@ def _below(outer: Term, t: Term, context: Context) -> Term:
     assert down.operator is not None
     # Before the inner operator the moves is what it was; behind it, what the outer one made of it.
     return replace(onto(down.operator, t, context), moves=(*t.moves[: t.at], *down.moves[t.at :]))
+
+
+def _across(outer: Term, t: Term, context: Context) -> Term | None:
+    """(1 ⊗ B)∘(A ⊗ 1): the inner operator, on another axis, as a move; None where it is none."""
+    if not t.movable:
+        return None
+    try:
+        t = t.placed(len(t.moves))
+    except NotFoldable:
+        return None
+    assert t.operator is not None
+    move = along(t.operator, t.axis)
+    if move is None or t.axis == outer.axis:
+        return None
+    y = with_length(t.read(context), t.axis, t.operator.geometry.c_out)
+    moves = (*t.moves, Moved(move, y))
+    across = replace(outer, moves=moves, at=len(moves))
+    return across.lowest() if across.movable else across
 
 
 def _past(t: Term, u: Uniform) -> None:

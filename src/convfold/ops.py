@@ -38,8 +38,8 @@ class Ops(Protocol[T]):
     def weights(self, of: Sequence[Any], prefix: str = "") -> Weights[T]:
         """Makes the weights of what some operators of a model have become, each kind of one shape once."""
 
-    def again(self, call: str, operator: Callable[[Tensor], Tensor], x: T) -> T:
-        """A call of the model on another value; ``operator`` is what it computes."""
+    def again(self, call: str, operator: Callable[[Tensor], Tensor], x: T, at: int = 0) -> T:
+        """A call of the model on another value, its argument ``at``; ``operator`` is what it computes."""
 
     def conv(self, x: T, weight: T, bias: T | None, stride: Ints, padding: Ends, dilation: Ints, groups: int) -> T: ...
 
@@ -107,7 +107,7 @@ class Eager:
     def weights(self, of: Sequence[Any] = (), prefix: str = "") -> Weights[Tensor]:
         return self.constant
 
-    def again(self, call: str, operator: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    def again(self, call: str, operator: Callable[[Tensor], Tensor], x: Tensor, at: int = 0) -> Tensor:
         return operator(x)
 
     def conv(

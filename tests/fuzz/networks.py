@@ -79,7 +79,7 @@ class RandomNetwork(nn.Module):
         j = r.choice(alike)
         joinable = [k for k, s in enumerate(self.shapes) if (s[0], *s[2:]) == (n, h, w)]
         k = r.choice(joinable)
-        match r.choice("cccccctbbbbaaaaasSgpPqurlvVnsdxiyyhkkkKKmzww"):
+        match r.choice("cccccctbbbbaaaaasSgpPqurlvVnsdxiyyhkkkKKmzwwoo"):
             case "c":
                 return self._on(i, self._convolution(r, c))
             case "t":
@@ -146,6 +146,8 @@ class RandomNetwork(nn.Module):
                 return lambda values: of_all(values[i])
             case "w":  # positions into channels, or back, by views
                 return _viewed(r, i, self.shapes[i])
+            case "o":  # constants on other axes than the channels, or on several
+                return _constant(r, i, self.shapes[i])
             case "z":
                 return lambda values: torch.stack([values[i], values[j]], 2).flatten(1, 2)
             case _:
@@ -208,6 +210,27 @@ def _viewed(r: Random, i: int, shape: Shape) -> Step:
     return lambda values: (
         values[i].reshape(n, *split, h, w).permute(0, at[0], 4, at[1], 5, at[2]).reshape(n, -1, h * a, w * b)
     )
+
+
+def _constant(r: Random, i: int, shape: Shape) -> Step:
+    """A matrix on an axis of space, a number or a truth a position, positions in any order."""
+    _, c, h, w = shape
+    rows, columns = (torch.randn(m, r.randint(1, 9), dtype=torch.float64) for m in (h, w))
+    some = torch.tensor([r.randrange(w) for _ in range(r.randint(1, 9))])
+    at = tuple(torch.tensor([[r.randrange(m) for _ in range(2)] for _ in range(3)]) for m in (h, w))
+    number = torch.randn(*(m if r.random() < 0.5 else 1 for m in (c, h, w)), dtype=torch.float64)
+    spellings: list[Callable[[Tensor], Tensor]] = [
+        lambda x: x @ columns.to(x),
+        lambda x: torch.einsum("nchw,hk->nckw", x, rows.to(x)),
+        lambda x: x * number,
+        lambda x: x / (number.abs() + 0.5),
+        lambda x: torch.where(number > 0, x, 0),
+        lambda x: x.masked_fill(number > 0, 0.0),
+        lambda x: x[..., some],
+        lambda x: x[:, :, at[0], at[1]],
+    ]
+    spelling = r.choice(spellings)
+    return lambda values: spelling(values[i])
 
 
 def _phases(x: Tensor) -> list[Tensor]:

@@ -251,3 +251,39 @@ def test_a_slice_as_long_as_the_example() -> None:
     result = convfold.fold(made, ((2, 3, 4),))
     x = {"x": weight(5, 3, 4)}
     assert computed(result.proto, x)[0].shape == computed(made, x)[0].shape == (2, 3, 4)
+
+
+def test_an_adaptive_pool_as_torch_writes_it() -> None:
+    """Positions of 2 × 3 gathered into 3 × 3 windows of 2 × 1, what is too many masked, added, divided: one map.
+
+    A 1×1 behind it goes before it, where there are fewer positions, and its bias stays.
+    """
+    at = [[[[r, c]] for c in range(3)] for r in (0, 0, 1, 1, 1, 1)]  # of each row of windows two rows of the map
+    nodes = [
+        Node("Transpose", ["x"], ["last"], perm=[2, 3, 0, 1]),
+        Node("GatherND", ["last", "at"], ["taken"]),
+        Node("Transpose", ["taken"], ["windows"], perm=[4, 5, 0, 1, 2, 3]),
+        Node("Where", ["outside", "zero", "windows"], ["kept"]),
+        Node("Gather", ["kept", "first"], ["a"], axis=3),
+        Node("Gather", ["a", "first"], ["aa"], axis=4),
+        Node("Gather", ["kept", "second"], ["b"], axis=3),
+        Node("Gather", ["b", "first"], ["bb"], axis=4),
+        Node("Add", ["aa", "bb"], ["sum"]),
+        Node("Div", ["sum", "count"], ["mean"]),
+        Node("Conv", ["mean", "w", "bias"], ["y"]),
+    ]
+    constants = {
+        "at": np.array(at).reshape(3, 2, 3, 1, 2),
+        "outside": np.array([[0, 1], [0, 0], [0, 1]], dtype=bool).reshape(3, 2, 1, 1),
+        "zero": np.float32(0),
+        "first": np.int64(0),
+        "second": np.int64(1),
+        "count": np.array([[1], [2], [1]], dtype=np.float32),
+        "w": weight(6, 4, 1, 1),
+        "bias": weight(6, seed=1),
+    }
+    made = model(nodes, (1, 4, 2, 3), **{name: np.asarray(c) for name, c in constants.items()})
+    left = check(made, 1, 4, 2, 3)
+    assert left["Conv"] + left["Gemm"] + left["MatMul"] == 1
+    found = convfold.explain(made, config=convfold.FoldConfig("macs"))
+    assert (found.before.macs, found.after.macs) == (9 * 4 * 6, 6 * 4 * 6)

@@ -3,7 +3,7 @@ ONNX Add, Sub, Mul, Div, Neg, Sum, Mean."""
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from convfold.algebra.joins import Sum
 from convfold.algebra.numbers import has_numbers
 from convfold.algebra.realisation import Scale, Shift
+from convfold.algebra.spatial.positions import Table, Weigh
 from convfold.errors import NotFoldable
 from convfold.layers.examples import (
     Draw,
@@ -25,8 +26,9 @@ from convfold.layers.examples import (
     onnx_example,
     opset,
     shape,
+    weighs,
 )
-from convfold.layers.spelling import Call, Convolved, Reading, Scaled, Step, Value, aten, diagonal, onnx
+from convfold.layers.spelling import Call, Convolved, Reading, Scaled, Step, Value, aten, diagonal, onnx, spatial
 
 
 @aten("add.Tensor", "add.Scalar")
@@ -61,7 +63,7 @@ def sum_onnx(call: Call) -> Reading:
     share = 1.0 / len(terms) if call.kind == "Mean" else 1.0
     signals, constants = [t for t in terms if not t.constant], [t.tensor().double() for t in terms if t.constant]
     if len(signals) == 1:
-        return _affine(call, signals[0], share, share * reduce(torch.add, constants) if constants else None)
+        return affine(call, signals[0], share, share * reduce(torch.add, constants) if constants else None)
     if constants or any(t.symbols != call.out.symbols for t in signals):
         raise NotFoldable("not-affine", "summands of different shapes, or constant ones among several")
     return Step(Sum((1,) * len(signals)), tuple(_scaled(t, share) for t in signals))
@@ -92,7 +94,7 @@ def _product(call: Call, x: Any, c: Any) -> Reading:
         x, c = c, x
     if not _is_constant(c):
         raise NotFoldable("not-affine", "a product of two signals")
-    return _affine(call, x, c, None)
+    return affine(call, x, c, None)
 
 
 @aten("div.Tensor", "div.Scalar")
@@ -109,7 +111,7 @@ def _quotient(call: Call, x: Any, c: Any) -> Reading:
     if not _is_constant(c):
         raise NotFoldable("not-affine", "a quotient of two signals")
     divisor = c.tensor().double() if isinstance(c, Value) else torch.tensor(c, dtype=torch.float64)
-    return _affine(call, x, 1.0 / divisor, None)
+    return affine(call, x, 1.0 / divisor, None)
 
 
 @aten("addcmul.default")
@@ -121,8 +123,8 @@ def addcmul(call: Call) -> Reading:
     if not _is_constant(b) or _is_constant(a) == _is_constant(c):
         raise NotFoldable("not-affine", "a product of two signals, or a signal and its multiple")
     if _is_constant(a):
-        return _affine(call, c, None, value * a.tensor().double() * b.tensor().double())
-    return _affine(call, a, value * b.tensor().double(), c)
+        return affine(call, c, None, value * a.tensor().double() * b.tensor().double())
+    return affine(call, a, value * b.tensor().double(), c)
 
 
 def _is_constant(c: Any) -> bool:
@@ -137,7 +139,7 @@ def _sum(call: Call, a: Any, b: Any, scale_a: float, scale_b: float) -> Reading:
         raise NotFoldable("not-affine", "nothing but constants")
     if _is_constant(b):
         shift = scale_b * (b.tensor().double() if isinstance(b, Value) else b)
-        return _affine(call, a, None if scale_a == 1 else scale_a, shift)
+        return affine(call, a, None if scale_a == 1 else scale_a, shift)
     if not isinstance(a, Value) or not isinstance(b, Value):
         raise NotFoldable("not-affine", "a size or another number that is not constant")
     if a.symbols != b.symbols:
@@ -150,12 +152,14 @@ def _scaled(x: Value, factor: float) -> Value | Step:
     return x if factor == 1 else Step(Scaled(float(factor)), (x,))
 
 
-def _affine(call: Call, x: Value, scale: Any, shift: Any) -> Reading:
-    """scale·x + shift with numbers or tensors that vary along one axis at most."""
+def affine(call: Call, x: Value, scale: Any, shift: Any) -> Reading:
+    """scale·x + shift with numbers or tensors that vary along one axis at most, or a scale along several."""
     if not isinstance(x, Value):
         raise NotFoldable("not-affine", "a size, or another number that is not constant")
     if x.symbols != call.out.symbols:
         raise NotFoldable("not-affine", "broadcasting makes the signal larger")
+    if shift is None and (weights := _varied(scale)) is not None:
+        return _weighed(call, x, weights)
     scale, axis_of_scale = one_along(scale, x)
     shift, axis_of_shift = one_along(shift, x)
     axes = {a for a in (axis_of_scale, axis_of_shift) if a is not None}
@@ -168,6 +172,24 @@ def _affine(call: Call, x: Value, scale: Any, shift: Any) -> Reading:
     axis = axes.pop()
     how = Shift() if scale is None else Scale()
     return Step(Convolved(diagonal(scale, shift, x.shape[axis]), axis, how), (x,))
+
+
+def _weighed(call: Call, x: Value, weights: Tensor) -> Step:
+    """The product of a signal and a constant that varies along several of its axes."""
+    weights = weights.reshape(*(1,) * (x.dim - weights.dim()), *weights.shape)
+    axes = [i for i, n in enumerate(weights.shape) if n != 1]
+    if len(axes) == x.dim:
+        raise NotFoldable("not-affine", "the constant differs from position to position, along every axis")
+    kind = partial(Weigh, weights=Table(weights), argument=call.place(x))
+    return spatial(call, axes, kind, x=x)
+
+
+def _varied(c: Any) -> Tensor | None:
+    """A constant that varies along more axes than one; None of another."""
+    if c is None or isinstance(c, int | float):
+        return None
+    t = _unexpanded(c.tensor() if isinstance(c, Value) else c)
+    return t if sum(n != 1 for n in t.shape) > 1 else None
 
 
 def _number(t: Tensor | None, default: float) -> float | Tensor:
@@ -232,7 +254,7 @@ def drawn_product(draw: Draw, spelling: str) -> Example:
         (along(draw, x.shape), draw.weight(*x.shape), number, draw.signal(*x.shape), _grown(draw, x))
     )
     pair = (other, x) if isinstance(other, Tensor) and flag(draw) else (x, other)
-    affine = held(other) and is_one_a_position(other, x) and (pair[0] is x or spelling.startswith("mul"))
+    affine = held(other) and weighs(other, x) and (pair[0] is x or spelling.startswith("mul"))
     return Example(pair, refused=None if affine else "not-affine")
 
 
@@ -269,7 +291,7 @@ def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
     if spelling in ("Add", "Sub"):
         affine = is_one_a_position(other, x) if held(other) else other.shape == x.shape
     else:
-        affine = held(other) and is_one_a_position(other, x) and (pair[0] is x or spelling == "Mul")
+        affine = held(other) and weighs(other, x) and (pair[0] is x or spelling == "Mul")
     return OnnxExample(pair, {}, None if affine else "not-affine", opset(draw))
 
 

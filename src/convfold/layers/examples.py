@@ -230,6 +230,14 @@ def is_one_a_position(c: Any, x: Tensor) -> bool:
     return sum(n != 1 for n in c.shape) <= 1 and torch.broadcast_shapes(c.shape, x.shape) == x.shape
 
 
+def weighs(c: Any, x: Tensor) -> bool:
+    """Is a constant the same along one axis at least of a signal, which it does not make larger, or one along one?"""
+    if is_one_a_position(c, x):
+        return True
+    everywhere = c.dim() == x.dim() and all(n != 1 for n in c.shape)
+    return not everywhere and torch.broadcast_shapes(c.shape, x.shape) == x.shape
+
+
 def regrouped(draw: Draw, factors: Sequence[int]) -> tuple[int, ...]:
     """A shape of ∏factors numbers: neighbours among the factors multiplied, as a view may."""
     cuts = [0, *(i for i in range(1, len(factors)) if flag(draw)), len(factors)]

@@ -36,8 +36,7 @@ _KINDS = {
     _QUANTISED: """ConvInteger DequantizeLinear DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul
         QuantizeLinear""",
     _TEXT: "ImageDecoder RegexFullMatch StringConcat StringNormalizer StringSplit TfIdfVectorizer",
-    _POSITIONS: """AffineGrid DeformConv GatherElements GatherND GridSample ReverseSequence RoiAlign RotaryEmbedding
-        Trilu Where""",
+    _POSITIONS: "AffineGrid DeformConv GatherElements GridSample ReverseSequence RoiAlign RotaryEmbedding Trilu",
     _CHANGED: "Scatter ScatterElements ScatterND TensorScatter",
     _COMPLEX: "DFT STFT",
     "not affine: the logarithm, the root or the size of a sum": """GlobalLpPool LpPool NegativeLogLikelihoodLoss

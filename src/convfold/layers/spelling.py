@@ -117,6 +117,10 @@ class Call:
         """The first argument: what most calls map."""
         return next(iter(self.arguments.values()))
 
+    def place(self, x: Value) -> int:
+        """Which argument it is."""
+        return next(i for i, a in enumerate(self.arguments.values()) if a is x)
+
     def numbers(self, name: str) -> tuple[int, ...]:
         """An argument that is one number or several, perhaps symbolic, at the example."""
         given = self.arguments[name]
@@ -142,24 +146,25 @@ def spatial(
     axes: Sequence[int],
     kind: Callable[..., Spatial],
     *,
+    x: Value | None = None,
     channel: int | None = None,
     convolution: Convolution | None = None,
     reason: NotFoldable | None = None,
 ) -> Step:
-    """A call that maps ``axes`` of its first argument, treating all others alike; see :class:`Spatial`.
+    """A call that maps ``axes`` of ``x``, else its first argument, treating all others alike; see :class:`Spatial`.
 
     ``kind`` makes the value of what all kinds have. The axes the call keeps stay in order: where its output has fewer,
     those it maps are gone. Unless said otherwise the channels are taken to be the axis before those it maps, or the
     last of all if it does not map that.
     """
-    x = call.first
+    x = x or call.first
     kept = [i for i in range(x.dim) if i not in axes]
     gone = x.dim - call.out.dim
     carried = tuple((i, i if not gone else kept.index(i)) for i in kept)
     after = [] if gone else axes
     sizes = tuple(x.symbols[i] for i in axes), tuple(call.out.symbols[i] for i in after)
     if channel is None:
-        channel = axes[0] - 1 if x.dim - 1 in axes else x.dim - 1
+        channel = axes[0] - 1 if x.dim - 1 in axes and axes[0] else kept[-1] if kept else x.dim - 1
     common = {"sizes": sizes, "carried": carried, "axis": channel, "origin": call.name}
     return Step(kind(**common, convolution=convolution, reason=reason), (x,))
 

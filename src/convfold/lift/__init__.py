@@ -13,6 +13,7 @@ from torch import Tensor
 from convfold.algebra.apply import Apply
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.layout import Layout
+from convfold.algebra.numbers import has_numbers
 from convfold.algebra.operation import Operation
 from convfold.algebra.realisation import OwnCall, Scale, Shift, Transpose
 from convfold.algebra.spatial import Spatial
@@ -54,6 +55,7 @@ class _Lifting:
         self.parts: dict[str, list[Step | None]] = {}
         self.fills: dict[str, Step] = {}
         self.owners: dict[str, str] = {}  # whose weights a call computes with, where they are another's
+        self.shared: dict[object, Given] = {}
         self.out = Stretches([], {}, {})
 
     def read(self, call: str, excluded: Callable[[str], bool]) -> None:
@@ -164,7 +166,7 @@ class _Lifting:
                 own = call if isinstance(how, OwnCall) else None
                 place = kind.axis % value.dim, value.dim
                 given = Given(op.geometry, op, owner(whose), own, sized, isinstance(how, Transpose), place)
-                return Apply(given, place[0], how)
+                return Apply(self._shared(given) if own is None else given, place[0], how)
             case Scaled(factor=factor, shift=shift):
                 shifts = not isinstance(factor, Tensor) and factor == 1
                 return Apply(
@@ -177,6 +179,12 @@ class _Lifting:
                 return replace(kind, convolution=given)
             case _:
                 return kind  # type: ignore[no-any-return]
+
+    def _shared(self, given: Given) -> Given:
+        """The one that has the same weights: of a layer that is called twice there is one operator."""
+        op = given.operator
+        key = given.geometry, given.source, given.scatters, given.place, _memory(op.kernel), _memory(op.bias)
+        return self.shared.setdefault(key, given)  # which holds the weights, so that no others lie there
 
     def _is_read_outside(self, call: str, inside: set[str]) -> bool:
         """Does an opaque call read it, the output, or another region?"""
@@ -194,6 +202,13 @@ class _Lifting:
                 yield from self.program.users(user)
             elif self.program.used(user):
                 yield user
+
+
+def _memory(t: Tensor | None) -> object:
+    """Where its numbers are; of one that has none at an address, itself."""
+    if t is None:
+        return None
+    return (t.data_ptr(), t.stride(), t.device, t.dtype) if has_numbers(t) else id(t)
 
 
 def _before(operation: Any, value: Value) -> Value:

@@ -6,10 +6,13 @@ plan: a value materialised or inlined, one reader taking it as it is or through 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from convfold.algebra.apply import Apply
+from convfold.algebra.joins import Sum
 from convfold.algebra.layout import Layout, Select, Slice
+from convfold.algebra.operation import Move, Operation
 from convfold.errors import NotFoldable
 from convfold.plan.cost import Cost
 from convfold.plan.form import Form
@@ -76,19 +79,22 @@ class Descent:
             for j, k in self.readers[self.steps[i].name]:
                 yield {j: self._reading(j, {k: not self.decisions[j].inlined[k]})}
         yield self._turned([i])
-        if len(through := self._through(i)) > 1:
-            yield self._turned(through)
+        views, linear = self._through(i, _is_view), self._through(i, _is_linear)
+        if len(views) > 1:
+            yield self._turned(views)
+        if len(linear) > len(views):
+            yield self._turned(linear)
         for form in range(self._alternatives(i)):
             if form != now.form:
                 yield {i: Decision(now.inlined, form, now.materialised)}
 
-    def _through(self, i: int) -> list[int]:
-        """The step and the views of it that are had as it is had: what they move is inlined with it or not at all."""
+    def _through(self, i: int, like: Callable[[Operation | None], bool]) -> list[int]:
+        """The step and such steps behind it that are had as it is had: what they move is inlined with it or not."""
         found = [i]
         for at in found:  # grows as it goes
             for j, _ in self.readers[self.steps[at].name]:
-                view = isinstance(self.steps[j].operation, Layout | Select | Slice)
-                if view and j not in found and self.decisions[j].materialised == self.decisions[i].materialised:
+                alike = self.decisions[j].materialised == self.decisions[i].materialised
+                if alike and j not in found and like(self.steps[j].operation):
                     found.append(j)
         return found
 
@@ -144,6 +150,16 @@ class Descent:
             if decision.materialised:
                 costs[node.name] = self.search.cost(node, form)
         return forms, costs
+
+
+def _is_view(step: Operation | None) -> bool:
+    return isinstance(step, Layout | Select | Slice)
+
+
+def _is_linear(step: Operation | None) -> bool:
+    """Does it map positions, add, or scale? Several of them may be one map, which only what is behind all can pass."""
+    scale = isinstance(step, Apply) and step.operator.geometry.diagonal
+    return isinstance(step, Move | Sum) or scale
 
 
 def descended(search: Search, decisions: Decisions) -> Decisions:

@@ -5,6 +5,7 @@ from convfold.algebra.spatial.cumulate import Cumulate
 from convfold.algebra.spatial.interpolate import Interpolate
 from convfold.algebra.spatial.pad import Pad
 from convfold.algebra.spatial.pool import AdaptivePool, AveragePool, Reduce, WindowMean
+from convfold.algebra.spatial.positions import Take, Weigh
 from convfold.algebra.spatial.reorder import Flip, Repeat, Roll, Stride, Tile
 from convfold.algebra.spatial.resize import Expand, Resize
 from convfold.algebra.spatial.spread import Resample, Spread, always_inside
@@ -25,7 +26,9 @@ __all__ = [
     "Spatial",
     "Spread",
     "Stride",
+    "Take",
     "Tile",
+    "Weigh",
     "WindowMean",
     "always_inside",
 ]

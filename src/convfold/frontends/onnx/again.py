@@ -13,17 +13,20 @@ if TYPE_CHECKING:
     from convfold.frontends.onnx.operators import Onnx
 
 
-def again(ops: Onnx, node: ir.Node, old: ir.Value, x: ir.Value, shape: Sequence[int] | None) -> ir.Value:
-    """``shape``: of the result, at the example; of a view it may differ on the axis that holds the channels."""
-    signal = node.inputs[0]
+def again(ops: Onnx, node: ir.Node, old: ir.Value, x: ir.Value, shape: Sequence[int] | None, at: int) -> ir.Value:
+    """``shape``: of the result, at the example; of a view it may differ on the axis that holds the channels.
+
+    ``at``: which of its inputs the signal is.
+    """
+    signal = node.inputs[at]
     assert signal is not None
-    rest = list(node.inputs[1:])
+    before_it, rest = node.inputs[:at], list(node.inputs[at + 1 :])
     if shape is not None and not _names_axes(node):
         return _reshaped(ops, old, x, shape)
     if shape is None and node.op_type in ("Resize", "Expand", "CenterCropPad"):
         before, now = ops.sizes(signal), ops.sizes(x)
         rest = [_adjusted(ops, node, r, before, now, old) for r in rest]
-    return ops.insert(ir.Node("", node.op_type, [x, *rest], node.attributes.values(), num_outputs=1))[0]
+    return ops.insert(ir.Node("", node.op_type, [*before_it, x, *rest], node.attributes.values(), num_outputs=1))[0]
 
 
 def _names_axes(node: ir.Node) -> bool:

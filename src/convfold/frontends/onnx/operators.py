@@ -28,7 +28,7 @@ class Onnx:
     graph: ir.Graph
     like: Tensor
     prefix: str
-    again_: Callable[[Onnx, str, ir.Value, Sequence[int] | None], ir.Value]
+    again_: Callable[[Onnx, str, ir.Value, Sequence[int] | None, int], ir.Value]
 
     # --- what all are written with -------------------------------------------------------------------------------
 
@@ -81,8 +81,8 @@ class Onnx:
         assert found is not None, f"the sizes of {x.name} are not known"
         return found
 
-    def again(self, call: str, operator: Any, x: ir.Value) -> ir.Value:
-        return self.again_(self, call, x, None)
+    def again(self, call: str, operator: Any, x: ir.Value, at: int = 0) -> ir.Value:
+        return self.again_(self, call, x, None, at)
 
     # --- the operations --------------------------------------------------------------------------------------------
 
@@ -247,7 +247,7 @@ class Onnx:
 
     def reshape(self, x: ir.Value, shape: Ints, call: str | None = None) -> ir.Value:
         if call is not None:
-            return self.again_(self, call, x, shape)
+            return self.again_(self, call, x, shape, 0)
         return self.call("Reshape", x, self.ints(shape))
 
     def permute(self, x: ir.Value, order: Ints) -> ir.Value:

@@ -195,9 +195,9 @@ class OnnxProgram:
         prefix = self.values[call].name or call
         yield Onnx(self.written, node, graph_of(node), torch.empty(0, dtype=dtype), prefix, self._again)
 
-    def _again(self, ops: Onnx, call: str, x: ir.Value, shape: Sequence[int] | None) -> ir.Value:
+    def _again(self, ops: Onnx, call: str, x: ir.Value, shape: Sequence[int] | None, at: int) -> ir.Value:
         """The call on another signal, of another number of channels perhaps; ``shape``: what it is to give."""
-        return again(ops, self.nodes[call], self.values[call], x, shape)
+        return again(ops, self.nodes[call], self.values[call], x, shape, at)
 
     def bare(self, call: str, replaced: dict[str, Any]) -> ir.Value:
         """A norm before its scale and shift: with ones and without, or zeros where it has to have one."""

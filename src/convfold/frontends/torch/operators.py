@@ -117,10 +117,10 @@ class Aten:
 
         return weight
 
-    def again(self, call: str, operator: Callable[[Tensor], Tensor], x: FxNode) -> FxNode:
+    def again(self, call: str, operator: Callable[[Tensor], Tensor], x: FxNode, at: int = 0) -> FxNode:
         """Its other arguments do not depend on how many channels there are."""
         node = self.nodes[call]
-        return self.call(node.target, x, *node.args[1:], **node.kwargs)
+        return self.call(node.target, *node.args[:at], x, *node.args[at + 1 :], **node.kwargs)
 
     def conv(
         self,

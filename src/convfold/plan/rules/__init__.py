@@ -25,10 +25,10 @@ def carry(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]:
     match node.operation:
         case Apply(operator=Deferred() as operator, axis=axis) as step:
             read = deferred.alive(operator, context.signals[node.inputs[0]].known(axis, operator.geometry.dims))
-            step = step if read is operator else Apply(read, axis)
+            known = step if read is operator else Apply(read, axis)
             return forms_of(
-                lambda: [distribute.apply(step, inputs[0], context)],
-                lambda: commute.across(step, inputs[0], node.signal),
+                lambda: [distribute.apply(known, inputs[0], context)],
+                lambda: commute.across(known, inputs[0], node.signal),
             )
         case Sum() as step:
             return [combine.add(step, inputs, context)]

@@ -18,7 +18,7 @@ from convfold.plan.along import along
 from convfold.plan.deferred import Deferred, Uniform
 from convfold.plan.form import Context, Form, Moved, Term, Terms, with_length
 from convfold.plan.rules.combine import combined
-from convfold.plan.rules.onto import onto, without_bias
+from convfold.plan.rules.onto import onto
 
 
 def apply(step: Apply, x: Form, context: Context) -> Form:
@@ -50,7 +50,7 @@ def apply(step: Apply, x: Form, context: Context) -> Form:
 
 
 def _over_sum(b: Deferred, axis: int, terms: Terms, context: Context) -> Terms:
-    rest = without_bias(b, context) if len(terms) > 1 else b
+    rest = b.linear if len(terms) > 1 else b
     composed = [
         context.once("compose", lambda b, axis, t: _compose(b, axis, t, context), b if i == 0 else rest, axis, t)
         for i, t in enumerate(terms)

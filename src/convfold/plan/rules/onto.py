@@ -21,14 +21,6 @@ def onto(b: Deferred, t: Term, context: Context) -> Term:
         if e.code not in GHOSTS or context.ways is None:
             raise
     endless = deferred.series(b, t.operator, known, endless=True)
-    rest = without_bias(b, context) if len(t.ways) > 1 else b
+    rest = b.linear if len(t.ways) > 1 else b
     paths = tuple((*path, b if i == 0 else rest) for i, path in enumerate(t.ways))
     return replace(t, operator=endless, paths=paths)
-
-
-def without_bias(b: Deferred, context: Context) -> Deferred:
-    """For all summands but the first."""
-    g = b.geometry
-    rest = context.once("block", deferred.block, b, range(g.c_out), range(g.c_in), False)
-    assert rest is not None
-    return rest

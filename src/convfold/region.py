@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
@@ -41,8 +41,9 @@ class Signal:
 class Node:
     """One value: an operation on earlier values, or (no operation) an input of the region.
 
-    ``origin`` names the step of the model that computes exactly this from exactly these inputs, so that what the
-    plan leaves alone is left as it was.
+    ``content`` are the numbers of an input that is a constant of the model; they broadcast to it, and ``origin`` is the
+    module that they belong to. Of a step it is the step of the model that computes exactly this from exactly these
+    inputs, so that what the plan leaves alone is left as it was.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Node:
     inputs: tuple[str, ...]
     signal: Signal
     origin: str | None = None
+    content: Callable[[], Tensor] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

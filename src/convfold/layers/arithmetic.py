@@ -20,9 +20,9 @@ from convfold.layers.examples import (
     OnnxExample,
     along,
     example,
+    fits,
     flag,
     held,
-    is_one_a_position,
     onnx_example,
     opset,
     shape,
@@ -138,6 +138,9 @@ def _sum(call: Call, a: Any, b: Any, scale_a: float, scale_b: float) -> Reading:
     if _is_constant(a):
         raise NotFoldable("not-affine", "nothing but constants")
     if _is_constant(b):
+        if isinstance(a, Value) and isinstance(b, Value) and _varied(b) is not None and a.symbols == call.out.symbols:
+            signs = tuple(1 if scale > 0 else -1 for scale in (scale_a, scale_b))
+            return Step(Sum(signs), (_scaled(a, abs(scale_a)), _scaled(b, abs(scale_b))))
         shift = scale_b * (b.tensor().double() if isinstance(b, Value) else b)
         return affine(call, a, None if scale_a == 1 else scale_a, shift)
     if not isinstance(a, Value) or not isinstance(b, Value):
@@ -238,7 +241,7 @@ def drawn_sum(draw: Draw, spelling: str) -> Example:
         (x, draw.signal(*x.shape), along(draw, x.shape), draw.weight(*x.shape), -1.5, _grown(draw, x))
     )
     pair = (other, x) if isinstance(other, Tensor) and flag(draw) else (x, other)
-    affine = is_one_a_position(other, x) if held(other) else other.shape == x.shape
+    affine = fits(other, x) if held(other) else other.shape == x.shape
     gone = alpha == 0 and pair[0 if spelling.startswith("rsub") else 1] is other and held(other)
     grown = isinstance(other, Tensor) and torch.broadcast_shapes(other.shape, x.shape) != x.shape
     return Example(pair, {"alpha": alpha}, None if affine or (gone and not grown) else "not-affine")
@@ -289,7 +292,7 @@ def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
     other = draw.pick((x, draw.signal(*x.shape), along(draw, x.shape), draw.weight(*x.shape), _grown(draw, x)))
     pair = (other, x) if flag(draw) else (x, other)
     if spelling in ("Add", "Sub"):
-        affine = is_one_a_position(other, x) if held(other) else other.shape == x.shape
+        affine = fits(other, x) if held(other) else other.shape == x.shape
     else:
         affine = held(other) and weighs(other, x) and (pair[0] is x or spelling == "Mul")
     return OnnxExample(pair, {}, None if affine else "not-affine", opset(draw))

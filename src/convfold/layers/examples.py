@@ -230,12 +230,16 @@ def is_one_a_position(c: Any, x: Tensor) -> bool:
     return sum(n != 1 for n in c.shape) <= 1 and torch.broadcast_shapes(c.shape, x.shape) == x.shape
 
 
+def fits(c: Any, x: Tensor) -> bool:
+    """Does a constant not make a signal larger?"""
+    return not isinstance(c, Tensor) or torch.broadcast_shapes(c.shape, x.shape) == x.shape
+
+
 def weighs(c: Any, x: Tensor) -> bool:
     """Is a constant the same along one axis at least of a signal, which it does not make larger, or one along one?"""
     if is_one_a_position(c, x):
         return True
-    everywhere = c.dim() == x.dim() and all(n != 1 for n in c.shape)
-    return not everywhere and torch.broadcast_shapes(c.shape, x.shape) == x.shape
+    return fits(c, x) and not (c.dim() == x.dim() and all(n != 1 for n in c.shape))
 
 
 def regrouped(draw: Draw, factors: Sequence[int]) -> tuple[int, ...]:

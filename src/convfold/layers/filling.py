@@ -34,8 +34,7 @@ class Fill:
 
 @aten("slice_scatter.default")
 def read(call: Call) -> Reading:
-    """``number``: the source before it was expanded to the part, where that is a constant."""
-    x, src, number = call["self"], call["src"], call["number"]
+    x, src = call["self"], call["src"]
     axis_ = call["dim"] % x.dim
     start, stop, n = call["start"] or 0, call["end"], None if axis_ in x.signal.free else x.shape[axis_]
     to_end = stop is None or (isinstance(stop, int) and stop >= (_END if n is None else n))
@@ -46,9 +45,9 @@ def read(call: Call) -> Reading:
     if start > 0 and n is not None:
         start -= n
     first, last = start == 0 and isinstance(stop, int) and stop > 0, start < 0 and to_end
-    if not (first or last) or number is None:
+    if not (first or last) or not src.constant:
         raise NotFoldable("not-affine", "a part of the signal is overwritten")
-    values, channel = one_along(number, x)
+    values, channel = one_along(src, x)
     assert values is not None
     return Step(Fill(axis_, int(not first), stop if first else -start, values, channel), (x,))  # type: ignore[arg-type]
 

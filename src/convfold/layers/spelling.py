@@ -22,7 +22,10 @@ from convfold.region import Signal
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Value:
-    """A tensor in the model: its shape in example numbers and in symbols, and its content if that is constant."""
+    """A tensor in the model: its shape in example numbers and in symbols, and its content if that is constant.
+
+    Content broadcasts to the shape: of what has been expanded it is what it was before.
+    """
 
     name: str
     signal: Signal

@@ -90,7 +90,7 @@ class _Lifting:
         out = self.program.value(call)
         if any(v.dtype != out.dtype for v in leaves(step)):
             raise NotFoldable("not-affine", "input and output differ in type")
-        if not _is_finite(step):
+        if not _is_finite(step) or not all(_all_finite(v.tensor()) for v in leaves(step) if v.constant):
             self.program.refuse_infinite(call)
 
     def joined(self) -> Stretches:
@@ -125,7 +125,9 @@ class _Lifting:
         for name in order:
             for i in built[name].inputs:
                 if i not in built:
-                    built[i] = Node(i, None, (), program.value(i).signal)
+                    x = program.value(i)
+                    owner = program.owner(name) if x.constant and program.has(name) else None
+                    built[i] = Node(i, None, (), x.signal, owner, x.content)
         regions = split(built, order, self._is_read_outside)
         self.out.regions = [r for r in regions if r.outputs]  # others are read for their sizes only, or not at all
         return self.out

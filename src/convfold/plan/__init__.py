@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from convfold.algebra.apply import Apply
 from convfold.plan.composition import compose, cost_of
+from convfold.plan.constants import Constant
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.deferred import Uniform
 from convfold.plan.descent import descended
@@ -152,6 +153,9 @@ def _shape(region: Region) -> object:
         op = n.operation
         what: object = op
         if isinstance(op, Apply):
-            what = (op.operator.geometry, op.axis, op.how, isinstance(op.operator, Uniform))
-        nodes.append((what, tuple(place[i] for i in n.inputs), n.signal))
+            constants = getattr(op.operator, "constants", False)
+            what = (op.operator.geometry, op.axis, op.how, isinstance(op.operator, Uniform), constants)
+        elif isinstance(op, Constant):
+            what = Constant
+        nodes.append((what, tuple(place[i] for i in n.inputs), n.signal, n.content is None))
     return tuple(nodes), tuple(place[o] for o in region.outputs)

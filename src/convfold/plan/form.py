@@ -18,6 +18,7 @@ from convfold.algebra.operation import Move
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
 from convfold.plan.border import Border, Way, ways
+from convfold.plan.constants import Known, total
 from convfold.plan.cost import Prices
 from convfold.plan.deferred import Deferred
 from convfold.region import Signal
@@ -86,6 +87,7 @@ class Term:
     axis: int = -1  # of the operator, at its place
     paths: tuple[tuple[Deferred, ...], ...] = ()
     sign: int = 1  # of the whole term, where it is a summand
+    constant: Known | None = None  # all there is of it, where it does not depend on any input
 
     @property
     def movable(self) -> bool:
@@ -100,6 +102,8 @@ class Term:
 
     def read(self, context: Context) -> Signal:
         """What the operator is applied to."""
+        if self.constant is not None:
+            return self.constant.signal
         return self.moves[self.at - 1].signal if self.at else context.signals[self.leaf]
 
     def known(self, context: Context, dims: int) -> tuple[int | None, ...]:
@@ -136,6 +140,8 @@ class Term:
 
     def followed(self, moved: Moved) -> Term:
         """One move more."""
+        if self.constant is not None:
+            return replace(self, leaf="", constant=self.constant.behind(moved.move, moved.signal))
         if len(self.moves) > self.at and (fewer := _fewer(moved, self.moves[-1], self._before_last())) is not None:
             return replace(self, moves=(*self.moves[:-1], *fewer))
         return replace(self, moves=(*self.moves, moved))
@@ -193,6 +199,8 @@ class Term:
         """The same with its sign in the operator; ``y`` is the signal it gives."""
         if self.sign > 0:
             return self
+        if self.constant is not None:
+            return Term("", constant=total([(-1, self.constant)]))
         if self.operator is None or self.operator.identity:
             axis = len(y.shape) - 1
             minus = deferred.uniform(y.shape[axis], -1.0, 0.0)
@@ -221,6 +229,10 @@ def with_length(x: Signal, axis: int, n: int) -> Signal:
     return replace(x, shape=(*x.shape[:axis], n, *x.shape[axis + 1 :]))
 
 
+def spaced(x: Signal, axis: int, space: tuple[int, ...]) -> Signal:
+    return replace(x, shape=(*x.shape[: axis + 1], *space, *x.shape[axis + 1 + len(space) :]))
+
+
 Terms = tuple[Term, ...]
 
 
@@ -235,6 +247,10 @@ class Form:
     @classmethod
     def leaf(cls, name: str) -> Form:
         return cls(((Term(name),),))
+
+    @classmethod
+    def constant(cls, known: Known) -> Form:
+        return cls(((Term(known.name or "", constant=known),),))
 
     @classmethod
     def opaque(cls) -> Form:

@@ -21,6 +21,7 @@ from convfold.algebra.layout import Layout
 from convfold.errors import NotFoldable
 from convfold.plan.border import ALLOWED
 from convfold.plan.composition import priced
+from convfold.plan.constants import Known
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.deferred import Uniform, is_move
 from convfold.plan.evaluation import FREE, Computed, computed
@@ -134,7 +135,7 @@ class Search:
         self.consumers = region.consumers()
         self._forms: dict[tuple[object, ...], list[Form] | NotFoldable] = {}
         self._costs: dict[int, Cost] = {}
-        self._leaves = {n.name: Form.leaf(n.name) for n in region.nodes}
+        self._leaves = {n.name: _leaf(n) for n in region.nodes}
         # One call makes all the slices that share out a value: the first pays for it.
         self._parts = {name for name, (_, i) in shared_out(region).items() if i > 0}
         self._absorbed = {n.name for n in region.steps if self._is_absorbed(n)}
@@ -288,6 +289,12 @@ class Search:
                     yield state.after(node, gone, Cost(), leave, Seen(False, form, cost))
                 if may_keep and (readers > 1 or is_output):
                     yield state.after(node, gone, cost, materialise, Seen(True, form, cost))
+
+
+def _leaf(node: Node) -> Form:
+    if node.content is None:
+        return Form.leaf(node.name)
+    return Form.constant(Known(node.signal, node.name, node.content, node.origin or ""))
 
 
 def decisions_of(state: State) -> Decisions:

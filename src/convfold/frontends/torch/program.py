@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NoReturn
@@ -114,18 +114,15 @@ class FxProgram:
         node = self.nodes[call]
         self._check_shapes(node)
         out = self._out(node)
-        if out is None or not out.dtype.is_floating_point:
+        if out is None or not out.dtype.is_floating_point or out.constant:
             return None
-        arguments = self._arguments(node)
-        if node.target is torch.ops.aten.slice_scatter.default:
-            arguments["number"] = self._expanded(node.args[1])
-        return ATEN[str(node.target)](Call(call, arguments, out, self.sizes.number))
+        return ATEN[str(node.target)](Call(call, self._arguments(node), out, self.sizes.number))
 
-    def _expanded(self, node: Any) -> Value | None:
-        """What a constant was before it was expanded to sizes that may be free."""
-        while node.target is torch.ops.aten.expand.default and node not in self.constants:
-            node = node.args[0]
-        return self._value(node) if node in self.constants else None
+    def _content(self, node: FxNode) -> Callable[[], Tensor] | None:
+        """What a constant is; of one that has been expanded to sizes that are free, what it was before."""
+        while node not in self.constants and node.target is torch.ops.aten.expand.default:
+            node = node.args[0]  # type: ignore[assignment]
+        return (lambda: self.constants[node]) if node in self.constants else None
 
     def _check_shapes(self, node: FxNode) -> None:
         """Of a signal without elements no axis holds channels; of one whose size is not known yet none is fixed."""
@@ -165,7 +162,7 @@ class FxProgram:
                 return None
             shape = tuple(self.sizes.number(n) for n in t.shape)
             free = frozenset(i for i, n in enumerate(t.shape) if is_free(n))
-            content = (lambda: self.constants[node]) if node in self.constants else None
+            content = self._content(node)
             signal = Signal(shape, free, t.element_size())
             self._values[node] = Value(node.name, signal, tuple(map(symbol, t.shape)), t.dtype, content)
         return self._values[node]

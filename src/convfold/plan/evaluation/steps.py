@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from convfold.algebra.apply import Apply
 from convfold.algebra.operation import Operation
 from convfold.plan import deferred
 from convfold.plan.along import Along
 from convfold.plan.border import Border, Correct
+from convfold.plan.constants import Constant
 from convfold.plan.cost import Cost
 from convfold.plan.deferred import Deferred
-from convfold.plan.form import Context, Moved, with_length
+from convfold.plan.form import Context, Moved, Term, spaced, with_length
 from convfold.plan.realisation import chosen
 from convfold.region import Signal
 
@@ -34,7 +35,11 @@ class Computed:
     own: Cost = FREE
 
 
-def leaf(name: str, context: Context) -> Computed:
+def leaf(term: Term, context: Context) -> Computed:
+    """What a term is computed from; of a constant all there is, which the model has, or which is computed before."""
+    name, known = term.leaf, term.constant
+    if known is not None and known.name is None:
+        return context.alike(("constant", id(known)), lambda: Computed(known.signal, operation=Constant(known)), known)
     return context.alike(("leaf", name), lambda: Computed(context.signals[name], name=name))
 
 
@@ -101,10 +106,6 @@ def bordered(y: Computed, x: Computed, border: Border, context: Context) -> Comp
         own = context.prices.of(step, [], y.signal)
         found.append(Computed(y.signal, y.cost + own, step, (y, x) if way.reads else (y,), own=own))
     return min(found, key=cost_of)
-
-
-def spaced(x: Signal, axis: int, space: tuple[int, ...]) -> Signal:
-    return replace(x, shape=(*x.shape[: axis + 1], *space, *x.shape[axis + 1 + len(space) :]))
 
 
 def cost_of(c: Computed) -> Cost:

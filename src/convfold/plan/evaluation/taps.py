@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from convfold.algebra.spatial import Spatial, Spread, always_inside
 from convfold.plan import deferred
-from convfold.plan.evaluation.steps import spaced
-from convfold.plan.form import Context, Moved, Term, with_length
+from convfold.plan.form import Context, Moved, Term, spaced, with_length
 
 
 def tapped(term: Term, context: Context) -> Term | None:

@@ -92,7 +92,7 @@ def _places(term: Term) -> Iterator[Term]:
 
 def _chain(term: Term, context: Context, border: Border | None = None, place: int = 0) -> Computed:
     """The steps of one term, in its order; the border is mended after ``place`` moves, behind the operator."""
-    value = x = leaf(term.leaf, context)
+    value = x = leaf(term, context)
     for i in range(len(term.moves) + 1):
         if i == term.at and term.operator is not None and not term.operator.identity:
             value, x = applied(term.operator, term.axis, value, context), value

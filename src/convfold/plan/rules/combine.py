@@ -6,20 +6,28 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
 
+from torch import Tensor
+
 from convfold.algebra.joins import Sum
 from convfold.algebra.layout import Slice
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
+from convfold.plan.border import Border
+from convfold.plan.border.constants import missing
+from convfold.plan.constants import Known, total
 from convfold.plan.cost import Cost
 from convfold.plan.evaluation import term_computed, term_cost
 from convfold.plan.form import Context, Form, Term, Terms
 from convfold.plan.rules.windows import windowed
+from convfold.region import Signal
 
 #: Axes of space that a convolution may have.
 DIMS = 3
 
 
-def add(step: Sum, inputs: Sequence[Form], context: Context) -> Form:
+def add(step: Sum, inputs: Sequence[Form], y: Signal, context: Context) -> Form:
+    """``y`` is the signal behind the step: of its shape constants are, as far as they are added."""
+    inputs = [_as_summand(f, y) for f in inputs]
     first = inputs[0]
     if any(len(f.blocks) != len(first.blocks) or f.sizes != first.sizes or f.axis != first.axis for f in inputs):
         raise NotFoldable("partition-differs", "the summands are concatenated from different parts")
@@ -31,6 +39,26 @@ def add(step: Sum, inputs: Sequence[Form], context: Context) -> Form:
     return Form(blocks, first.axis, first.sizes)
 
 
+def corrected(border: Border, axis: int, x: Form, y: Signal, context: Context) -> Form:
+    """A border that lacks constants at known places: a map of them is added."""
+
+    def lacking() -> Tensor:
+        found = missing(border)
+        return found.reshape(*found.shape, *(1,) * (len(y.shape) - axis - found.dim()))
+
+    if len(x.blocks) != 1:
+        raise NotFoldable("partition-differs", "a border of several parts")
+    lacks = Known(y, content=lacking, source=next(border.whole.sources, ""))
+    return Form((combined((*x.blocks[0], Term("", constant=lacks)), context),))
+
+
+def _as_summand(x: Form, y: Signal) -> Form:
+    if len(x.blocks) != 1 or not any(t.constant is not None for t in x.blocks[0]):
+        return x
+    terms = (replace(t, constant=t.constant.broadcast(y)) if t.constant is not None else t for t in x.blocks[0])
+    return Form((tuple(terms),))
+
+
 def combined(terms: Iterable[Term], context: Context) -> Terms:
     """The terms with those joined that can be and should be.
 
@@ -38,9 +66,16 @@ def combined(terms: Iterable[Term], context: Context) -> Terms:
     together, and all three beside a 5×5 cost nothing.
     """
     by_leaf: dict[str, list[Term]] = {}
+    constants: list[Term] = []
     for t in terms:
-        by_leaf.setdefault(t.leaf, []).append(t)
-    return tuple(t for alike in by_leaf.values() for t in _combined(alike, context))
+        if t.constant is None:
+            by_leaf.setdefault(t.leaf, []).append(t)
+        else:
+            constants.append(t)
+    found = [t for alike in by_leaf.values() for t in _combined(alike, context)]
+    if len(constants) > 1:
+        constants = [Term("", constant=total([(t.sign, t.constant) for t in constants if t.constant is not None]))]
+    return (*found, *constants)
 
 
 def _combined(terms: list[Term], context: Context) -> list[Term]:

@@ -16,7 +16,7 @@ from convfold.errors import NotFoldable
 from convfold.plan import deferred
 from convfold.plan.along import along
 from convfold.plan.deferred import Deferred, Uniform
-from convfold.plan.form import Context, Form, Moved, Term, Terms, with_length
+from convfold.plan.form import Context, Form, Moved, Term, Terms, spaced, with_length
 from convfold.plan.rules.combine import combined
 from convfold.plan.rules.onto import onto
 
@@ -61,6 +61,10 @@ def _over_sum(b: Deferred, axis: int, terms: Terms, context: Context) -> Terms:
 def _compose(b: Deferred, axis: int, t: Term, context: Context) -> Term:
     if t.sign < 0:
         b, t = context.once("of_negative", deferred.of_negative, b), t.turned()
+    if t.constant is not None:
+        g, x = b.geometry, t.constant.signal
+        y = with_length(spaced(x, axis, g.size(x.space(axis, g.dims))), axis, g.c_out)
+        return Term("", constant=t.constant.behind(Apply(b, axis), y))
     outer = Term(t.leaf, t.moves, b, len(t.moves), axis)
     try:
         return _on_axis(b, axis, t, outer, context)

@@ -93,6 +93,10 @@ def _block(operator: Deferred, rows: range) -> Deferred:
 def _rows(terms: Terms, axis: int, rows: range) -> Terms:
     out = []
     for t in terms:
+        if t.constant is not None:
+            cut = Slice(axis, rows.start, rows.stop)
+            out.append(t.followed(Moved(cut, with_length(t.constant.signal, axis, len(rows)))))
+            continue
         if t.operator is None or t.operator.identity:
             raise NotFoldable("partition-differs", "nothing to cut rows from")
         if t.traced(axis) != t.axis:

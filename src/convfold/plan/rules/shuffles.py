@@ -41,6 +41,8 @@ def _as_operators(x: Form, context: Context) -> list[Form]:
 
 def _as_operator(t: Term, context: Context) -> Term | None:
     """As long a run as there is; where its pads are no more than that, what follows them."""
+    if t.constant is not None:
+        return t
     start = pad = len(t.moves)
     while start > t.at and isinstance(t.moves[start - 1].move, Layout | Pad):
         start -= 1

@@ -79,7 +79,7 @@ class RandomNetwork(nn.Module):
         j = r.choice(alike)
         joinable = [k for k, s in enumerate(self.shapes) if (s[0], *s[2:]) == (n, h, w)]
         k = r.choice(joinable)
-        match r.choice("cccccctbbbbaaaaasSgpPqurlvVnsdxiyyhkkkKKmzwwoo"):
+        match r.choice("cccccctbbbbaaaaasSgpPqurlvVnsdxiyyhkkkKKmzwwooo"):
             case "c":
                 return self._on(i, self._convolution(r, c))
             case "t":
@@ -214,7 +214,7 @@ def _viewed(r: Random, i: int, shape: Shape) -> Step:
 
 def _constant(r: Random, i: int, shape: Shape) -> Step:
     """A matrix on an axis of space, a number or a truth a position, positions in any order."""
-    _, c, h, w = shape
+    n, c, h, w = shape
     rows, columns = (torch.randn(m, r.randint(1, 9), dtype=torch.float64) for m in (h, w))
     some = torch.tensor([r.randrange(w) for _ in range(r.randint(1, 9))])
     at = tuple(torch.tensor([[r.randrange(m) for _ in range(2)] for _ in range(3)]) for m in (h, w))
@@ -228,6 +228,10 @@ def _constant(r: Random, i: int, shape: Shape) -> Step:
         lambda x: x.masked_fill(number > 0, 0.0),
         lambda x: x[..., some],
         lambda x: x[:, :, at[0], at[1]],
+        lambda x: x + number,
+        lambda x: 0.5 * number - x,
+        lambda x: torch.cat([number.expand(n, c, h, w), x], 1),
+        lambda x: torch.cat([x, number.expand(n, c, h, w)[:, :, :1]], 2),
     ]
     spelling = r.choice(spellings)
     return lambda values: spelling(values[i])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from convfold.algebra.apply import Apply
 from convfold.plan.composition import compose, cost_of
-from convfold.plan.constants import Constant
+from convfold.plan.constants import Constant, is_zero
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.deferred import Uniform
 from convfold.plan.descent import descended
@@ -157,5 +157,5 @@ def _shape(region: Region) -> object:
             what = (op.operator.geometry, op.axis, op.how, isinstance(op.operator, Uniform), constants)
         elif isinstance(op, Constant):
             what = Constant
-        nodes.append((what, tuple(place[i] for i in n.inputs), n.signal, n.content is None))
+        nodes.append((what, tuple(place[i] for i in n.inputs), n.signal, n.content and is_zero(n.content)))
     return tuple(nodes), tuple(place[o] for o in region.outputs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from typing import ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from convfold.algebra.apply import Apply
 from convfold.algebra.joins import Sum
+from convfold.algebra.numbers import has_numbers
 from convfold.algebra.operation import Move, Operation, Shape, T, Work
 from convfold.errors import NotFoldable
 from convfold.ops import Eager, Ops
@@ -45,6 +47,14 @@ class Known:
             if isinstance(self.operation, Apply):
                 return self.operation.at_axis(xs[0])
             return self.operation.lower(Eager(xs[0]), xs, self.signal.shape)
+
+    @cached_property
+    def zero(self) -> bool:
+        """Is it known to be nothing but zeros?"""
+        if self.content is not None:
+            return is_zero(self.content)
+        own = isinstance(self.operation, Apply) and self.operation.operator.geometry.period is not None
+        return not own and all(x.zero for x in self.inputs)
 
     @property
     def written(self) -> Tensor:
@@ -95,6 +105,17 @@ class Known:
         return Known(y, operation=step, inputs=(self,))
 
 
+#: Constants of more numbers are not looked at.
+_LOOKED_AT = 1 << 16
+
+
+def is_zero(content: Callable[[], Tensor]) -> bool:
+    """Are they few numbers, all of them zero, that do not train?"""
+    t = content()
+    few = has_numbers(t) and not t.requires_grad and t.numel() <= _LOOKED_AT
+    return few and not bool(t.any())
+
+
 def total(terms: Sequence[tuple[int, Known]]) -> Known:
     """Constants of one shape added up, each with its sign."""
     signs, values = zip(*terms, strict=True)
@@ -132,6 +153,30 @@ class Constant(Operation):
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         return ops.weights([self.known])("constant", self.known.written.to(ops.like))
+
+    def forget(self) -> None:
+        self.known.forget()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Repeated(Operation):
+    """The same along axes whose length is free, at the length that another signal has there, of which it is a part
+    along ``axis``: to be laid beside it."""
+
+    known: Known
+    axis: int
+
+    @property
+    def label(self) -> str:
+        return "constant"
+
+    def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
+        one = prod(y) // y[self.axis]
+        yield from (Work(0, 0), Work(0, one), Work(0, one + 2 * prod(y)))
+
+    def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
+        ones = ops.ones_like(ops.slice(xs[0], self.axis, 0, 1))
+        return ops.mul(ones, ops.weights([self.known])("constant", self.known.written.to(ops.like)))
 
     def forget(self) -> None:
         self.known.forget()

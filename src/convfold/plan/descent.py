@@ -6,7 +6,7 @@ plan: a value materialised or inlined, one reader taking it as it is or through 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from convfold.algebra.apply import Apply
@@ -79,23 +79,36 @@ class Descent:
             for j, k in self.readers[self.steps[i].name]:
                 yield {j: self._reading(j, {k: not self.decisions[j].inlined[k]})}
         yield self._turned([i])
-        views, linear = self._through(i, _is_view), self._through(i, _is_linear)
+        views, made = self._through(i), self._computed_of(i)
         if len(views) > 1:
             yield self._turned(views)
-        if len(linear) > len(views):
-            yield self._turned(linear)
+        if len(made) > len(views):
+            yield self._turned(made)
         for form in range(self._alternatives(i)):
             if form != now.form:
                 yield {i: Decision(now.inlined, form, now.materialised)}
 
-    def _through(self, i: int, like: Callable[[Operation | None], bool]) -> list[int]:
-        """The step and such steps behind it that are had as it is had: what they move is inlined with it or not."""
+    def _through(self, i: int) -> list[int]:
+        """The step and the views of it that are had as it is had: what they move is inlined with it or not at all."""
         found = [i]
         for at in found:  # grows as it goes
             for j, _ in self.readers[self.steps[at].name]:
-                alike = self.decisions[j].materialised == self.decisions[i].materialised
-                if alike and j not in found and like(self.steps[j].operation):
+                view = isinstance(self.steps[j].operation, Layout | Select | Slice)
+                if view and j not in found and self.decisions[j].materialised == self.decisions[i].materialised:
                     found.append(j)
+        return found
+
+    def _computed_of(self, i: int) -> list[int]:
+        """The step and what moves, sums and scales make of it alone, had as it is had: together they may be one map,
+        which only what is behind all of them can pass."""
+        found, names = [i], {self.steps[i].name}
+        for at in found:
+            for j, _ in self.readers[self.steps[at].name]:
+                step = self.steps[j]
+                alike = self.decisions[j].materialised == self.decisions[i].materialised
+                if alike and j not in found and _is_linear(step.operation) and names.issuperset(step.inputs):
+                    found.append(j)
+                    names.add(step.name)
         return found
 
     def _turned(self, steps: list[int]) -> Change:
@@ -147,19 +160,17 @@ class Descent:
             if form is not self.forms.get(node.name):
                 todo |= {j for j, k in self.readers[node.name] if (change.get(j) or self.decisions[j]).inlined[k]}
             forms[node.name] = form
+            if decision.materialised and not self.search.has(node, form):
+                return None
             if decision.materialised:
                 costs[node.name] = self.search.cost(node, form)
         return forms, costs
 
 
-def _is_view(step: Operation | None) -> bool:
-    return isinstance(step, Layout | Select | Slice)
-
-
 def _is_linear(step: Operation | None) -> bool:
-    """Does it map positions, add, or scale? Several of them may be one map, which only what is behind all can pass."""
-    scale = isinstance(step, Apply) and step.operator.geometry.diagonal
-    return isinstance(step, Move | Sum) or scale
+    if isinstance(step, Apply):
+        return step.operator.geometry.diagonal
+    return isinstance(step, Move | Sum)
 
 
 def descended(search: Search, decisions: Decisions) -> Decisions:

@@ -257,6 +257,12 @@ class Form:
         """A step that has no form: kept as it is, never carried."""
         return cls(())
 
+    @property
+    def endless(self) -> bool:
+        """Is it nothing but constants that are computed before, and as long as is known at run time only?"""
+        terms = [t for terms in self.blocks for t in terms]
+        return len(terms) > 0 and all(t.constant is not None and not t.leaf and t.constant.signal.free for t in terms)
+
     def block_signal(self, y: Signal, size: int) -> Signal:
         return y if len(self.blocks) == 1 else with_length(y, self.axis, size)
 

@@ -248,13 +248,19 @@ class Search:
 
     def cost(self, node: Node, form: Form) -> Cost:
         """What materialising a node in this form costs."""
+        if not self.has(node, form):
+            return FREE
         if id(form) not in self._costs:  # forms live as long as the search: ids stay theirs
             self._costs[id(form)] = self.computed(node, form).cost
         return self._costs[id(form)]
 
+    def has(self, node: Node, form: Form) -> bool:
+        """Can a node be materialised in this form?"""
+        return not form.endless or form is self.own_form(node)
+
     def computed(self, node: Node, form: Form) -> Computed:
         """The steps that compute a node in this form: the model's own where they are as cheap."""
-        other = computed(form, node.signal, self.context) if form.blocks else None
+        other = computed(form, node.signal, self.context) if form.blocks and not form.endless else None
         if form is not self.own_form(node):
             assert other is not None
             return other
@@ -280,6 +286,7 @@ class Search:
                 may_keep, may_leave = (
                     (True, True) if self.watch is None else self.watch.seen(node, form, state.cost + cost)
                 )
+                may_keep = may_keep and self.has(node, form)
                 materialise, leave = (Decision(inlined, number, k) for k in (True, False))
                 if may_keep and (node.name not in self._absorbed or (state.safe and not any(inlined))):
                     yield state.after(node, gone, cost, materialise, Seen(True, None, cost) if readers else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,36 @@ class Constants:
         if self.trials[0][x].dtype in DTYPES:
             self._refuse_quantised(x)
         return to_torch(self.content(x))
+
+    def broadcast(self, x: ir.Value) -> Callable[[], torch.Tensor] | None:
+        """What a constant is; of one as large as sizes that are free say, one along those axes; None of another.
+
+        So are expanded and tiled ones, and those that are one number everywhere.
+        """
+        if x in self:
+            return lambda: self.numbers(x)
+        node = x.producer()
+        if node is None or node.domain or node.op_type not in ("ConstantOfShape", "Expand", "Tile"):
+            return None
+        if node.op_type == "ConstantOfShape":
+            value = node.attributes.get("value")
+            return lambda: torch.zeros(()) if value is None else to_torch(value.as_tensor().numpy()).reshape(())
+        whole, repeats = node.inputs[0], node.inputs[1]
+        assert whole is not None and repeats is not None
+        content = self.broadcast(whole)
+        if node.op_type == "Expand" or content is None:
+            return content
+        shapes, repeated = [], []
+        for trial in self.trials:
+            shape, counts = trial[whole].shape, trial[repeats].content
+            if shape is None or counts is None:
+                return None
+            shapes.append(shape)
+            repeated.append([int(n) for n in counts])
+        before, times = _common(shapes), _common(repeated)
+        if any(count is None and n != 1 for n, count in zip(before, times, strict=True)):
+            return None
+        return lambda: content().expand([n or 1 for n in before]).repeat([count or 1 for count in times])
 
     def content(self, x: ir.Value) -> Any:
         """Of a constant; where it is computed from others, computed once."""
@@ -88,6 +118,11 @@ class Constants:
         """Its content as one of ONNX."""
         content = self.content(x)
         return ir.tensor(content if isinstance(content, np.ndarray) else content.numpy())
+
+
+def _common(rows: Sequence[Sequence[int]]) -> list[int | None]:
+    """What all rows say, None where they differ."""
+    return [column[0] if len(set(column)) == 1 else None for column in zip(*rows, strict=True)]
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -81,7 +81,7 @@ class OnnxProgram:
         if any(found is None for x, found in sizes.items() if x not in node.outputs[1:]):
             raise NotFoldable("not-affine", "a size is known at run time only")
         out = self.value(call)
-        if not out.dtype.is_floating_point:
+        if not out.dtype.is_floating_point or out.constant:
             return None
         if any(empty(found) and x not in self.constants for x, found in sizes.items()):
             raise NotFoldable("not-affine", "a signal without elements")
@@ -144,7 +144,7 @@ class OnnxProgram:
             free = frozenset(i for i, n in enumerate(symbols) if isinstance(n, Free))
             dtype = DTYPES.get(known.dtype) if known.dtype is not None else None
             whole = torch.int64 if dtype is None else dtype
-            content = (lambda: self.constants.numbers(x)) if x in self.constants else None
+            content = self.constants.broadcast(x) if whole.is_floating_point or x in self.constants else None
             self._values[name] = Value(name, Signal(shape, free, whole.itemsize), symbols, whole, content)
         return self._values[name]
 

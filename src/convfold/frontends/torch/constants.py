@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,12 @@ from torch.fx.node import map_arg
 from convfold.errors import NotFoldable
 from convfold.frontends.torch.running.precision import cast, computing_in
 from convfold.frontends.torch.unlift import Calls
+
+#: Calls that fill a tensor with one number: that number, or where from the end it stands among the arguments.
+_FILLED = {
+    "zeros": 0, "zeros_like": 0, "new_zeros": 0, "ones": 1, "ones_like": 1, "new_ones": 1,
+    "full": -1, "full_like": -1, "new_full": -1,
+}  # fmt: skip
 
 
 class Constants:
@@ -50,9 +57,46 @@ class Constants:
             raise NotFoldable("not-affine", f"{node.name} is a sparse tensor")
         return content  # type: ignore[no-any-return]
 
-    def _evaluated(self, node: Node) -> Any:
+    def broadcast(self, node: Node) -> Callable[[], Tensor] | None:
+        """What a constant is; of one of floating point as large as sizes that are free say, one along those axes.
+
+        So are expanded, repeated and permuted ones, those that are one number everywhere, and what is computed of them
+        number by number. None of what is not constant.
+        """
+        if node in self:
+            return lambda: self[node]
+        t = node.meta.get("val")
+        if node.op != "call_function" or not isinstance(t, Tensor) or not t.dtype.is_floating_point:
+            return None
+        name = str(node.target).removeprefix("aten.").rpartition(".")[0]
+        if name in _FILLED:
+            at = _FILLED[name]
+            number: Any = node.args[at] if at < 0 else at
+            return None if isinstance(number, Node) else lambda: torch.tensor(number, dtype=t.dtype, device=t.device)
+        if torch.Tag.pointwise in getattr(node.target, "tags", ()) and not _varies(node):
+            parts = {a: self.broadcast(a) for a in node.all_input_nodes}
+            known = all(part is not None for part in parts.values())
+            return (lambda: self._evaluated(node, lambda a: parts[a]())) if known else None  # type: ignore[misc]
+        if name not in ("expand", "repeat", "to", "_to_copy", "transpose", "permute"):
+            return None
+        x, sizes = node.args[0], node.args[1] if len(node.args) > 1 else ()
+        assert isinstance(x, Node)
+        content = self.broadcast(x)
+        if name in ("expand", "to", "_to_copy") or content is None:
+            return content
+        before = [n if isinstance(n, int) else 1 for n in x.meta["val"].shape]
+        if name != "repeat":
+            return lambda: node.target(content().expand(before), *node.args[1:])  # type: ignore[operator]
+        assert isinstance(sizes, Sequence)
+        lengths = [*(1,) * (len(sizes) - len(before)), *before]
+        if any(n != 1 and not isinstance(times, int) for n, times in zip(lengths, sizes, strict=True)):
+            return None
+        times = [n if isinstance(n, int) else 1 for n in sizes]
+        return lambda: content().expand(before).repeat(times)
+
+    def _evaluated(self, node: Node, content: Callable[[Node], Any] | None = None) -> Any:
         # Cast before autograd sees them: below it, backward would be given another type than it has kept.
-        args, kwargs = cast(map_arg((node.args, dict(node.kwargs)), self.__getitem__), torch.float64)
+        args, kwargs = cast(map_arg((node.args, dict(node.kwargs)), content or self.__getitem__), torch.float64)
         try:
             with torch.set_grad_enabled(self.differentiable), computing_in(torch.float64):
                 return node.target(*args, **kwargs)  # type: ignore[operator]

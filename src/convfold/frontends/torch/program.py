@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NoReturn
 
-import torch
 from torch import Tensor, nn
 from torch.fx import Node as FxNode
 from torch.fx.node import map_aggregate
@@ -118,12 +117,6 @@ class FxProgram:
             return None
         return ATEN[str(node.target)](Call(call, self._arguments(node), out, self.sizes.number))
 
-    def _content(self, node: FxNode) -> Callable[[], Tensor] | None:
-        """What a constant is; of one that has been expanded to sizes that are free, what it was before."""
-        while node not in self.constants and node.target is torch.ops.aten.expand.default:
-            node = node.args[0]  # type: ignore[assignment]
-        return (lambda: self.constants[node]) if node in self.constants else None
-
     def _check_shapes(self, node: FxNode) -> None:
         """Of a signal without elements no axis holds channels; of one whose size is not known yet none is fixed."""
         for t in (n.meta.get("val") for n in (node, *node.all_input_nodes)):
@@ -162,7 +155,7 @@ class FxProgram:
                 return None
             shape = tuple(self.sizes.number(n) for n in t.shape)
             free = frozenset(i for i, n in enumerate(t.shape) if is_free(n))
-            content = self._content(node)
+            content = self.constants.broadcast(node)
             signal = Signal(shape, free, t.element_size())
             self._values[node] = Value(node.name, signal, tuple(map(symbol, t.shape)), t.dtype, content)
         return self._values[node]

@@ -9,6 +9,7 @@ from convfold.algebra.joins import Concat
 from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
+from convfold.plan.constants import Constant, Repeated
 from convfold.plan.evaluation.steps import Computed, cost_of, moved, step
 from convfold.plan.evaluation.terms import term_cost
 from convfold.plan.form import Context, Form, Moved, Term, Terms, with_length
@@ -56,8 +57,23 @@ def _stack(a: Terms, b: Terms, axis: int, size: int, context: Context) -> Term |
     return joined if term_cost(joined, context) <= term_cost(s, context) + term_cost(t, context) else None
 
 
+def _repeated(parts: Sequence[Computed], axis: int, context: Context) -> Sequence[Computed]:
+    """Constants at the length that another part has along the axes whose length is free."""
+    signal = next((p for p in parts if not isinstance(p.operation, Constant)), None)
+    if signal is None:
+        return parts
+
+    def long(p: Computed) -> Computed:
+        if not isinstance(p.operation, Constant) or not p.signal.free:
+            return p
+        return step(Repeated(p.operation.known, axis), [signal], p.signal, context)
+
+    return [long(p) for p in parts]
+
+
 def concatenated(parts: Sequence[Computed], axis: int, y: Signal, context: Context) -> Computed:
     """Parts end to end; before the map of space they all end in, where that is cheaper."""
+    parts = _repeated(parts, axis, context)
     apart = step(Concat(axis), parts, y, context)
     move = parts[0].operation
     if not isinstance(move, Spatial) or any(p.operation != move for p in parts):

@@ -11,9 +11,9 @@ from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
 from convfold.plan.border import Correct
-from convfold.plan.constants import Constant
+from convfold.plan.constants import Constant, Repeated
 from convfold.plan.deferred import Deferred
-from convfold.plan.form import Context, Form, Terms, forms_of
+from convfold.plan.form import Context, Form, forms_of
 from convfold.plan.rules import combine, commute, concat, distribute, rows, shuffles
 from convfold.region import Node
 
@@ -24,18 +24,6 @@ def carry(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]:
     Raises:
         NotFoldable: with the reason, where the result is not exactly such a form.
     """
-    found = _carried(node, inputs, context)
-    if any(_is_endless(terms) for form in found for terms in form.blocks):
-        raise NotFoldable("not-affine", "a constant by itself, of a size that is known at run time only")
-    return found
-
-
-def _is_endless(terms: Terms) -> bool:
-    """Is it nothing but a constant that is computed before, along an axis whose length is free?"""
-    return len(terms) > 0 and all(t.constant is not None and not t.leaf and t.constant.signal.free for t in terms)
-
-
-def _carried(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]:
     match node.operation:
         case Apply(operator=Deferred() as operator, axis=axis) as step:
             read = deferred.alive(operator, context.signals[node.inputs[0]].known(axis, operator.geometry.dims))
@@ -55,7 +43,7 @@ def _carried(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]
             return rows.select(step, inputs[0], context.signals[node.inputs[0]], node.signal, context)
         case Spatial() as step:
             return commute.act(step, inputs[0], context.signals[node.inputs[0]], node.signal, context)
-        case Constant(known=known):
+        case Constant(known=known) | Repeated(known=known):
             return [Form.constant(known)]
         case Correct(way=way, border=border, axis=axis) if way.constant:
             return [combine.corrected(border, axis, inputs[0], node.signal, context)]

@@ -73,6 +73,8 @@ def combined(terms: Iterable[Term], context: Context) -> Terms:
         else:
             constants.append(t)
     found = [t for alike in by_leaf.values() for t in _combined(alike, context)]
+    if found:
+        constants = [t for t in constants if t.constant is not None and not t.constant.zero]
     if len(constants) > 1:
         constants = [Term("", constant=total([(t.sign, t.constant) for t in constants if t.constant is not None]))]
     return (*found, *constants)

@@ -51,6 +51,7 @@ BLOCKS = {
     "Sub-pixel by views": Block(spelled.Grown(), [(1, 16, 32, 32)], 3 * 4 * 16 * 9 * 32 * 32, 2),
     "ECBSR": Block(spelled.EdgeOriented(), [(1, 16, 64, 64)], 16 * 16 * 9 * 64 * 64, 1),
     "DBB": Block(spelled.DiverseBranches(), [(1, 16, 64, 64)], 16 * 16 * 9 * 64 * 64, 1),
+    "CoordConv": Block(spelled.Coordinates(), [(1, 32, 64, 64)], 32 * 32 * 9 * 64 * 64, 2),
     "ASPP branch": Block(spelled.Dilated(), [(1, 64, 14, 14)], 64 * 32 * 14 * 14 * (9 + 1 + 1), 3 + 3 + 1),
 }
 

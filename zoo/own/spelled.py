@@ -210,6 +210,25 @@ def _written_over(y: Tensor, pad: int, number: Tensor) -> Tensor:
     return y
 
 
+class Coordinates(nn.Module):
+    """CoordConv: two channels of coordinates and one of the distance, laid beside the input (github: CoordConv)."""
+
+    def __init__(self, c_in: int = 32, c_out: int = 32) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c_in + 3, c_out, 3, padding=1)
+        self.norm = nn.BatchNorm2d(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, x_dim, y_dim = x.size()
+        xx = torch.arange(x_dim).repeat(1, y_dim, 1)
+        yy = torch.arange(y_dim).repeat(1, x_dim, 1).transpose(1, 2)
+        xx, yy = xx.float() / (x_dim - 1) * 2 - 1, yy.float() / (y_dim - 1) * 2 - 1
+        xx, yy = (t.repeat(n, 1, 1, 1).transpose(2, 3).type_as(x) for t in (xx, yy))
+        radius = torch.sqrt(torch.pow(xx - 0.5, 2) + torch.pow(yy - 0.5, 2))
+        y: Tensor = self.norm(self.conv(torch.cat([x, xx, yy, radius], 1)))
+        return y
+
+
 class PaddedNorm(nn.Module):
     """DiverseBranchBlock's BNAndPadLayer: a batch norm, padded with what it gives of zeros."""
 

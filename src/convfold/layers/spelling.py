@@ -86,13 +86,24 @@ class Convolved:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Held:
+    """Numbers that no value of the model is: a constant's multiple. They broadcast to what the call gives."""
+
+    content: Callable[[], Tensor]
+
+    @property
+    def numbers(self) -> tuple[Tensor]:
+        return (self.content(),)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Step:
     """What a call computes: an operation on values, or on other steps.
 
     ``signal``: what a step inside a call gives, where that has not the shape of what the call gives.
     """
 
-    operation: Operation | Convolved | Scaled
+    operation: Operation | Convolved | Scaled | Held
     inputs: tuple[Value | Step, ...]
     signal: Signal | None = None
 

@@ -18,11 +18,12 @@ from convfold.algebra.operation import Operation
 from convfold.algebra.realisation import OwnCall, Scale, Shift, Transpose
 from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
-from convfold.layers import Convolved, Scaled, Step, Value
+from convfold.layers import Convolved, Held, Scaled, Step, Value
 from convfold.layers.filling import Fill
 from convfold.lift.axes import channel_axes
 from convfold.lift.fills import filled
 from convfold.lift.split import split
+from convfold.plan.constants import Constant, Known
 from convfold.plan.deferred import Given, uniform
 from convfold.program import Program
 from convfold.region import Node, Region, Signal
@@ -174,6 +175,8 @@ class _Lifting:
                 return Apply(
                     uniform(value.shape[axis], factor, shift, owner(whose)), axis, Shift() if shifts else Scale()
                 )
+            case Held(content=content):
+                return Constant(Known(value.signal, content=content, source=owner(whose)))
             case Layout():
                 return replace(kind, origin=call)
             case Spatial(convolution=Convolution() as op):
@@ -233,7 +236,7 @@ def leaves(step: Step) -> Iterator[Value]:
 
 def _is_finite(step: Step) -> bool:
     """Are the numbers of its operators? One that is not makes NaN of every zero it is composed with."""
-    numbers = step.operation.numbers if isinstance(step.operation, Convolved | Scaled) else ()
+    numbers = step.operation.numbers if isinstance(step.operation, Convolved | Scaled | Held) else ()
     return all(map(_all_finite, numbers)) and all(_is_finite(x) for x in step.inputs if isinstance(x, Step))
 
 

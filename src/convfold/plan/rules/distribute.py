@@ -34,8 +34,9 @@ def apply(step: Apply, x: Form, context: Context) -> Form:
     columns = list(_ranges(x.sizes))
     if g.groups == 1:
         terms: list[Term] = []
+        bearer = next((i for i, part in enumerate(x.blocks) if any(t.constant is None for t in part)), 0)
         for i, (cols, part) in enumerate(zip(columns, x.blocks, strict=True)):
-            column = context.once("block", deferred.block, b, range(g.c_out), cols, i == 0)
+            column = context.once("block", deferred.block, b, range(g.c_out), cols, i == bearer)
             assert column is not None  # one group: no block is empty
             terms += _over_sum(column, step.axis, part, context)
         return Form((combined(terms, context),))

@@ -287,3 +287,34 @@ def test_an_adaptive_pool_as_torch_writes_it() -> None:
     assert left["Conv"] + left["Gemm"] + left["MatMul"] == 1
     found = convfold.explain(made, config=convfold.FoldConfig("macs"))
     assert (found.before.macs, found.after.macs) == (9 * 4 * 6, 6 * 4 * 6)
+
+
+def test_coordinates_as_long_as_the_batch() -> None:
+    """CoordConv: rows tiled to a batch that is free, transposed, squared, laid beside the signal; read as constants."""
+    nodes = [
+        Node("Shape", ["x"], ["sizes"]),
+        Node("Gather", ["sizes", "zero"], ["batch"]),
+        Node("Concat", ["batch", "ones"], ["times"], axis=0),
+        Node("Tile", ["rows", "times"], ["tiled"]),
+        Node("Transpose", ["tiled"], ["turned"], perm=[0, 1, 3, 2]),
+        Node("Pow", ["turned", "two"], ["squared"]),
+        Node("Expand", ["one", "sizes_"], ["filled"]),
+        Node("Concat", ["batch", "map"], ["sizes_"], axis=0),
+        Node("Concat", ["x", "turned", "squared", "filled"], ["all"], axis=1),
+        Node("Conv", ["all", "w", "bias"], ["y"], pads=[1, 1, 1, 1]),
+    ]
+    nodes[6], nodes[7] = nodes[7], nodes[6]
+    constants = {
+        "zero": np.array([0]),
+        "ones": np.array([1, 1, 1]),
+        "map": np.array([1, 5, 4]),
+        "rows": weight(1, 1, 4, 5, seed=2),
+        "two": np.float32(2),
+        "one": weight(1, 1, 1, 4, seed=3),
+        "w": weight(6, 6, 3, 3),
+        "bias": weight(6, seed=1),
+    }
+    made = model(nodes, ("N", 3, 5, 4), **{name: np.asarray(c) for name, c in constants.items()})
+    assert check(made, 1, 3, 5, 4) == {"Conv": 1, "Add": 1}
+    found = convfold.explain(made, config=convfold.FoldConfig("macs"))
+    assert 2 * found.after.macs == found.before.macs

@@ -17,6 +17,12 @@ from convfold.frontends.onnx.tensors import DTYPES, to_torch
 #: Types without a width.
 _TEXT = {ir.DataType.STRING, ir.DataType.UNDEFINED}
 
+#: Calls that compute a number of numbers at the same place.
+_ELEMENTWISE = {
+    "Abs", "Add", "Cast", "Ceil", "Cos", "Div", "Exp", "Floor", "Identity", "Log", "Mul", "Neg", "Pow", "Reciprocal",
+    "Sigmoid", "Sin", "Sqrt", "Sub", "Tanh",
+}  # fmt: skip
+
 
 class Constants:
     """``x in constants``: is it one?"""
@@ -43,32 +49,49 @@ class Constants:
     def broadcast(self, x: ir.Value) -> Callable[[], torch.Tensor] | None:
         """What a constant is; of one as large as sizes that are free say, one along those axes; None of another.
 
-        So are expanded and tiled ones, and those that are one number everywhere.
+        So are expanded, tiled and transposed ones, those that are one number everywhere, and what is computed of them
+        number by number.
         """
         if x in self:
             return lambda: self.numbers(x)
         node = x.producer()
-        if node is None or node.domain or node.op_type not in ("ConstantOfShape", "Expand", "Tile"):
+        if node is None or node.domain:
             return None
+        if node.op_type in _ELEMENTWISE:
+            parts = [self.broadcast(i) for i in node.inputs if i is not None]
+            known = len(parts) == len(node.inputs) and all(part is not None for part in parts)
+            return (lambda: self._computed(node, parts)) if known else None  # type: ignore[arg-type]
         if node.op_type == "ConstantOfShape":
             value = node.attributes.get("value")
             return lambda: torch.zeros(()) if value is None else to_torch(value.as_tensor().numpy()).reshape(())
-        whole, repeats = node.inputs[0], node.inputs[1]
-        assert whole is not None and repeats is not None
+        if node.op_type not in ("Expand", "Tile", "Transpose"):
+            return None
+        whole = node.inputs[0]
+        assert whole is not None
         content = self.broadcast(whole)
+        shapes = [trial[whole].shape for trial in self.trials]
         if node.op_type == "Expand" or content is None:
             return content
-        shapes, repeated = [], []
-        for trial in self.trials:
-            shape, counts = trial[whole].shape, trial[repeats].content
-            if shape is None or counts is None:
-                return None
-            shapes.append(shape)
-            repeated.append([int(n) for n in counts])
-        before, times = _common(shapes), _common(repeated)
+        if None in shapes:
+            return None
+        before = _common([s for s in shapes if s is not None])
+
+        def long() -> torch.Tensor:
+            return content().expand([n or 1 for n in before])
+
+        if node.op_type == "Transpose":
+            return lambda: self._computed(node, [long])
+        counts = [trial[node.inputs[1]].content for trial in self.trials]  # type: ignore[index]
+        if any(c is None for c in counts):
+            return None
+        times = _common([[int(n) for n in c] for c in counts if c is not None])
         if any(count is None and n != 1 for n, count in zip(before, times, strict=True)):
             return None
-        return lambda: content().expand([n or 1 for n in before]).repeat([count or 1 for count in times])
+        return lambda: long().repeat([count or 1 for count in times])
+
+    def _computed(self, node: ir.Node, parts: Sequence[Callable[[], torch.Tensor]]) -> torch.Tensor:
+        (y,) = evaluate(node, [part().numpy() for part in parts], self.versions)
+        return torch.as_tensor(y)
 
     def content(self, x: ir.Value) -> Any:
         """Of a constant; where it is computed from others, computed once."""

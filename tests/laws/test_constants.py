@@ -162,3 +162,10 @@ def test_one_convolution_only_without_a_map() -> None:
     """A block with a map of its own is no convolution."""
     with pytest.raises(convfold.NotFoldable):
         convfold.Convolution.of(Net(lambda m, x: m.a(x) + constant(1, 8, 1, 4), a=conv(3, 8)), channels=3)
+
+
+def test_a_map_is_written_once_for_a_whole_batch() -> None:
+    """A batch that is fixed does not make it larger."""
+    net = Net(lambda m, x: m.b(m.a(x) + MAP), a=conv(3, 8), b=conv(8, 4))
+    result = folded(net, constant(5, 3, H, W))
+    assert {p.shape for name, p in result.module.named_parameters() if "constant" in name} == {(1, 4, H, W)}

@@ -140,7 +140,7 @@ def _sum(call: Call, a: Any, b: Any, scale_a: float, scale_b: float) -> Reading:
     if _is_constant(b):
         if isinstance(a, Value) and isinstance(b, Value) and _varied(b) is not None and a.symbols == call.out.symbols:
             signs = tuple(1 if scale > 0 else -1 for scale in (scale_a, scale_b))
-            held = Step(Held(lambda: abs(scale_b) * b.tensor().double()), ()) if abs(scale_b) != 1 else b
+            held = Step(Held(lambda: abs(scale_b) * b.tensor().double(), b.signal), ()) if abs(scale_b) != 1 else b
             return Step(Sum(signs), (_scaled(a, abs(scale_a)), held))
         shift = scale_b * (b.tensor().double() if isinstance(b, Value) else b)
         return affine(call, a, None if scale_a == 1 else scale_a, shift)

@@ -87,9 +87,10 @@ class Convolved:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Held:
-    """Numbers that no value of the model is: a constant's multiple. They broadcast to what the call gives."""
+    """Numbers that no value of the model is: a multiple of ``like``. They broadcast to what the call gives."""
 
     content: Callable[[], Tensor]
+    like: Signal
 
     @property
     def numbers(self) -> tuple[Tensor]:

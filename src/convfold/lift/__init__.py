@@ -175,8 +175,8 @@ class _Lifting:
                 return Apply(
                     uniform(value.shape[axis], factor, shift, owner(whose)), axis, Shift() if shifts else Scale()
                 )
-            case Held(content=content):
-                return Constant(Known(value.signal, content=content, source=owner(whose)))
+            case Held(content=content, like=like):
+                return Constant(Known(like, None, content, like.free, owner(whose)).broadcast(value.signal))
             case Layout():
                 return replace(kind, origin=call)
             case Spatial(convolution=Convolution() as op):

@@ -25,13 +25,14 @@ from convfold.region import Signal
 class Known:
     """A signal that does not depend on any input: the model's own, by ``name``, or what steps make of others.
 
-    Along axes whose length is free it is the same everywhere: it is computed at the example's length, and written one
-    long.
+    Along the axes ``alike`` it is the same everywhere, those whose length is free among them: it is computed at the
+    example's length, and written one long.
     """
 
     signal: Signal
     name: str | None = None
     content: Callable[[], Tensor] | None = None  # of the model's own; it broadcasts to the signal
+    alike: frozenset[int] = frozenset()
     source: str = ""  # the path of the module that the model's own belongs to
     operation: Operation | None = None
     inputs: tuple[Known, ...] = ()
@@ -56,11 +57,10 @@ class Known:
         own = isinstance(self.operation, Apply) and self.operation.operator.geometry.period is not None
         return not own and all(x.zero for x in self.inputs)
 
-    @property
-    def written(self) -> Tensor:
-        """As it is written."""
+    def written(self, added: bool) -> Tensor:
+        """As it is written; one that is ``added`` to another broadcasts."""
         value = self.value
-        for axis in self.signal.free:
+        for axis in self.alike if added else self.signal.free:
             value = value.narrow(axis, 0, 1)
         return value
 
@@ -89,7 +89,12 @@ class Known:
 
     def broadcast(self, y: Signal) -> Known:
         """One of the model's own, as what it is added to has it."""
-        return self if self.signal == y or self.content is None else replace(self, signal=y)
+        if self.signal == y or self.content is None:
+            return self
+        new = len(y.shape) - len(self.signal.shape)
+        lengths = (*(1,) * new, *self.signal.shape)
+        alike = frozenset(i for i, n in enumerate(lengths) if n == 1 or i - new in self.alike)
+        return replace(self, signal=y, alike=alike)
 
     def behind(self, step: Operation, y: Signal) -> Known:
         """What a step makes of it; ``y`` is the signal behind it.
@@ -99,10 +104,12 @@ class Known:
         """
         if isinstance(step, Along):
             step = Apply(step.operator, step.axis)
-        across = {_across(step, axis) for axis in self.signal.free}
-        if None in across or not y.free <= across:
+        if None in {_across(step, axis) for axis in self.signal.free}:
             raise NotFoldable("not-affine", "a constant map along an axis whose length is free")
-        return Known(y, operation=step, inputs=(self,))
+        alike = frozenset(i for axis in self.alike if (i := _across(step, axis)) is not None)
+        if not y.free <= alike:
+            raise NotFoldable("not-affine", "a constant map along an axis whose length is free")
+        return Known(y, alike=alike, operation=step, inputs=(self,))
 
 
 #: Constants of more numbers are not looked at.
@@ -121,7 +128,8 @@ def total(terms: Sequence[tuple[int, Known]]) -> Known:
     signs, values = zip(*terms, strict=True)
     if len(values) == 1 and signs[0] > 0:
         return values[0]  # type: ignore[no-any-return]
-    return Known(values[0].signal, operation=Sum(signs), inputs=values)
+    alike = frozenset.intersection(*(x.alike for x in values))
+    return Known(values[0].signal, alike=alike, operation=Sum(signs), inputs=values)
 
 
 def _across(step: Operation, axis: int) -> int | None:
@@ -139,9 +147,10 @@ def _across(step: Operation, axis: int) -> int | None:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Constant(Operation):
-    """Numbers that are there."""
+    """Numbers that are there; ``added`` to others, or by themselves."""
 
     known: Known
+    added: bool = False
     arity: ClassVar[int | None] = 0
 
     @property
@@ -152,7 +161,7 @@ class Constant(Operation):
         return iter(())
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
-        return ops.weights([self.known])("constant", self.known.written.to(ops.like))
+        return ops.weights([self.known])("constant", self.known.written(self.added).to(ops.like))
 
     def forget(self) -> None:
         self.known.forget()
@@ -176,7 +185,7 @@ class Repeated(Operation):
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         ones = ops.ones_like(ops.slice(xs[0], self.axis, 0, 1))
-        return ops.mul(ones, ops.weights([self.known])("constant", self.known.written.to(ops.like)))
+        return ops.mul(ones, ops.weights([self.known])("constant", self.known.written(added=False).to(ops.like)))
 
     def forget(self) -> None:
         self.known.forget()

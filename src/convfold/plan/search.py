@@ -301,7 +301,7 @@ class Search:
 def _leaf(node: Node) -> Form:
     if node.content is None:
         return Form.leaf(node.name)
-    return Form.constant(Known(node.signal, node.name, node.content, node.origin or ""))
+    return Form.constant(Known(node.signal, node.name, node.content, node.signal.free, node.origin or ""))
 
 
 def decisions_of(state: State) -> Decisions:

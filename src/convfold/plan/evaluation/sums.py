@@ -12,6 +12,7 @@ from convfold.algebra.spatial import Resample, Spatial, Spread
 from convfold.algebra.window import Window
 from convfold.plan import deferred
 from convfold.plan.border import Correct
+from convfold.plan.constants import Constant
 from convfold.plan.cost import Cost
 from convfold.plan.deferred import Deferred
 from convfold.plan.evaluation.steps import Computed, applied, bordered, cost_of, moved, step
@@ -134,5 +135,13 @@ def _is_constant(t: Computed) -> bool:
 def _added(terms: Sequence[Summand], y: Signal, context: Context) -> Computed:
     if len(terms) == 1:
         return terms[0][1]
-    signs, values = zip(*terms, strict=True)
+    signs, values = zip(*((sign, _as_added(t, context)) for sign, t in terms), strict=True)
     return step(Sum(signs), values, y, context)
+
+
+def _as_added(t: Computed, context: Context) -> Computed:
+    """A constant as long as it differs along an axis."""
+    if not isinstance(t.operation, Constant):
+        return t
+    known = t.operation.known
+    return context.alike(("added", id(known)), lambda: Computed(t.signal, operation=Constant(known, added=True)), known)

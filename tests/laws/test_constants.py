@@ -169,3 +169,23 @@ def test_a_map_is_written_once_for_a_whole_batch() -> None:
     net = Net(lambda m, x: m.b(m.a(x) + MAP), a=conv(3, 8), b=conv(8, 4))
     result = folded(net, constant(5, 3, H, W))
     assert {p.shape for name, p in result.module.named_parameters() if "constant" in name} == {(1, 4, H, W)}
+
+
+@pytest.mark.parametrize("pads", [(1, 1, 2, 0), (0, 3), (-1, 1, 2, -2)])
+@pytest.mark.parametrize("sizes", ["static", None])
+def test_a_pad_with_a_number(pads: tuple[int, ...], sizes: Any) -> None:
+    """It is a pad with zeros and a map of that number: two layers are one, and one addition."""
+    step = nn.ConstantPad2d([*pads, *(0,) * (4 - len(pads))], -1.5)
+    net = Net(lambda m, x: m.b(m.step(m.a(x))), a=conv(3, 8), b=conv(8, 4, 3), step=step)
+    result = folded(net, constant(2, 3, H, W), sizes)
+    assert result.report.after.layers == 1
+
+
+def test_a_border_is_mended_in_a_value_of_its_own() -> None:
+    """Where the same operator is applied to the same value without a border, that one is left as it was."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        y = m.a(x)
+        return m.b(y) + m.b(torch.nn.functional.pad(y, (1, 1, 1, 1)))[:, :, 1:-1, 1:-1]
+
+    folded(Net(forward, a=conv(3, 8), b=conv(8, 4, 3, padding=1)), constant(1, 3, H, W))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from math import isfinite
 from typing import Any
 
 import torch
@@ -77,8 +78,9 @@ def _padded(call: Call, given: Sequence[int], mode: str, value: float | None) ->
     """Cropping preserves constants, as does padding with copies of the data; zeros do not, but are a convolution."""
     x, pads = call.first, list(given)
     copies = mode != "constant"
-    if not copies and value not in (None, 0, 0.0) and any(n > 0 for n in pads):
-        raise NotFoldable("padding-mode", "padding with another value than zero")
+    fill = 0.0 if copies or value is None or not any(isinstance(n, int) and n > 0 for n in pads) else float(value)
+    if not isfinite(fill):
+        raise NotFoldable("padding-mode", "padding with infinity, or with what is no number")
     while len(pads) >= 2 and pads[-2:] == [0, 0]:
         del pads[-2:]
     if not pads:
@@ -86,7 +88,7 @@ def _padded(call: Call, given: Sequence[int], mode: str, value: float | None) ->
     if not all(isinstance(p, int) for p in pads) or len(pads) >= 2 * x.dim:
         raise NotFoldable("padding-mode", "padding by an unknown amount, or of the batch")
     axes = [x.dim - 1 - i for i in reversed(range(len(pads) // 2)) if pads[2 * i] or pads[2 * i + 1]]
-    dims, kind = x.dim - 2, partial(Pad, pads=tuple(pads), mode=mode)
+    dims, kind = x.dim - 2, partial(Pad, pads=tuple(pads), mode=mode, fill=fill)
     if copies or not 1 <= dims <= 3 or len(pads) > 2 * dims:
         circular = mode == "circular" and 1 <= dims <= 3 and min(pads) >= 0
         pairs = list(zip(pads[::2], pads[1::2], strict=True))[::-1]
@@ -127,7 +129,7 @@ def drawn(draw: Draw, spelling: str) -> Example:
     pads = each(draw, 2 * padded, low, 2)
     value = draw.pick((0, 0.0, 1.5)) if mode == "constant" else None
     batch = padded == rank and any(pads[-2:])
-    refused = "padding-mode" if (value and max(pads, default=0) > 0) or batch else None
+    refused = "padding-mode" if batch else None
     given = (mode, value) if spelling.startswith("pad") else (value,)
     return Example((draw.signal(*sizes), list(pads), *given), refused=refused)
 
@@ -163,8 +165,7 @@ def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
     axes = [i - draw.pick((0, rank)) for i in pairs] if version >= 18 and pairs and flag(draw) else None
     named = list(pairs) if axes is not None else list(range(rank))
     pads = [pairs.get(i, (0, 0))[end] for end in (0, 1) for i in named]
-    another = bool(value) and max(pads, default=0) > 0
-    refused = "padding-mode" if another or 0 in pairs else None
+    refused = "padding-mode" if 0 in pairs else None
     x, how = draw.signal(*sizes), {"mode": mode}
     if version < 11:
         return OnnxExample((x,), {**how, "pads": pads, "value": value or 0.0}, refused, opset=version)

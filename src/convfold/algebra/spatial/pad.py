@@ -20,11 +20,13 @@ class Pad(Spatial):
 
     Positions are cropped first, then those that are left are copied.
 
+    ``fill``: the number that is added, where that is not copied: by itself it is a pad with zeros and a constant.
     ``wraps``: of each space axis the (lo, hi) that a circular pad adds: it may go before a convolution.
     """
 
     pads: tuple[int, ...]
     mode: str = "constant"
+    fill: float = 0.0
     wraps: tuple[tuple[int, int], ...] = ()
 
     @property
@@ -39,11 +41,13 @@ class Pad(Spatial):
 
     @property
     def label(self) -> str:
-        return f"{self.mode} pad" if self.copies else "zero pad" if max(self.pads) > 0 else "crop"
+        if self.copies or max(self.pads) <= 0:
+            return f"{self.mode} pad" if self.copies else "crop"
+        return "zero pad" if self.fill == 0 else "constant pad"
 
     def __call__(self, x: Tensor) -> Tensor:
         if not self.copies:
-            return F.pad(x, list(self.pads))
+            return F.pad(x, list(self.pads), value=self.fill)
         for i, (lo, hi) in enumerate(zip(self.pads[::2], self.pads[1::2], strict=True), start=1):
             if lo or hi:
                 x = x.index_select(-i, _copied(x.shape[-i], lo, hi, self.mode).to(x.device))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from convfold.algebra.apply import Apply
 from convfold.algebra.operation import Operation
@@ -97,7 +97,11 @@ def applied(operator: Deferred, axis: int, x: Computed, context: Context, part: 
 
 
 def bordered(y: Computed, x: Computed, border: Border, context: Context) -> Computed:
-    """``y``, a value of its own, with its border mended the cheapest way; ``x`` is what it was computed from."""
+    """``y`` with its border mended the cheapest way; ``x`` is what it was computed from.
+
+    It is written into, so it is a value of its own even where another one is computed alike.
+    """
+    y = replace(y)
     axis = len(y.signal.shape) - 1 - len(border.sizes)
     found = []
     assert context.ways is not None  # else nothing would have been composed beyond a border

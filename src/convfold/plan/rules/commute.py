@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
 from convfold.algebra.apply import Apply
 from convfold.algebra.layout import Select
 from convfold.algebra.operation import Move
@@ -16,9 +20,10 @@ from convfold.algebra.spatial import Pad, Spatial
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
 from convfold.plan.along import along
-from convfold.plan.deferred import Deferred, Uniform
+from convfold.plan.constants import Known
+from convfold.plan.deferred import Deferred, Given, Uniform
 from convfold.plan.form import Context, Form, Moved, Term, forms_of, with_length
-from convfold.plan.rules import distribute
+from convfold.plan.rules import combine, distribute
 from convfold.region import Signal
 
 
@@ -74,8 +79,27 @@ def _before(step: Pad, t: Term, context: Context) -> Term:
     return replace(t, moves=(*t.moves[:-1], Moved(together, replace(x, shape=shape))))
 
 
+def _filled(step: Pad, x: Form, before: Signal, y: Signal, context: Context) -> list[Form]:
+    """A pad with a number: a pad with zeros, and a map that has the number where it adds positions."""
+    padded = {len(y.shape) - 1 - i for i in range(len(step.pads) // 2) if any(step.pads[2 * i : 2 * i + 2])}
+    if len(x.blocks) != 1 or padded & y.free:
+        raise NotFoldable("padding-mode", "padding with a number at sizes that are free, or of several parts")
+    sizes = [n if i in padded else 1 for i, n in enumerate(before.shape)]
+
+    def ring() -> Tensor:
+        return F.pad(torch.zeros(sizes, dtype=torch.float64), list(step.pads), value=step.fill)
+
+    op = step.convolution
+    zeros = replace(step, fill=0.0, origin=None, convolution=replace(op, call=None) if isinstance(op, Given) else None)
+    added = Known(y, None, ring, frozenset(range(len(y.shape))) - padded)
+    found = act(zeros, x, before, y, context)
+    return [Form((combine.combined((*f.blocks[0], Term("", constant=added)), context),)) for f in found]
+
+
 def act(step: Spatial, x: Form, before: Signal, y: Signal, context: Context) -> list[Form]:
     """``before`` and ``y`` are the signals before and behind the step."""
+    if isinstance(step, Pad) and step.fill:
+        return _filled(step, x, before, y, context)
     ways: list[Callable[[], list[Form]]] = [lambda: [follow(step, x, y)]]
     if isinstance(step, Pad) and step.wraps and len(x.blocks) == 1:
         ways.append(lambda: [Form((tuple(_before(step, t, context) for t in x.blocks[0]),))])

@@ -86,7 +86,8 @@ class Region:
         for n in self.nodes:
             if n.operation is not None:
                 xs = [values[i] for i in n.inputs]
-                values[n.name] = n.operation.lower(Eager(xs[0]), xs, n.signal.shape)
+                like = xs[0] if xs else next(iter(values.values()))
+                values[n.name] = n.operation.lower(Eager(like), xs, n.signal.shape)
         return {o: values[o] for o in self.outputs}
 
 

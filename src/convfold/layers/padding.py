@@ -94,6 +94,10 @@ def _padded(call: Call, given: Sequence[int], mode: str, value: float | None) ->
         pairs = list(zip(pads[::2], pads[1::2], strict=True))[::-1]
         wraps = ((0, 0),) * (dims - len(pairs)) + tuple(pairs) if circular else ()
         return spatial(call, axes, partial(kind, wraps=wraps), channel=1 if circular else None, reason=_reason(copies))
+    if fill:
+        return spatial(
+            call, axes, kind, channel=1, reason=NotFoldable("padding-mode", "padding with another value than zero")
+        )
     return spatial(call, axes, kind, channel=1, convolution=zero_padding(x.shape[1], pads, dims))
 
 

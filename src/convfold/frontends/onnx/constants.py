@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import onnx_ir as ir
 import torch
 
 from convfold.errors import NotFoldable
+from convfold.frontends.onnx import kept
 from convfold.frontends.onnx.known import Knowledge, constant_tensor, evaluate, only_typed, typed
 from convfold.frontends.onnx.tensors import DTYPES, to_torch
 
@@ -23,11 +25,14 @@ _ELEMENTWISE = {
     "Sigmoid", "Sin", "Sqrt", "Sub", "Tanh",
 }  # fmt: skip
 
+_BROADCAST = _ELEMENTWISE | {"ConstantOfShape", "Expand", "Tile", "Transpose"}
+
 
 class Constants:
     """``x in constants``: is it one?"""
 
     def __init__(self, model: ir.Model, trials: Sequence[Knowledge]) -> None:
+        self.model = model
         self.trials, self.others, self.versions = trials, trials[1:], dict(model.opset_imports)
         self._contents: dict[ir.Value, np.ndarray[Any, Any]] = {}
         self._quantised: dict[ir.Value, str | None] = {}
@@ -52,8 +57,21 @@ class Constants:
         So are expanded, tiled and transposed ones, those that are one number everywhere, and what is computed of them
         number by number.
         """
-        if x in self:
-            return lambda: self.numbers(x)
+        return (lambda: self.numbers(x)) if x in self else self._broadcast.get(x)
+
+    @cached_property
+    def _broadcast(self) -> dict[ir.Value, Callable[[], torch.Tensor]]:
+        found: dict[ir.Value, Callable[[], torch.Tensor]] = {}
+        self.__dict__["_broadcast"] = found  # those after it ask for those before it
+        for graph in kept.graphs(self.model):
+            for node in graph:
+                known = node.op_type not in _BROADCAST or node.outputs[0] in self
+                if not known and (content := self._broadcast_by(node.outputs[0])) is not None:
+                    found[node.outputs[0]] = content
+        return found
+
+    def _broadcast_by(self, x: ir.Value) -> Callable[[], torch.Tensor] | None:
+        """By its call, of inputs that are known to be such or not."""
         node = x.producer()
         if node is None or node.domain:
             return None

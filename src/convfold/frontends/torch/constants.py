@@ -40,6 +40,10 @@ class Constants:
                 and not _varies(node)
             ):
                 self._constant.add(node)
+        self._broadcast: dict[Node, Callable[[], Tensor]] = {}
+        for node in calls.graph.nodes:
+            if (content := self._broadcast_by(node)) is not None:
+                self._broadcast[node] = content
 
     def __contains__(self, node: object) -> bool:
         return node in self._constant
@@ -63,8 +67,12 @@ class Constants:
         So are expanded, repeated and permuted ones, those that are one number everywhere, and what is computed of them
         number by number. None of what is not constant.
         """
+        return (lambda: self[node]) if node in self else self._broadcast.get(node)
+
+    def _broadcast_by(self, node: Node) -> Callable[[], Tensor] | None:
+        """By its call, of inputs that are known to be such or not."""
         if node in self:
-            return lambda: self[node]
+            return None
         t = node.meta.get("val")
         if node.op != "call_function" or not isinstance(t, Tensor) or not t.dtype.is_floating_point:
             return None

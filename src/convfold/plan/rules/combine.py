@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -9,7 +10,8 @@ from itertools import combinations
 from torch import Tensor
 
 from convfold.algebra.joins import Sum
-from convfold.algebra.layout import Slice
+from convfold.algebra.layout import Select, Slice
+from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
 from convfold.plan.border import Border
@@ -18,11 +20,11 @@ from convfold.plan.constants import Known, total
 from convfold.plan.cost import Cost
 from convfold.plan.evaluation import term_computed, term_cost
 from convfold.plan.form import Context, Form, Term, Terms
-from convfold.plan.rules.windows import windowed
+from convfold.plan.rules.windows import DIMS, windowed
 from convfold.region import Signal
 
-#: Axes of space that a convolution may have.
-DIMS = 3
+#: A sum of more maps of one value makes fewer positions of it, and an operator had better be behind it.
+MAPS = 9
 
 
 def add(step: Sum, inputs: Sequence[Form], y: Signal, context: Context) -> Form:
@@ -32,11 +34,20 @@ def add(step: Sum, inputs: Sequence[Form], y: Signal, context: Context) -> Form:
     if any(len(f.blocks) != len(first.blocks) or f.sizes != first.sizes or f.axis != first.axis for f in inputs):
         raise NotFoldable("partition-differs", "the summands are concatenated from different parts")
     signed = step.signed(inputs)
+    for i in range(len(first.blocks)):
+        maps = Counter(t.leaf for _, f in signed for t in f.blocks[i] if _is_map(t))
+        if max(maps.values(), default=0) > MAPS:
+            raise NotFoldable("too-large", f"more than {MAPS} summands are maps of one value")
     blocks = tuple(
         combined((t if sign > 0 else t.turned() for sign, f in signed for t in f.blocks[i]), context)
         for i in range(len(first.blocks))
     )
     return Form(blocks, first.axis, first.sizes)
+
+
+def _is_map(t: Term) -> bool:
+    """Is it a map of positions alone, or one of them?"""
+    return t.operator is None and any(isinstance(moved.move, Spatial | Select) for moved in t.moves)
 
 
 def corrected(border: Border, axis: int, x: Form, y: Signal, context: Context) -> Form:
@@ -81,7 +92,7 @@ def combined(terms: Iterable[Term], context: Context) -> Terms:
 
 
 def _combined(terms: list[Term], context: Context) -> list[Term]:
-    if len(terms) < 2:
+    if len(terms) < 2 or all(t.operator is None for t in terms):  # x + x: nothing says which axis holds the channels
         return terms
     pairwise = _in_pairs(terms, context)
     if len(pairwise) == 1:
@@ -158,7 +169,7 @@ def _alike(s: Term, t: Term, context: Context) -> Term | None:
         if s.at != t.at and s.movable:
             s = s.placed(t.at)
         a, b = s.operator, t.operator
-        if a is None or s.moves != t.moves:  # x + x: nothing says which axis holds the channels
+        if a is None or s.moves != t.moves:
             return None
         if b is None:
             if a.geometry.c_in != a.geometry.c_out:

@@ -17,13 +17,15 @@ from convfold.algebra.apply import Apply
 from convfold.algebra.layout import Select
 from convfold.algebra.operation import Move
 from convfold.algebra.spatial import Pad, Spatial
+from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
 from convfold.plan.along import along
 from convfold.plan.constants import Known
-from convfold.plan.deferred import Deferred, Given, Uniform
+from convfold.plan.deferred import Deferred, Uniform
 from convfold.plan.form import Context, Form, Moved, Term, forms_of, with_length
 from convfold.plan.rules import combine, distribute
+from convfold.plan.rules.windows import DIMS
 from convfold.region import Signal
 
 
@@ -89,8 +91,10 @@ def _filled(step: Pad, x: Form, before: Signal, y: Signal, context: Context) -> 
     def ring() -> Tensor:
         return F.pad(torch.zeros(sizes, dtype=torch.float64), list(step.pads), value=step.fill)
 
-    op = step.convolution
-    zeros = replace(step, fill=0.0, origin=None, convolution=replace(op, call=None) if isinstance(op, Given) else None)
+    dims, pairs = len(y.shape) - 1 - step.axis, list(zip(step.pads[::2], step.pads[1::2], strict=True))[::-1]
+    space = [Window()] * (dims - len(pairs)) + [Window(lo=lo, hi=hi) for lo, hi in pairs]
+    op = deferred.cut(before.shape[step.axis], tuple(space)) if len(pairs) <= dims <= DIMS else None
+    zeros = replace(step, fill=0.0, origin=None, convolution=op, reason=None)
     added = Known(y, None, ring, frozenset(range(len(y.shape))) - padded)
     found = act(zeros, x, before, y, context)
     return [Form((combine.combined((*f.blocks[0], Term("", constant=added)), context),)) for f in found]
@@ -117,7 +121,7 @@ def _on_channels(step: Spatial, x: Form, before: Signal, y: Signal, context: Con
     """A map along the axis that holds an operator's channels is a matrix of theirs."""
     kept = {i for i, _ in step.carried}
     mapped = [i for i in range(len(before.shape)) if i not in kept]
-    if len(mapped) != 1 or len(before.shape) < 2 or step.origin is None:
+    if len(mapped) != 1 or not 2 <= len(before.shape) >= len(y.shape) or step.origin is None:
         return []
     (axis,) = mapped
     terms = [t for terms in x.blocks for t in terms]

@@ -13,6 +13,9 @@ from convfold.plan.form import Context, Term
 from convfold.plan.rules.onto import onto
 from convfold.region import Signal
 
+#: Axes of space that a convolution may have.
+DIMS = 3
+
 
 def cut_of(step: Slice, x: Signal, axis: int, dims: int) -> Deferred | None:
     """A slice of x, whose channels are on ``axis``, as a depthwise operator of space; or None."""

@@ -93,7 +93,7 @@ def _filled(step: Pad, x: Form, before: Signal, y: Signal, context: Context) -> 
 
     dims, pairs = len(y.shape) - 1 - step.axis, list(zip(step.pads[::2], step.pads[1::2], strict=True))[::-1]
     space = [Window()] * (dims - len(pairs)) + [Window(lo=lo, hi=hi) for lo, hi in pairs]
-    op = deferred.cut(before.shape[step.axis], tuple(space)) if len(pairs) <= dims <= DIMS else None
+    op = deferred.cut(before.shape[step.axis], tuple(space)) if step.axis == 1 and len(pairs) <= dims <= DIMS else None
     zeros = replace(step, fill=0.0, origin=None, convolution=op, reason=None)
     added = Known(y, None, ring, frozenset(range(len(y.shape))) - padded)
     found = act(zeros, x, before, y, context)

@@ -71,12 +71,6 @@ def test_two_axes_of_tokens(bias: bool) -> None:
     assert folded(net, constant(1, 5, 8)).report.after.macs == 5 * 8 * 8 + 5 * 64 * 8
 
 
-def test_one_operator_on_two_values_is_applied_to_their_sum() -> None:
-    """A(x) + A(y) = A(x + y)."""
-    net = Net(lambda m, x: m.a(x.relu()) + m.a(x.sigmoid()), a=nn.Conv2d(3, 8, 3, bias=False)).double().eval()
-    assert folded(net, constant(1, 3, 6, 6)).report.after.layers == 1
-
-
 def test_free_sizes() -> None:
     """A number of rows that is known; width and batch are free."""
     parts = {"a": nn.Conv2d(3, 8, 1, bias=False), "b": nn.Conv2d(8, 4, 1)}

@@ -68,14 +68,15 @@ def summed(terms: Sequence[Summand], y: Signal, context: Context) -> Computed:
     for sign, t in terms:
         if (end := _end(t)) is not None:
             groups.setdefault((end, t.inputs[0].signal), []).append((sign, t))
+    ways = [_added(terms, y, context)]
     for alike in groups.values():
         if len(alike) > 1:
             outer = max(sign for sign, _ in alike)
             below = [(sign * outer, t.inputs[0]) for sign, t in alike]
             shared = _again(alike[0][1], summed(below, below[0][1].signal, context), context)
             rest = [t for t in terms if t not in alike]
-            return min(_added(terms, y, context), summed([*rest, (outer, shared)], y, context), key=cost_of)
-    return _added(terms, y, context)
+            ways.append(summed([*rest, (outer, shared)], y, context))
+    return min(ways, key=cost_of)
 
 
 def _end(t: Computed) -> object | None:
@@ -83,10 +84,18 @@ def _end(t: Computed) -> object | None:
     match t.operation:
         case Spatial() as move:
             return move
-        case Apply(operator=Deferred() as operator, axis=axis) if operator.geometry.period is None:
+        case Apply(operator=Deferred() as operator, axis=axis) if _scales(operator):
             return operator, axis
         case _:
             return None
+
+
+def _scales(operator: Deferred) -> bool:
+    """Is it one number a channel? With others, A(x) + A(y) = A(x + y), the search ends in dearer plans.
+
+    Measured: 2 % more multiply-adds in a text detector.
+    """
+    return operator.geometry.diagonal and operator.geometry.period is None
 
 
 def _again(t: Computed, x: Computed, context: Context) -> Computed:

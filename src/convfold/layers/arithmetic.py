@@ -90,9 +90,9 @@ def mul_onnx(call: Call) -> Reading:
 
 
 def _product(call: Call, x: Any, c: Any) -> Reading:
-    if _is_constant(x):
+    if is_constant(x):
         x, c = c, x
-    if not _is_constant(c):
+    if not is_constant(c):
         raise NotFoldable("not-affine", "a product of two signals")
     return affine(call, x, c, None)
 
@@ -108,7 +108,7 @@ def div_onnx(call: Call) -> Reading:
 
 
 def _quotient(call: Call, x: Any, c: Any) -> Reading:
-    if not _is_constant(c):
+    if not is_constant(c):
         raise NotFoldable("not-affine", "a quotient of two signals")
     divisor = c.tensor().double() if isinstance(c, Value) else torch.tensor(c, dtype=torch.float64)
     return affine(call, x, 1.0 / divisor, None)
@@ -118,26 +118,26 @@ def _quotient(call: Call, x: Any, c: Any) -> Reading:
 def addcmul(call: Call) -> Reading:
     """c + value·a·b with two of the three constant."""
     c, a, b, value = call["self"], call["tensor1"], call["tensor2"], call["value"]
-    if _is_constant(a):
+    if is_constant(a):
         a, b = b, a
-    if not _is_constant(b) or _is_constant(a) == _is_constant(c):
+    if not is_constant(b) or is_constant(a) == is_constant(c):
         raise NotFoldable("not-affine", "a product of two signals, or a signal and its multiple")
-    if _is_constant(a):
+    if is_constant(a):
         return affine(call, c, None, value * a.tensor().double() * b.tensor().double())
     return affine(call, a, value * b.tensor().double(), c)
 
 
-def _is_constant(c: Any) -> bool:
+def is_constant(c: Any) -> bool:
     return c.constant if isinstance(c, Value) else isinstance(c, int | float | Tensor)
 
 
 def _sum(call: Call, a: Any, b: Any, scale_a: float, scale_b: float) -> Reading:
     """scale_a·a + scale_b·b: a sum of two signals, or a shift of one."""
-    if _is_constant(a):
+    if is_constant(a):
         a, b, scale_a, scale_b = b, a, scale_b, scale_a
-    if _is_constant(a):
+    if is_constant(a):
         raise NotFoldable("not-affine", "nothing but constants")
-    if _is_constant(b):
+    if is_constant(b):
         if isinstance(a, Value) and isinstance(b, Value) and _varied(b) is not None and a.symbols == call.out.symbols:
             signs = tuple(1 if scale > 0 else -1 for scale in (scale_a, scale_b))
             held = Step(Held(lambda: abs(scale_b) * b.tensor().double(), b.signal), ()) if abs(scale_b) != 1 else b

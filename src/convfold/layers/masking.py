@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from convfold.errors import NotFoldable
-from convfold.layers.arithmetic import affine
+from convfold.layers.arithmetic import affine, is_constant
 from convfold.layers.examples import (
     Draw,
     Example,
@@ -44,8 +44,8 @@ def _chosen(call: Call, condition: Any, yes: Any, no: Any) -> Reading:
     if not isinstance(condition, Value) or not condition.constant:
         raise NotFoldable("not-affine", "which numbers are taken is known at run time only")
     mask = condition.tensor()
-    x, other = (no, yes) if _is_constant(yes) else (yes, no)
-    if not isinstance(x, Value) or _is_constant(x) or not _is_constant(other):
+    x, other = (no, yes) if is_constant(yes) else (yes, no)
+    if not isinstance(x, Value) or is_constant(x) or not is_constant(other):
         raise NotFoldable("not-affine", "positions of two signals, or of none")
     if x.symbols != call.out.symbols:
         raise NotFoldable("not-affine", "broadcasting makes the signal larger")
@@ -55,13 +55,9 @@ def _chosen(call: Call, condition: Any, yes: Any, no: Any) -> Reading:
     return affine(call, x, kept.double(), None)
 
 
-def _is_constant(c: Any) -> bool:
-    return c.constant if isinstance(c, Value) else True
-
-
 @example("where.self", "where.ScalarOther", "where.ScalarSelf")
 def drawn_where(draw: Draw, spelling: str) -> Example:
-    x, mask = draw.signal(*shape(draw)), None
+    x = draw.signal(*shape(draw))
     mask = _mask(draw, x)
     zero = not flag(draw)
     number: Any = 0 if zero else 1.5

@@ -1,12 +1,10 @@
-"""Some positions of an axis: aten slice, select, unbind, split, split_with_sizes, chunk, narrow, index and index_select
-by constants; ONNX Slice, Split, Gather, GatherND."""
+"""Some positions of an axis: aten slice, select, unbind, split, split_with_sizes, chunk, narrow; ONNX Slice, Split."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from math import prod
 from typing import Any
 
 import torch
@@ -16,18 +14,15 @@ from convfold.algebra.convolution import Convolution
 from convfold.algebra.layout import Select, Slice
 from convfold.algebra.realisation import OwnCall
 from convfold.algebra.spatial import Stride
-from convfold.algebra.spatial.positions import Table, Take, flat_index
 from convfold.errors import NotFoldable
 from convfold.layers.examples import (
     Draw,
     Example,
     OnnxExample,
     axis,
-    constant,
     each,
     example,
     flag,
-    indices,
     onnx_example,
     opset,
     shape,
@@ -88,16 +83,16 @@ def read_select(call: Call) -> Step:
     x, index = call["self"], call["index"]
     if not isinstance(index, int):
         raise NotFoldable("not-affine", "which position is taken is known at run time only")
-    return _selected(x, call["dim"] % x.dim, index)
+    return selected(x, call["dim"] % x.dim, index)
 
 
 @aten("unbind.int")
 def read_unbound(call: Call) -> list[Step | None]:
     x, axis = call["self"], _axis(call, call["self"])
-    return [_selected(x, axis, i) for i in range(x.shape[axis])]
+    return [selected(x, axis, i) for i in range(x.shape[axis])]
 
 
-def _selected(x: Value, axis: int, index: int) -> Step:
+def selected(x: Value, axis: int, index: int) -> Step:
     if axis in x.signal.free:
         return Step(Select(axis, index, None), (x,))
     n = x.shape[axis]
@@ -122,61 +117,6 @@ def read_parts(call: Call) -> list[Step | None]:
     return steps
 
 
-@aten("index.Tensor", "index_select.default")
-def read_index(call: Call) -> Step:
-    """Channels in another order, left out or repeated: a one-hot matrix (c_out, c_in)."""
-    x = call["self"]
-    indices = call["indices"] if call["indices"] is not None else [None] * (call["dim"] % x.dim) + [call["index"]]
-    axes = [i for i, index in enumerate(indices) if index is not None]
-    if not axes or any(i in x.signal.free or not isinstance(indices[i], Value) for i in axes):
-        raise NotFoldable("not-affine", "indexed along an axis of unknown length")
-    orders = [indices[i].tensor() for i in axes]
-    if any(order.dtype == torch.bool for order in orders):
-        raise NotFoldable("not-affine", "a mask, which may say another number of positions")
-    if len(axes) == 1 and orders[0].dim() == 1:
-        return _chosen(x, axes[0], orders[0])
-    together = axes == list(range(axes[0], axes[-1] + 1))
-    return _taken(call, x, axes, orders, axes[0] if together else 0)
-
-
-def _taken(call: Call, x: Value, axes: Sequence[int], orders: Sequence[Tensor], at: int) -> Step:
-    """Positions along some axes by an index of each, whose own axes begin at ``at``; of even grids slices."""
-    kept = [i for i in range(x.dim) if i not in axes]
-    if not kept:
-        raise NotFoldable("not-affine", "indexed along every axis: none is left for channels")
-    index = flat_index(orders, [x.shape[i] for i in axes])
-    together = list(axes) == list(range(at, at + len(axes)))
-    if together and (spans := _grid(index, [x.shape[i] for i in axes])) is not None:
-        found: Value | Step = x
-        for i, span in zip(axes, spans, strict=True):
-            found = _part(found, Slice(i, span.start, span.stop, span.step), call.out)
-        return found  # type: ignore[return-value]
-    carried = tuple((i, k if k < at else k + index.dim()) for k, i in enumerate(kept))
-    sizes = tuple(x.symbols[i] for i in axes), tuple(index.shape)
-    channel = axes[0] - 1 if x.dim - 1 in axes and axes[0] else kept[-1]
-    kind = Take(
-        axes=tuple(axes), index=Table(index), at=at, sizes=sizes, carried=carried, axis=channel, origin=call.name
-    )
-    return Step(kind, (x,))
-
-
-def _grid(index: Tensor, sizes: Sequence[int]) -> list[range] | None:
-    """Of an index with as many axes as it is of, the even steps that it takes along each; None of another."""
-    if index.dim() != len(sizes) or not index.numel():
-        return None
-    spans = []
-    for i, first in enumerate(torch.unravel_index(index[(0,) * index.dim()], tuple(sizes))):
-        line = index.movedim(i, 0).reshape(index.shape[i], -1)[:, 0]
-        steps = torch.unravel_index(line, tuple(sizes))[i].tolist()
-        step = steps[1] - steps[0] if len(steps) > 1 else 1
-        spans.append(range(int(first), steps[-1] + 1, max(step, 1)))
-        if steps != list(spans[-1]):
-            return None
-    whole = torch.cartesian_prod(*(torch.tensor(span) for span in spans)).reshape(-1, len(spans))
-    even = flat_index(whole.unbind(-1), sizes)
-    return spans if torch.equal(even, index.flatten().cpu()) else None
-
-
 @onnx("Slice")
 def read_onnx(call: Call) -> Reading:
     """Of one axis or several: one slice after another; backwards along some of them, one map."""
@@ -199,16 +139,16 @@ def read_onnx(call: Call) -> Reading:
         if backwards:
             spans[i] = (cut.start, cut.stop, step)
         elif x.symbols[i] != call.out.symbols[i] or step > 1:
-            found = _part(found, cut, call.out)
+            found = part(found, cut, call.out)
     if not backwards:
         return found
     if len(axes := tuple(sorted(spans))) == 1 and (axes[0] == 1 or x.dim == 2):
         (i,) = axes
-        return _chosen(x, i, torch.tensor(range(x.shape[i])[slice(*spans[i])]))
+        return chosen(x, i, torch.tensor(range(x.shape[i])[slice(*spans[i])]))
     return spatial(call, axes, partial(Stride, axes=axes, ranges=tuple(spans[i] for i in axes)))
 
 
-def _part(x: Value | Step, cut: Slice, y: Value) -> Step:
+def part(x: Value | Step, cut: Slice, y: Value) -> Step:
     """One of several slices whose result is ``y``."""
     signal = x.signal
     assert signal is not None
@@ -235,34 +175,7 @@ def read_onnx_parts(call: Call) -> Reading:
     return [Step(Slice(axis, a, a + size), (x,)) for a, size in zip(starts, sizes, strict=True)]
 
 
-@onnx("Gather")
-def read_onnx_index(call: Call) -> Reading:
-    """By one number the axis is gone; by several it has as many channels."""
-    x, axis = call["data"], call["axis"] % call["data"].dim
-    if axis in x.signal.free or not isinstance(x, Value) or x.constant:
-        raise NotFoldable("not-affine", "indexed along an axis of unknown length, or a constant")
-    order = call.tensor("indices")
-    assert order is not None
-    if order.dim() > 1:
-        return _taken(call, x, [axis], [order], axis)
-    if order.dim() == 1:
-        return _chosen(x, axis, order)
-    return _selected(x, axis, int(order))
-
-
-@onnx("GatherND")
-def read_onnx_gathered(call: Call) -> Reading:
-    """By an index of the first axes; behind ``batch_dims`` of them it would differ from item to item."""
-    x, index = call["data"], call.tensor("indices")
-    if call["batch_dims"] or not isinstance(x, Value) or x.constant or index is None:
-        raise NotFoldable("not-affine", "an index of its own for every item of the batch, or a constant")
-    axes = list(range(index.shape[-1]))
-    if any(i in x.signal.free for i in axes):
-        raise NotFoldable("not-affine", "indexed along an axis of unknown length")
-    return _taken(call, x, axes, index.unbind(-1), 0)
-
-
-def _chosen(x: Value, axis: int, order: Tensor) -> Step:
+def chosen(x: Value, axis: int, order: Tensor) -> Step:
     """A slice where positions go on evenly; in any other order channels, by a one-hot matrix (c_out, c_in)."""
     at = (order.long() % x.shape[axis]).tolist()
     step = at[1] - at[0] if len(at) > 1 else 1
@@ -319,36 +232,6 @@ def drawn_parts(draw: Draw, spelling: str) -> Example:
     return Example((x, sizes if "sizes" in spelling else draw.integer(1, n + 1), dim))
 
 
-@example("index.Tensor", "index_select.default")
-def drawn_index(draw: Draw, spelling: str) -> Example:
-    x = draw.signal(*shape(draw))
-    dim = axis(draw, x.dim())
-    n = x.shape[dim]
-    if spelling.startswith("index_select"):
-        return Example((x, dim, indices(draw, n)))
-    chosen = indices(draw, n, -n)
-    mask = torch.tensor([True, *(flag(draw) for _ in range(n - 1))])
-    alone = None if x.dim() > 1 else "not-affine"
-    index, refused = draw.pick(((chosen, None), (constant(chosen[None]), alone), (constant(mask), "not-affine")))
-    if refused is None and flag(draw):
-        return _several(draw, x)
-    return Example((x, [*[None] * (dim % x.dim()), index]), refused=refused)
-
-
-def _several(draw: Draw, x: Tensor) -> Example:
-    """Indices of several axes, which broadcast, of one row or all of one shape; beside each other or not."""
-    named = [flag(draw) for _ in x.shape]
-    columns, rows = draw.integer(1, 3), draw.integer(1, 2)
-    given: list[Any] = [None] * x.dim()
-    for i, n in enumerate(x.shape):
-        if named[i]:
-            sizes = draw.pick(((columns,), (rows, columns), (rows, 1)))
-            given[i] = constant(torch.tensor([draw.integer(-n, n - 1) for _ in range(prod(sizes))]).reshape(sizes))
-    one = sum(named) == 1 and next(g for g in given if g is not None).dim() == 1
-    affine = any(named) and (one or not all(named))
-    return Example((x, given), refused=None if affine else "not-affine")
-
-
 @onnx_example("Slice")
 def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
     """Of one axis or several, from either end, backwards too; never empty."""
@@ -396,28 +279,3 @@ def drawn_onnx_parts(draw: Draw, spelling: str) -> OnnxExample:
     if version < 13:
         return OnnxExample((x,), how | {"split": parts}, opset=version, outputs=len(parts))
     return OnnxExample((x, parts), how, opset=version, outputs=len(parts))
-
-
-@onnx_example("Gather")
-def drawn_onnx_index(draw: Draw, spelling: str) -> OnnxExample:
-    version, x = opset(draw), draw.signal(*shape(draw))
-    dim = axis(draw, x.dim())
-    n, low = x.shape[dim], -x.shape[dim] if version >= 11 else 0
-    one, several = constant(torch.tensor(draw.integer(low, n - 1))), indices(draw, n, low)
-    index, refused = draw.pick(((several, None), (one, None), (constant(several[None].data), None)))
-    if x.dim() == 1 and index is one:
-        index = several
-    if x.dim() == 1 and index.dim() == 2:
-        refused = "not-affine"
-    return OnnxExample((x, index), {"axis": dim}, refused, opset=version)
-
-
-@onnx_example("GatherND")
-def drawn_onnx_gathered(draw: Draw, spelling: str) -> OnnxExample:
-    """Of the first axes; of all of them no axis is left for channels."""
-    x = draw.signal(*shape(draw))
-    many = draw.integer(1, x.dim())
-    sizes = shape(draw, 0, 2)
-    at = [torch.tensor([draw.integer(0, n - 1) for _ in range(prod(sizes))]).reshape(sizes) for n in x.shape[:many]]
-    refused = "not-affine" if many == x.dim() else None
-    return OnnxExample((x, constant(torch.stack(at, -1))), {}, refused, opset(draw, 11))

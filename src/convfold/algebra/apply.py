@@ -40,7 +40,7 @@ class Apply(Operation):
 
     def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
         assert self.how is not None
-        return self.how.work(self.operator.geometry, xs[0], self.axis)
+        return iter(_worked(self.how, self.operator.geometry, tuple(xs[0]), self.axis))
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         (x,) = xs
@@ -61,6 +61,12 @@ class Apply(Operation):
         moved = x.movedim(self.axis, -1)
         y = self.operator(moved.reshape(-1, moved.shape[-1]))
         return y.reshape(*moved.shape[:-1], y.shape[-1]).movedim(-1, self.axis)
+
+
+@lru_cache(1 << 12)
+def _worked(how: Realisation, g: Geometry, shape: tuple[int, ...], axis: int) -> tuple[Work, ...]:
+    """Asked for as a step is priced, counted, drawn and reported; networks repeat their blocks."""
+    return tuple(how.work(g, shape, axis))
 
 
 @lru_cache(1 << 10)

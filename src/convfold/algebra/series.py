@@ -145,6 +145,8 @@ def every(last: Iterable[Any]) -> tuple[Any, ...]:
 
 def alike(a: Convolution, b: Convolution) -> tuple[Convolution, Convolution]:
     """Both in the wider type, and on the device of the one with weights: pads, shuffles and pools are on the CPU."""
+    if (a.kernel.dtype, a.kernel.device) == (b.kernel.dtype, b.kernel.device):
+        return a, b
     dtype = torch.promote_types(a.kernel.dtype, b.kernel.dtype)
     device = next((c.kernel.device for c in (a, b) if c.kernel.device.type != "cpu"), a.kernel.device)
     return a.to(dtype, device), b.to(dtype, device)

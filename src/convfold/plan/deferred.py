@@ -205,8 +205,7 @@ class Series(Deferred):
 
     @cached_property
     def value(self) -> Convolution:
-        outer, inner = _together(self.outer.value, self.inner.value)
-        return outer.after(inner, self.sizes, self.endless)
+        return self.outer.value.after(self.inner.value, self.sizes, self.endless)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,16 +225,14 @@ class Pair(Deferred):
 class Parallel(Pair):
     @cached_property
     def value(self) -> Convolution:
-        a, b = _together(self.first.value, self.second.value)
-        return a.plus(b, self.sizes, alike=True)
+        return self.first.value.plus(self.second.value, self.sizes, alike=True)
 
 
 @dataclass(frozen=True, eq=False)
 class Stack(Pair):
     @cached_property
     def value(self) -> Convolution:
-        a, b = _together(self.first.value, self.second.value)
-        return a.stack(b, self.sizes, alike=True)
+        return self.first.value.stack(self.second.value, self.sizes, alike=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -337,12 +334,6 @@ def composed(a: Deferred) -> Deferred:
     seen = Composed(value.geometry, a)
     seen.__dict__["value"] = value
     return seen
-
-
-def _together(a: Convolution, b: Convolution) -> tuple[Convolution, Convolution]:
-    """Both on the device of the one with weights: scales, shuffles and identities are made on the CPU."""
-    device = next((c.kernel.device for c in (a, b) if c.kernel.device.type != "cpu"), a.kernel.device)
-    return a.to(device=device), b.to(device=device)
 
 
 def is_move(step: Apply) -> bool:

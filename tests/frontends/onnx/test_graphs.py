@@ -341,6 +341,10 @@ def test_nothing_that_is_told_beside_is_lost(tmp_path: Any) -> None:
         key="SCALE_TENSOR", value="rs"
     )
     m.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "rs"))
+    scale = helper.make_tensor_value_info("rs", TensorProto.FLOAT, [], "a scale")
+    scale.type.denotation = "SCALE"
+    gone = helper.make_tensor_value_info("s", TensorProto.FLOAT, [5])
+    m.graph.value_info.extend([scale, gone])
     m.graph.metadata_props.add(key="g", value="1")
     found = folded(m)
     for field in ("producer_name", "producer_version", "domain", "model_version", "doc_string"):
@@ -353,6 +357,7 @@ def test_nothing_that_is_told_beside_is_lost(tmp_path: Any) -> None:
     assert found.graph.quantization_annotation == m.graph.quantization_annotation
     assert "rs" in {t.name for t in found.graph.initializer}
     assert [v.name for v in found.graph.value_info if v.name == "r"] == ["r"]
+    assert [v for v in found.graph.value_info if v.name in ("rs", "s")] == [scale]
 
 
 def test_what_did_not_change_is_the_same_bytes(tmp_path: Any) -> None:

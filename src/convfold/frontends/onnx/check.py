@@ -26,9 +26,12 @@ _DEFAULT = ("", "ai.onnx")
 
 #: The field of an attribute that holds what its type says.
 _CONTENT = {
-    "FLOAT": "f", "INT": "i", "STRING": "s", "TENSOR": "t", "GRAPH": "g", "SPARSE_TENSOR": "sparse_tensor",
-    "TYPE_PROTO": "tp", "FLOATS": "floats", "INTS": "ints", "STRINGS": "strings", "TENSORS": "tensors",
-    "GRAPHS": "graphs", "SPARSE_TENSORS": "sparse_tensors", "TYPE_PROTOS": "type_protos",
+    onnx.AttributeProto.AttributeType.Value(name): field
+    for name, field in {
+        "FLOAT": "f", "INT": "i", "STRING": "s", "TENSOR": "t", "GRAPH": "g", "SPARSE_TENSOR": "sparse_tensor",
+        "TYPE_PROTO": "tp", "FLOATS": "floats", "INTS": "ints", "STRINGS": "strings", "TENSORS": "tensors",
+        "GRAPHS": "graphs", "SPARSE_TENSORS": "sparse_tensors", "TYPE_PROTOS": "type_protos",
+    }.items()
 }  # fmt: skip
 _CONTENTS = set(_CONTENT.values())
 _NUMBERS = {"f", "i", "s", "floats", "ints", "strings"}
@@ -245,7 +248,7 @@ class _Checking:
             raise InvalidInput(f"{where}: attribute {a.name!r} refers to one of a function, and is in none")
         if a.type == onnx.AttributeProto.UNDEFINED:
             raise InvalidInput(f"{where}: attribute {a.name!r} has no type that onnx {onnx.__version__} knows")
-        own = _CONTENT[onnx.AttributeProto.AttributeType.Name(a.type)]
+        own = _CONTENT[a.type]
         used = {f.name for f, _ in a.ListFields()} & _CONTENTS
         needed = {own} & _WHOLE
         if used - {own} or (a.ref_attr_name and used) or (not a.ref_attr_name and needed - used):

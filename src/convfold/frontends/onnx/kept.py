@@ -1,6 +1,7 @@
 """What onnx_ir has no place for: taken out of a model's protobuf before it reads it, and put back behind it.
 
-Sparse tensors, types that are no tensors' (maps), and which initializers have a type written down.
+Sparse tensors, types that are no tensors' (maps), and what is declared of initializers, which say themselves what they
+are.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Kept:
     inner: bool = True  # may there be graphs in calls?
     annotated: bool = True  # and quantisation annotations?
     types: dict[str, onnx.TypeProto] = field(default_factory=dict)  # of inputs and outputs
-    typed: set[str] = field(default_factory=set)  # initializers of the main graph with a type of their own
+    infos: dict[str, onnx.ValueInfoProto] = field(default_factory=dict)  # of initializers of the main graph
 
 
 def deserialized(proto: onnx.ModelProto, *, inner: bool, sparse: bool, declared: bool) -> ir.Model:
@@ -39,9 +40,8 @@ def deserialized(proto: onnx.ModelProto, *, inner: bool, sparse: bool, declared:
     ``inner``, ``sparse``: are there graphs in calls, and sparse tensors among their attributes? ``declared``: is what
     the file declares of values to be read at once, or when it is asked for (`put_off`)?
     """
-    typed = {info.name for info in proto.graph.value_info} & {t.name for t in proto.graph.initializer}
     annotated = inner or bool(proto.graph.quantization_annotation)
-    kept = Kept(inner=inner, annotated=annotated, typed=typed)
+    kept = Kept(inner=inner, annotated=annotated)
     for info in (*proto.graph.input, *proto.graph.output):
         if not _has_place(info.type):
             kept.types[info.name] = onnx.TypeProto()
@@ -63,7 +63,8 @@ def deserialized(proto: onnx.ModelProto, *, inner: bool, sparse: bool, declared:
             rest = [a for a in node.attribute if not _is_sparse(a)]
             node.ClearField("attribute")
             node.attribute.extend(rest)
-    infos = {} if declared else taken_out(proto.graph)
+    kept.infos = taken_out(proto.graph, {t.name for t in proto.graph.initializer})
+    infos = {} if declared else taken_out(proto.graph, {y for node in proto.graph.node for y in node.output})
     model = ir.serde.deserialize_model(proto)
     put_off(model, infos)
     for i, read in enumerate(_ir_graphs(model)) if stored else ():
@@ -76,8 +77,9 @@ def deserialized(proto: onnx.ModelProto, *, inner: bool, sparse: bool, declared:
     model.meta[KEY] = kept
     calls = _ir_nodes(model) if inner else (n for g in (model.graph, *model.functions.values()) for n in g)
     for call in calls:
-        texts: Iterable[object] = (t for item in call.metadata_props.items() for t in item)
-        refuse_garbled(next((t for t in texts if isinstance(t, bytes)), None))
+        said: Any = call.metadata_props
+        if bytes in map(type, said) or bytes in map(type, said.values()):
+            refuse_garbled(next(t for item in said.items() for t in item if isinstance(t, bytes)))
     return model
 
 
@@ -118,7 +120,7 @@ def serialized(model: ir.Model) -> onnx.ModelProto:
     for info in (*proto.graph.input, *proto.graph.output):
         if info.name in kept.types:
             info.type.CopyFrom(kept.types[info.name])
-    _untyped(proto.graph, kept.typed)
+    _declare(proto.graph, kept.infos)
     return proto
 
 
@@ -147,13 +149,24 @@ def _has_place(t: onnx.TypeProto) -> bool:
     return kind in ("tensor_type", "sparse_tensor_type", None)
 
 
-def _untyped(graph: onnx.GraphProto, typed: set[str]) -> None:
-    """onnx_ir writes down the type of every initializer, which says itself what it is."""
-    own = {t.name for t in (*graph.initializer, *(s.values for s in graph.sparse_initializer))} - typed
+def _declare(graph: onnx.GraphProto, infos: dict[str, onnx.ValueInfoProto]) -> None:
+    """Of initializers what was declared: onnx_ir writes down the type of each."""
+    own = {t.name: (t.data_type, t.dims) for t in graph.initializer}
+    own |= {s.values.name: (s.values.data_type, s.dims) for s in graph.sparse_initializer}
+    said = [info for name, info in infos.items() if name in own and _says(info, *own[name])]
     rest = [info for info in graph.value_info if info.name not in own]
-    if len(rest) < len(graph.value_info):
-        graph.ClearField("value_info")
-        graph.value_info.extend(rest)
+    graph.ClearField("value_info")
+    graph.value_info.extend([*said, *rest])
+
+
+def _says(info: onnx.ValueInfoProto, dtype: int, sizes: Sequence[int]) -> bool:
+    """Is it of such a tensor? Another may be called like this by now."""
+    declared = info.type.tensor_type
+    dims = [d.dim_value if d.HasField("dim_value") else None for d in declared.shape.dim]
+    return declared.elem_type == dtype and (
+        not declared.HasField("shape")
+        or (len(dims) == len(sizes) and all(d in (None, n) for d, n in zip(dims, sizes, strict=True)))
+    )
 
 
 # Both walk alike: a graph, then of each of its nodes the graphs inside; functions' at the end.

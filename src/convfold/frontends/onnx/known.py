@@ -27,6 +27,9 @@ _POOLS = {"AveragePool": 22, "MaxPool": 22, "LpPool": 22}
 #: What gives something like its first input, though no rule of the standard says so.
 _LIKE = {"GroupNormalization"}
 
+#: Layers: of what they give the sizes of their weights tell, whatever these are.
+_WEIGHTED = {"BatchNormalization", "Conv", "ConvTranspose", "Gemm", "InstanceNormalization", "MatMul", "PRelu"}
+
 #: What gives another result at every run.
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 
@@ -44,12 +47,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Known:
-    """Type and sizes, None where only a run tells; ``content`` of a small constant."""
+    """Type and sizes, None where only a run tells."""
 
     dtype: ir.DataType | None
     shape: tuple[int, ...] | None
-    content: np.ndarray[Any, Any] | None = None
+    held: Any = None  # what a small constant is: an array, or a tensor whose numbers are read when they are asked for
     constant: bool = False  # also where its content is not computed yet
+
+    @property
+    def content(self) -> np.ndarray[Any, Any] | None:
+        if self.held is not None and not isinstance(self.held, np.ndarray):
+            self.held = self.held.numpy()
+        return self.held
 
 
 class Inconsistent(Exception):
@@ -124,7 +133,7 @@ class Knowledge:
         inferred = self._inferred(node, inputs)
         for y in inferred:
             y.constant = True
-        small = all(x is None or x.content is not None for x in inputs)
+        small = all(x is None or x.held is not None for x in inputs)
         if small and all(y.shape is None or prod(y.shape) <= SMALL for y in inferred):
             arrays = [None if x is None else x.content for x in inputs]
             try:
@@ -152,7 +161,7 @@ class Knowledge:
             if x is not None:
                 assert x.dtype is not None
                 types[name] = onnx.helper.make_tensor_type_proto(int(x.dtype), x.shape)
-                if x.content is not None:
+                if node.op_type not in _WEIGHTED and x.content is not None:
                     data[name] = onnx.numpy_helper.from_array(x.content)
         try:
             found = onnx.shape_inference.infer_node_outputs(schema, proto, types, data)
@@ -247,9 +256,10 @@ def _key(node: ir.Node, inputs: Sequence[Known | None]) -> object:
         if a.is_ref() or a.type not in _PLAIN:
             return None
         attributes.append((name, tuple(a.value) if isinstance(a.value, list | tuple) else a.value))
-    given = [None if x is None else (x.dtype, x.shape, x.constant, _bytes(x.content)) for x in inputs]
     if any(x is not None and x.shape is None for x in inputs):
         return None
+    sized = node.op_type in _WEIGHTED and not all(x is None or x.constant for x in inputs)
+    given = [None if x is None else (x.dtype, x.shape, x.constant, sized or _bytes(x.content)) for x in inputs]
     return node.domain, node.op_type, tuple(attributes), tuple(given), tuple(bool(y.name) for y in node.outputs)
 
 
@@ -338,7 +348,7 @@ def _of_tensor(tensor: Any) -> Known:
         return Known(None, None)
     shape = tuple(int(n) for n in tensor.shape)
     small = prod(shape) <= SMALL and tensor.dtype != ir.DataType.STRING
-    return Known(tensor.dtype, shape, tensor.numpy() if small else None, True)
+    return Known(tensor.dtype, shape, tensor if small else None, True)
 
 
 def _of_array(array: np.ndarray[Any, Any]) -> Known:

@@ -14,11 +14,10 @@ KEY = "convfold.declared"
 Infos = dict[str, onnx.ValueInfoProto]
 
 
-def taken_out(graph: onnx.GraphProto) -> Infos:
-    """Of weights and inputs what is declared stays."""
-    own = {x.name for x in graph.input} | {t.name for t in graph.initializer}
-    found = {info.name: info for info in graph.value_info if info.name not in own}
-    rest = [info for info in graph.value_info if info.name in own]
+def taken_out(graph: onnx.GraphProto, names: set[str]) -> Infos:
+    """What is declared of these, which is in the graph no more."""
+    found = {info.name: info for info in graph.value_info if info.name in names}
+    rest = [info for info in graph.value_info if info.name not in names]
     graph.ClearField("value_info")
     graph.value_info.extend(rest)
     return found

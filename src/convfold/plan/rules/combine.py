@@ -94,11 +94,23 @@ def combined(terms: Iterable[Term], context: Context) -> Terms:
 def _combined(terms: list[Term], context: Context) -> list[Term]:
     if len(terms) < 2 or all(t.operator is None for t in terms):  # x + x: nothing says which axis holds the channels
         return terms
+    first, second, *others = terms
+    both = None if others else _joined(first, second, context)
+    if both is not None and _never_dearer(both, first, second):
+        return [both]
     pairwise = _in_pairs(terms, context)
     if len(pairwise) == 1:
         return pairwise
     whole = _together(terms, context)
     return whole if _cost(whole, context) <= _cost(pairwise, context) else pairwise
+
+
+def _never_dearer(both: Term, s: Term, t: Term) -> bool:
+    """One operator instead of two and a sum, all where they are, with no more taps: that need not be priced."""
+    if both.moves or both.paths or both.operator is None:
+        return False
+    apart = (x.operator.geometry.weights for x in (s, t) if x.operator is not None)
+    return both.operator.geometry.weights <= sum(apart)
 
 
 def _in_pairs(terms: list[Term], context: Context) -> list[Term]:

@@ -1,10 +1,11 @@
-"""Which steps belong together? Those that are connected, and operators that read one value in one way."""
+"""Which steps belong together? Those that are connected, and operators that read one value in one way, or twice."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from convfold.algebra.apply import Apply
+from convfold.plan.duplicates import alike
 from convfold.region import Node, Region
 
 
@@ -27,14 +28,17 @@ def split(
         for i in n.inputs:
             if i in steps:
                 parent[find(i)] = find(n.name)
-    # Operators that read one outside value in one way may be computed together: they share a region too.
-    first_alike: dict[object, str] = {}
+    # Operators that read one outside value in one way may be computed together, and one step twice is computed once:
+    # they share a region too.
+    first: dict[object, str] = {}
     for n in built.values():
-        if isinstance(n.operation, Apply):
-            g = n.operation.operator.geometry
-            alike = first_alike.setdefault((n.inputs, n.operation.axis, g.windows, g.groups), n.name)
-            if g.groups == 1:
-                parent[find(alike)] = find(n.name)
+        keys: list[object] = []
+        if n.operation is not None and (what := alike(n.operation)) is not None:
+            keys.append((n.inputs, what))
+        if isinstance(n.operation, Apply) and (g := n.operation.operator.geometry).groups == 1:
+            keys.append((n.inputs, n.operation.axis, g.windows))
+        for key in keys:
+            parent[find(first.setdefault(key, n.name))] = find(n.name)
     groups: dict[str, list[str]] = {}
     for name in order:
         groups.setdefault(find(name), []).append(name)

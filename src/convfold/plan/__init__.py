@@ -11,6 +11,7 @@ from convfold.plan.constants import Constant, is_zero
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.deferred import Uniform
 from convfold.plan.descent import descended
+from convfold.plan.duplicates import distinct
 from convfold.plan.realize import realize
 from convfold.plan.rules.siblings import siblings
 from convfold.plan.search import Decisions, Search
@@ -85,19 +86,20 @@ class Planner:
 
         Then no runtime is slower for it.
         """
-        key = _shape(region)
+        done = distinct(region)
+        key = _shape(region) if done is region else (_shape(region), _shape(done))
         if key not in self._known:
-            found, route = self._found(region)
+            found, route = self._found(region, done)
             self._known[key] = replace(found, original=_NOTHING, region=_NOTHING), route
             return found
         like, route = self._known[key]
-        done = region
+        done = done if route else region
         for prices, decisions in route:
             done = _followed(Search(done, prices, border=self.border), decisions)
         return replace(like, original=region, region=done)
 
-    def _found(self, region: Region) -> tuple[Plan, Route]:
-        found, route = self._best(region)
+    def _found(self, region: Region, slim: Region) -> tuple[Plan, Route]:
+        found, route = self._best(region, slim)
         for _ in range(AGAIN if found.changed else 0):  # values that were not there before may be worth materialising
             large = len(found.region.steps) > SMALL
             done, step = self._planned(found.region, self.prices, descended_only=large)
@@ -107,18 +109,19 @@ class Planner:
             found, route = Plan(region, again.region, found.before, again.after), (*route, step)
         return found, route
 
-    def _best(self, region: Region) -> tuple[Plan, Route]:
-        before = cost_of(region, self.prices)
+    def _best(self, region: Region, slim: Region) -> tuple[Plan, Route]:
+        """``slim``: the region without what it computes twice."""
+        before, least = (cost_of(r, self.prices) for r in (region, slim))
 
         def planned(prices: Prices) -> tuple[Plan, Route]:
-            done, step = self._planned(region, prices)
+            done, step = self._planned(slim, prices)
             return Plan(region, done, before, cost_of(done, self.prices)), (step,)
 
         if self.prices.objective == "macs":
             best = planned(self.prices)
         else:
             fewest = planned(replace(self.prices, objective="macs"))
-            best = next((p for p in map(planned, self._dearer()) if p[0].after.macs <= before.macs), fewest)
+            best = next((p for p in map(planned, self._dearer()) if p[0].after.macs <= least.macs), fewest)
             if fewest[0].after.macs < best[0].after.macs and fewest[0].after.ops <= best[0].after.ops:
                 best = fewest
         found, route = best[0].if_it_pays(), best[1]

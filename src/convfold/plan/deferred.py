@@ -142,6 +142,11 @@ class Uniform(Deferred):
     shift: float | Tensor
     source: str = ""
 
+    @property
+    def plain(self) -> bool:
+        """Are its numbers known? Those that are learnt, and whose gradient is asked for, are tensors."""
+        return not isinstance(self.factor, Tensor) and not isinstance(self.shift, Tensor)
+
     @cached_property
     def value(self) -> Convolution:
         channels = self.geometry.c_out
@@ -392,6 +397,9 @@ def series(outer: Deferred, inner: Deferred, sizes: Sizes, endless: bool = False
         return outer
     if outer.identity:
         return inner
+    if isinstance(outer, Uniform) and isinstance(inner, Uniform) and outer.plain and inner.plain:
+        factor, shift = outer.factor * inner.factor, outer.factor * inner.shift + outer.shift
+        return uniform(outer.geometry.c_out, factor, shift, inner.source or outer.source)
     g = geo.series(outer.geometry, inner.geometry, sizes, endless)
     return Series(g, outer, inner, sizes, endless)
 

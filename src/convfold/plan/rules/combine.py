@@ -20,6 +20,7 @@ from convfold.plan.constants import Known, total
 from convfold.plan.cost import Cost
 from convfold.plan.evaluation import term_computed, term_cost
 from convfold.plan.form import Context, Form, Term, Terms
+from convfold.plan.rules.columns import gathered
 from convfold.plan.rules.windows import DIMS, windowed
 from convfold.region import Signal
 
@@ -162,6 +163,8 @@ def _join(s: Term, t: Term, context: Context) -> Term | None:
     if lead.operator is None:
         return None
     behind = [m.move.axis - lead.axis for x in (s, t) for m in x.moves if isinstance(m.move, Slice)]
+    if 0 in behind and (both := gathered(s, t, lead.axis, context)) is not None:
+        return _alike(*both, context)
     dims = max(lead.operator.geometry.dims, *behind)
     if min(behind) < 1 or dims > DIMS:
         return None

@@ -63,6 +63,24 @@ class Layout(Move):
     def forward(self, axis: int) -> int | None:
         return next((j for i, j in self.carried if i == axis), None)
 
+    def merged(self, axis: int) -> tuple[int, int, int] | None:
+        """Of a view that makes one axis of ``axis`` and its neighbours, all of known lengths: that axis, and how many
+        positions those before and those behind it have; None of another."""
+        before, after = self.symbols
+        i = 0
+        for j, n in enumerate(after):
+            stop, length = i + 1, before[i] if i < len(before) else None
+            while length != n and isinstance(length, int) and isinstance(n, int) and stop < len(before):
+                other = before[stop]
+                length, stop = length * other if isinstance(other, int) else None, stop + 1
+            if length != n:
+                return None
+            if i <= axis < stop:
+                parts = [m for m in before[i:stop] if isinstance(m, int)]
+                return (j, prod(parts[: axis - i]), prod(parts[axis - i + 1 :])) if len(parts) == stop - i > 1 else None
+            i = stop
+        return None
+
     def resized(self, axis: int, n: int) -> Layout:
         if self.shape is None:
             return self

@@ -1,5 +1,5 @@
-"""Sums of signals; scale and shift by numbers or per-channel constants: aten add, sub, rsub, mul, div, neg, addcmul;
-ONNX Add, Sub, Mul, Div, Neg, Sum, Mean."""
+"""Sums of signals; scale and shift by numbers or per-channel constants: aten add, sub, rsub, mul, div, neg, addcmul,
+addcdiv, lerp; ONNX Add, Sub, Mul, Div, Neg, Sum, Mean."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial, reduce
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from convfold.algebra.joins import Sum
 from convfold.algebra.numbers import has_numbers
@@ -19,6 +19,7 @@ from convfold.layers.examples import (
     Example,
     OnnxExample,
     along,
+    constant,
     example,
     fits,
     flag,
@@ -125,6 +126,31 @@ def addcmul(call: Call) -> Reading:
     if is_constant(a):
         return affine(call, c, None, value * a.tensor().double() * b.tensor().double())
     return affine(call, a, value * b.tensor().double(), c)
+
+
+@aten("addcdiv.default")
+def addcdiv(call: Call) -> Reading:
+    """c + value·a/b with b and one of the others constant."""
+    c, a, b, value = call["self"], call["tensor1"], call["tensor2"], call["value"]
+    if not is_constant(b) or is_constant(a) == is_constant(c):
+        raise NotFoldable("not-affine", "a quotient of two signals, or a signal and its share")
+    share = value / b.tensor().double()
+    return affine(call, c, None, a.tensor().double() * share) if is_constant(a) else affine(call, a, share, c)
+
+
+@aten("lerp.Scalar", "lerp.Tensor")
+def lerp(call: Call) -> Reading:
+    """(1 − weight)·start + weight·end with a constant weight, one number or one a position of one axis."""
+    start, end, weight = call["self"], call["end"], call["weight"]
+    if not is_constant(weight) or _varied(weight) is not None:
+        raise NotFoldable("not-affine", "a weight that is computed from the input, or varies along several axes")
+    weight = weight.tensor().double() if isinstance(weight, Value) else weight
+    if is_constant(end):
+        return affine(call, start, 1 - weight, weight * end.tensor().double())
+    if is_constant(start):
+        return affine(call, end, weight, (1 - weight) * start.tensor().double())
+    parts = affine(call, start, 1 - weight, None), affine(call, end, weight, None)
+    return Step(Sum(), tuple(part for part in parts if isinstance(part, Value | Step)))
 
 
 def is_constant(c: Any) -> bool:
@@ -284,6 +310,29 @@ def drawn_addcmul(draw: Draw, spelling: str) -> Example:
     axes = {k - t.dim() for t in terms if t is not x for k, n in enumerate(t.shape) if n != 1}
     refused = "not-affine" if both or len(axes) > 1 else None
     return Example(tuple(terms), {"value": draw.pick((1, -2, 0.5))}, refused)
+
+
+@example("addcdiv.default")
+def drawn_addcdiv(draw: Draw, spelling: str) -> Example:
+    x = draw.signal(*shape(draw))
+    first, divisor = flag(draw), constant(along(draw, x.shape).detach().abs() + 0.5)
+    other = draw.signal(*x.shape) if flag(draw) else along(draw, x.shape)
+    terms = (x, other) if first else (other, x)
+    axes = {k - t.dim() for t in (other, divisor) for k, n in enumerate(t.shape) if n != 1}
+    refused = None if held(other) and len(axes) < 2 else "not-affine"
+    return Example((*terms, divisor), {"value": draw.pick((1, -2, 0.5))}, refused)
+
+
+@example("lerp.Scalar", "lerp.Tensor")
+def drawn_lerp(draw: Draw, spelling: str) -> Example:
+    x = draw.signal(*shape(draw))
+    weight: Any = along(draw, x.shape) if spelling.endswith("Tensor") else draw.pick((0.25, 0, 1, -1.5))
+    other = draw.pick((draw.signal(*x.shape), x, along(draw, x.shape)))
+    pair = (other, x) if flag(draw) else (x, other)
+    parts = [t for t in (weight, other) if isinstance(t, nn.Parameter)]
+    axes = {k - t.dim() for t in parts for k, n in enumerate(t.shape) if n != 1}
+    refused = "not-affine" if held(other) and len(axes) > 1 else None
+    return Example((*pair, weight), refused=refused)
 
 
 @onnx_example("Add", "Sub", "Mul", "Div")

@@ -321,6 +321,21 @@ class Lifted(Derived):
 
 
 @dataclass(frozen=True, eq=False)
+class Tiled(Derived):
+    """1 ⊗ D ⊗ 1, D a scale and shift of channels that stand ``inner`` numbers apart, over and over."""
+
+    inner: int
+
+    @cached_property
+    def value(self) -> Convolution:
+        whole = self.whole.value
+        n = self.geometry.c_out
+        at = torch.arange(n, device=whole.kernel.device) // self.inner % whole.c_out
+        bias = None if whole.bias is None else whole.bias.flatten()[at]
+        return Convolution(whole.kernel.reshape(-1, 1)[at], bias, n)
+
+
+@dataclass(frozen=True, eq=False)
 class Composed(Derived):
     """An operator whose numbers have been seen: ``geometry`` knows of the zeros among them."""
 
@@ -375,6 +390,14 @@ def chosen(channels: int, rows: range) -> Deferred:
 def uniform(channels: int, factor: float | Tensor, shift: float | Tensor, source: str = "") -> Uniform:
     period = () if isinstance(shift, Tensor) or shift else None
     return Uniform(Geometry(channels, channels, channels, (), period), factor, shift, source)
+
+
+def tiled(a: Deferred, outer: int, inner: int) -> Deferred:
+    """A diagonal operator where its channels have been merged with axes before and behind them."""
+    n = outer * a.geometry.c_out * inner
+    if isinstance(a, Uniform):
+        return a.over(n)
+    return Tiled(Geometry(n, n, n, (), None if a.geometry.period is None else ()), a, inner)
 
 
 def negated(a: Deferred) -> Deferred:

@@ -152,6 +152,8 @@ class Term:
     def placed(self, to: int) -> Term:
         """The same with the operator, a pointwise one, at another place.
 
+        A diagonal one passes a view that merges its channels with other axes: it is there as often as these are long.
+
         Raises:
             NotFoldable: ``layout-mixes-channels`` where a move between does not carry its axis, ``ghost-is-constant``
                 where a bias would have to pass one that does not preserve constants.
@@ -167,6 +169,12 @@ class Term:
             if op.geometry.period is not None and not move.constants:
                 raise NotFoldable("ghost-is-constant", "a bias before a step that does not preserve constants")
             other = move.traced(axis) if down else move.forward(axis)
+            if other is None and not down and op.geometry.diagonal and isinstance(move, Layout):
+                merged = move.merged(axis)
+                if merged is not None:
+                    axis, outer, inner = merged
+                    op = deferred.tiled(op, outer, inner)
+                    continue
             if other is None:
                 raise NotFoldable("layout-mixes-channels", "a step splits, joins or reads along the channel axis")
             behind = axis if down else other

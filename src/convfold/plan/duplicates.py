@@ -7,31 +7,42 @@ from dataclasses import replace
 
 from convfold.algebra.apply import Apply
 from convfold.algebra.joins import Sum
+from convfold.algebra.layout import Layout, Select, Slice
 from convfold.algebra.operation import Operation, Operator
 from convfold.plan.constants import Constant
 from convfold.plan.deferred import Given, Uniform
-from convfold.region import Node, Region
+from convfold.region import Region
+
+_VIEWS = (Layout, Select, Slice)
 
 #: Kernels of more numbers are one only where they are one tensor.
 _COMPARED = 1 << 10
 
 
 def distinct(region: Region) -> Region:
-    """The region with every step once; of a value that is read outside under two names, one is the other's."""
+    """The region with every step once; of a value that is read outside under two names, one is the other's.
+
+    Views cost nothing: they are not shared for their own sake.
+    """
     first: dict[Hashable, str] = {}
-    same: dict[str, str] = {}
-    nodes = []
+    same: dict[str, str] = {}  # what each value is equal to, itself where nothing before it is
     for node in region.nodes:
-        inputs = tuple(same.get(i, i) for i in node.inputs)
         what = None if node.operation is None else alike(node.operation)
-        found = None if what is None else first.setdefault((what, inputs, node.signal), node.name)
-        if found is None or found == node.name:
-            nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
-            continue
-        same[node.name] = found
-        if node.name in region.outputs:
-            nodes.append(Node(node.name, Sum(), (found,), node.signal))
-    return Region(tuple(nodes), region.outputs) if same else region
+        key = (what, tuple(same[i] for i in node.inputs), node.signal)
+        same[node.name] = node.name if what is None else first.setdefault(key, node.name)
+    twice = {n.name for n in region.steps if same[n.name] != n.name and not isinstance(n.operation, _VIEWS)}
+    if not twice:
+        return region
+    read = set(region.outputs)
+    nodes = []
+    for node in reversed(region.nodes):
+        if node.name in read or node.operation is None:
+            what = Sum() if node.name in twice else node.operation
+            inputs = (same[node.name],) if node.name in twice else node.inputs
+            inputs = tuple(same[i] if i in twice else i for i in inputs)
+            nodes.append(node if inputs == node.inputs else replace(node, operation=what, inputs=inputs, origin=None))
+            read.update(inputs)
+    return Region(tuple(reversed(nodes)), region.outputs)
 
 
 def alike(step: Operation) -> Hashable:

@@ -227,6 +227,11 @@ def _fewer(outer: Moved, inner: Moved, before: Signal | None) -> tuple[Moved, ..
     if isinstance(inner.move, Slice) and isinstance(outer.move, Layout):
         selected = inner.move.before(outer.move)
         return None if selected is None else (Moved(selected, outer.signal),)
+    if isinstance(inner.move, Layout) and isinstance(outer.move, Select):
+        whole, after = inner.move.symbols
+        axis = outer.move.axis
+        made = len(after) > axis and after[axis] == 1 and (*after[:axis], *after[axis + 1 :]) == whole
+        return () if inner.move.shape is not None and made else None
     if not isinstance(outer.move, Layout) or not isinstance(inner.move, Layout):
         return None
     moves = outer.move.after(inner.move)

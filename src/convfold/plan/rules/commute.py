@@ -110,7 +110,9 @@ def act(step: Spatial, x: Form, before: Signal, y: Signal, context: Context) -> 
     # Where the plan has moved it to a signal of more or fewer channels it is a map of space only.
     if (op := step.convolution) is not None and op.geometry.c_out == y.shape[step.axis]:
         ways.append(lambda: [distribute.apply(Apply(op, step.axis), x, context)])
-    return forms_of(*ways, lambda: _on_channels(step, x, before, y, context))
+    return forms_of(
+        *ways, lambda: _on_channels(step, x, before, y, context), lambda: _on_parts(step, x, before, y, context)
+    )
 
 
 #: Longer axes are no channels: their matrix would be large.
@@ -135,6 +137,25 @@ def _on_channels(step: Spatial, x: Form, before: Signal, y: Signal, context: Con
     except NotFoldable:  # why it is no move either is what is said
         return []
     return [form if len(y.shape) == len(before.shape) else follow(Select(axis, 0, 1), form, y)]
+
+
+def _on_parts(step: Spatial, x: Form, before: Signal, y: Signal, context: Context) -> list[Form]:
+    """A map along the axis that parts one long lie on, as they were stacked: sums of them, each times a number."""
+    kept = {i for i, _ in step.carried}
+    if [i for i in range(len(before.shape)) if i not in kept] != [x.axis] or any(n != 1 for n in x.sizes):
+        return []
+    axis, gone = x.axis, len(y.shape) < len(before.shape)
+    blocks = []
+    for factors in step.matrix(len(before.shape), axis, len(x.blocks)).tolist():
+        terms: list[Term] = []
+        for factor, part in zip(factors, x.blocks, strict=True):
+            scale = Apply(deferred.uniform(1, factor, 0.0), axis)
+            terms += distribute.apply(scale, Form((part,)), context).blocks[0] if factor else ()
+        if not terms:
+            return []
+        blocks.append(combine.combined(terms, context))
+    form = Form(tuple(blocks), axis, (1,) * len(blocks)) if len(blocks) > 1 else Form(tuple(blocks))
+    return [follow(Select(axis, 0, 1), form, y) if gone else form]
 
 
 def _channels_at_end(t: Term) -> int | None:

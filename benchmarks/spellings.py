@@ -52,6 +52,9 @@ BLOCKS = {
     "ECBSR": Block(spelled.EdgeOriented(), [(1, 16, 64, 64)], 16 * 16 * 9 * 64 * 64, 1),
     "DBB": Block(spelled.DiverseBranches(), [(1, 16, 64, 64)], 16 * 16 * 9 * 64 * 64, 1),
     "CoordConv": Block(spelled.Coordinates(), [(1, 32, 64, 64)], 32 * 32 * 9 * 64 * 64, 2),
+    "SwinV2 patch merging": Block(spelled.PatchMerging(), [(1, 56, 56, 32)], 64 * 128 * 28 * 28, 4),
+    "Inception input": Block(spelled.TransformedInput(), [(1, 3, 299, 299)], 32 * 27 * 149 * 149, 1),
+    "ArcFace embedding": Block(spelled.Embedding(), [(1, 128, 7, 7)], 128 * 49 * 512, 2),
     "ASPP branch": Block(spelled.Dilated(), [(1, 64, 14, 14)], 64 * 32 * 14 * 14 * (9 + 1 + 1), 3 + 3 + 1),
 }
 

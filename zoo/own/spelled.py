@@ -305,3 +305,44 @@ class Dilated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([branch(x) for branch in self.branches], 1)
+
+
+class PatchMerging(nn.Module):
+    """SwinV2: every second token from each of four, laid end to end, a linear layer, a norm; channels last."""
+
+    def __init__(self, channels: int = 32) -> None:
+        super().__init__()
+        self.reduction, self.norm = nn.Linear(4 * channels, 2 * channels, bias=False), nn.LayerNorm(2 * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        corners = x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2]
+        y: Tensor = self.norm(self.reduction(torch.cat(corners, -1)))
+        return y
+
+
+class TransformedInput(nn.Module):
+    """torchvision's Inception v3: each colour's own scale and shift, then the first layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 32, 3, 2, bias=False), nn.BatchNorm2d(32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        red = torch.unsqueeze(x[:, 0], 1) * (0.229 / 0.5) + (0.485 - 0.5) / 0.5
+        green = torch.unsqueeze(x[:, 1], 1) * (0.224 / 0.5) + (0.456 - 0.5) / 0.5
+        blue = torch.unsqueeze(x[:, 2], 1) * (0.225 / 0.5) + (0.406 - 0.5) / 0.5
+        y: Tensor = self.norm(self.conv(torch.cat((red, green, blue), 1)))
+        return y
+
+
+class Embedding(nn.Module):
+    """ArcFace: a batch norm, flattened, a linear layer, a batch norm."""
+
+    def __init__(self, channels: int = 128, side: int = 7, width: int = 512) -> None:
+        super().__init__()
+        self.before, self.after = nn.BatchNorm2d(channels), nn.BatchNorm1d(width)
+        self.features = nn.Linear(channels * side * side, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.after(self.features(torch.flatten(self.before(x), 1)))
+        return y

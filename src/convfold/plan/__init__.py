@@ -86,20 +86,28 @@ class Planner:
 
         Then no runtime is slower for it.
         """
-        done = distinct(region)
-        key = _shape(region) if done is region else (_shape(region), _shape(done))
+        plan, slim = self._planned_as(region), distinct(region)
+        if slim is not region:
+            other = self._planned_as(slim)
+            fewer = Plan(region, other.region, plan.before, other.after).if_it_pays()
+            plan = fewer if fewer.after < plan.after else plan
+        return plan
+
+    def _planned_as(self, region: Region) -> Plan:
+        """As one of its shape has been."""
+        key = _shape(region)
         if key not in self._known:
-            found, route = self._found(region, done)
+            found, route = self._found(region)
             self._known[key] = replace(found, original=_NOTHING, region=_NOTHING), route
             return found
         like, route = self._known[key]
-        done = done if route else region
+        done = region
         for prices, decisions in route:
             done = _followed(Search(done, prices, border=self.border), decisions)
         return replace(like, original=region, region=done)
 
-    def _found(self, region: Region, slim: Region) -> tuple[Plan, Route]:
-        found, route = self._best(region, slim)
+    def _found(self, region: Region) -> tuple[Plan, Route]:
+        found, route = self._best(region)
         for _ in range(AGAIN if found.changed else 0):  # values that were not there before may be worth materialising
             large = len(found.region.steps) > SMALL
             done, step = self._planned(found.region, self.prices, descended_only=large)
@@ -109,19 +117,18 @@ class Planner:
             found, route = Plan(region, again.region, found.before, again.after), (*route, step)
         return found, route
 
-    def _best(self, region: Region, slim: Region) -> tuple[Plan, Route]:
-        """``slim``: the region without what it computes twice."""
-        before, least = (cost_of(r, self.prices) for r in (region, slim))
+    def _best(self, region: Region) -> tuple[Plan, Route]:
+        before = cost_of(region, self.prices)
 
         def planned(prices: Prices) -> tuple[Plan, Route]:
-            done, step = self._planned(slim, prices)
+            done, step = self._planned(region, prices)
             return Plan(region, done, before, cost_of(done, self.prices)), (step,)
 
         if self.prices.objective == "macs":
             best = planned(self.prices)
         else:
             fewest = planned(replace(self.prices, objective="macs"))
-            best = next((p for p in map(planned, self._dearer()) if p[0].after.macs <= least.macs), fewest)
+            best = next((p for p in map(planned, self._dearer()) if p[0].after.macs <= before.macs), fewest)
             if fewest[0].after.macs < best[0].after.macs and fewest[0].after.ops <= best[0].after.ops:
                 best = fewest
         found, route = best[0].if_it_pays(), best[1]

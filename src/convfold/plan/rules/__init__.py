@@ -34,9 +34,12 @@ def carry(node: Node, inputs: Sequence[Form], context: Context) -> list[Form]:
             )
         case Sum() as step:
             return [combine.add(step, inputs, node.signal, context)]
-        case Concat() as step:
-            lengths = [context.signals[i].shape[step.axis] for i in node.inputs]
-            return [concat.join(step, inputs, lengths)]
+        case Concat() as end_to_end:
+            lengths = [context.signals[i].shape[end_to_end.axis] for i in node.inputs]
+            return forms_of(
+                lambda: [concat.join(end_to_end, inputs, lengths)],
+                lambda: shuffles.joined(end_to_end, inputs, context),
+            )
         case Slice() as step:
             return rows.cut(step, inputs[0], context.signals[node.inputs[0]], node.signal, context)
         case Select() as step:

@@ -21,7 +21,7 @@ from convfold.plan.cost import Cost
 from convfold.plan.evaluation import term_computed, term_cost
 from convfold.plan.form import Context, Form, Term, Terms
 from convfold.plan.rules.columns import gathered
-from convfold.plan.rules.windows import DIMS, fronted, windowed
+from convfold.plan.rules.windows import DIMS, windowed
 from convfold.region import Signal
 
 #: A sum of more maps of one value makes fewer positions of it, and an operator had better be behind it.
@@ -159,7 +159,6 @@ def _join(s: Term, t: Term, context: Context) -> Term | None:
     found = _alike(s, t, context)
     if found is not None or not any(isinstance(moved.move, Slice) for x in (s, t) for moved in x.moves):
         return found
-    s, t = (fronted(x, context) or x for x in (s, t))
     lead = s if s.operator is not None and not (t.operator is not None and s.movable) else t
     if lead.operator is None:
         return None

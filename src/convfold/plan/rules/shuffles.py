@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import permutations, product
 from math import prod
 
 from convfold.algebra.apply import Apply
 from convfold.algebra.geometry import Geometry
-from convfold.algebra.layout import Layout
-from convfold.algebra.regroup import inserted, shuffled
+from convfold.algebra.joins import Concat
+from convfold.algebra.layout import Layout, Slice
+from convfold.algebra.regroup import Factor, inserted, rearranged, shuffled
 from convfold.algebra.spatial import Pad
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
@@ -31,6 +33,63 @@ def follow(step: Layout, x: Form, y: Signal, context: Context) -> list[Form]:
     moved = commute.follow(step, x, y)
     ends_run = step.order is None and len(x.blocks) == 1
     return forms_of(lambda: [moved], lambda: _as_operators(moved, context) if ends_run else [])
+
+
+def joined(step: Concat, inputs: Sequence[Form], context: Context) -> list[Form]:
+    """Slices of one value that start at each offset, laid end to end on another axis: a view, a permute and a view."""
+    parts = [x.blocks[0] for x in inputs]
+    if len({len(x.blocks) for x in inputs} | {len(terms) for terms in parts}) > 1 or len(parts[0]) != 1:
+        return []
+    terms = [t for (t,) in parts]
+    base, offsets = terms[0].moves[: _first_slice(terms[0])], [_offsets(t, step.axis, context) for t in terms]
+    rates = {axis: rate for axis, (_, rate) in (offsets[0] or {}).items() if rate > 1}
+    if not rates or any(t.leaf != terms[0].leaf or t.moves[: len(base)] != base or t.sign < 0 for t in terms):
+        return []
+    if any(o is None or {axis: rate for axis, (_, rate) in o.items() if rate > 1} != rates for o in offsets):
+        return []
+    at = [tuple(o[axis][0] for axis in rates) for o in offsets if o is not None]
+    orders = permutations(range(len(rates)))  # outermost first
+    lengths = list(rates.values())
+    order = next((p for p in orders if [tuple(k[i] for i in p) for k in at] == _counted([lengths[i] for i in p])), None)
+    if order is None:
+        return []
+    x = base[-1].signal if base else context.signals[terms[0].leaf]
+    inner = {axis: Factor(rate, rate) for axis, rate in rates.items()}
+    outer = [
+        Factor(n // rates.get(i, 1), f"axis {i}" if i in x.free else n // rates.get(i, 1))
+        for i, n in enumerate(x.shape)
+    ]
+    axes = tuple((f, inner[i]) if i in inner else (f,) for i, f in enumerate(outer))
+    taken = [list(inner.values())[i] for i in order]
+    layouts = rearranged(axes, tuple((*taken, f) if i == step.axis else (f,) for i, f in enumerate(outer)))
+    return [] if layouts is None else [Form(((_moved(Term(terms[0].leaf, base), layouts, x),),))]
+
+
+def _first_slice(t: Term) -> int:
+    """Where the slices begin that are its last moves."""
+    return next((i + 1 for i in reversed(range(len(t.moves))) if not isinstance(t.moves[i].move, Slice)), 0)
+
+
+def _offsets(t: Term, channels: int, context: Context) -> dict[int, tuple[int, int]] | None:
+    """Offset and step of the slices that a term ends in, by axis; None where they leave out more than other offsets."""
+    if t.operator is not None or t.constant is not None:
+        return None
+    first = _first_slice(t)
+    x = t.moves[first - 1].signal if first else context.signals[t.leaf]
+    found: dict[int, tuple[int, int]] = {}
+    for moved in t.moves[first:]:
+        assert isinstance(moved.move, Slice)
+        axis, n = moved.move.axis, x.shape[moved.move.axis]
+        at = moved.move.positions(n)
+        whole = n % at.step == 0 and at == range(at.start, n, at.step) and at.start < at.step
+        if axis == channels or axis in x.free or axis in found or not whole:
+            return None
+        found[axis] = at.start, at.step
+    return found
+
+
+def _counted(lengths: Sequence[int]) -> list[tuple[int, ...]]:
+    return list(product(*map(range, lengths)))
 
 
 def _as_operators(x: Form, context: Context) -> list[Form]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from convfold.algebra.layout import Layout, Slice
+from convfold.algebra.layout import Slice
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
 from convfold.plan.deferred import Deferred
-from convfold.plan.form import Context, Moved, Term, with_length
+from convfold.plan.form import Context, Term
 from convfold.plan.rules.onto import onto
 from convfold.region import Signal
 
@@ -60,39 +60,3 @@ def windowed(t: Term, axis: int, dims: int, context: Context) -> Term | None:
     except NotFoldable:
         return None
     return replace(done, moves=(*t.moves[:first], *t.moves[end:]))
-
-
-def fronted(t: Term, context: Context) -> Term | None:
-    """The term with its channels before the axes of space that it slices, and behind the operator where they were.
-
-    Signals with their channels last are those of a convolution between two permutes. None where they are first.
-    """
-    first = next((i for i, moved in enumerate(t.moves) if isinstance(moved.move, Slice)), None)
-    if first is None or t.operator is None or not t.movable:
-        return None
-    end = next((i for i in range(first, len(t.moves)) if not isinstance(t.moves[i].move, Slice)), len(t.moves))
-    try:
-        t = t.placed(end)
-    except NotFoldable:
-        return None
-    axes = {moved.move.axis for moved in t.moves[first:end] if isinstance(moved.move, Slice)}
-    before = t.moves[first - 1].signal if first else context.signals[t.leaf]
-    dims = len(before.shape) - 2
-    if not 1 <= min(axes) < t.axis or t.axis in axes or dims > DIMS:
-        return None
-    assert t.operator is not None
-    order = [0, t.axis, *(i for i in range(1, dims + 2) if i != t.axis)]
-    back = [order.index(i) for i in range(len(order))]
-
-    def permuted(x: Signal) -> Signal:
-        return replace(x, shape=tuple(x.shape[i] for i in order), free=frozenset(back[i] for i in x.free))
-
-    new = Term(t.leaf, t.moves[:first], sign=t.sign).followed(Moved(Layout.permute(order), permuted(before)))
-    moves = list(new.moves)
-    for moved in t.moves[first:end]:
-        assert isinstance(moved.move, Slice)
-        moves.append(Moved(replace(moved.move, axis=back[moved.move.axis]), permuted(moved.signal)))
-    behind = with_length(t.moves[end - 1].signal, t.axis, t.operator.geometry.c_out)
-    moves += [Moved(Layout.permute(back), behind), *t.moves[end:]]
-    at = len(new.moves) + end - first
-    return replace(new, moves=tuple(moves), operator=deferred.lifted(t.operator, dims), at=at, axis=1)

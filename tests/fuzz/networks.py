@@ -79,7 +79,7 @@ class RandomNetwork(nn.Module):
         j = r.choice(alike)
         joinable = [k for k, s in enumerate(self.shapes) if (s[0], *s[2:]) == (n, h, w)]
         k = r.choice(joinable)
-        match r.choice("cccccctbbbbaaaaasSgpPqurlvVnsdxiyyhkkkKKmzwwooo"):
+        match r.choice("cccccctbbbbaaaaasSgpPqurlvVnsdxiyyhkkkKKmzwwoooeeCCDDEf"):
             case "c":
                 return self._on(i, self._convolution(r, c))
             case "t":
@@ -148,6 +148,27 @@ class RandomNetwork(nn.Module):
                 return _viewed(r, i, self.shapes[i])
             case "o":  # constants on other axes than the channels, or on several
                 return _constant(r, i, self.shapes[i])
+            case "e":  # stacked and added up
+                axis = r.choice([0, 1, 2, 4])
+                mean = r.random() < 0.5
+                return lambda values: (torch.mean if mean else torch.sum)(
+                    torch.stack([values[i], values[j]], axis), axis
+                )
+            case "C":  # channels one by one, some of them scaled
+                return _picked(r, i, c)
+            case "D":  # what there is already
+                return r.choice(self.steps) if self.steps else (lambda values: values[i])
+            case "E":  # every second position, from either one on, laid end to end with the channels last
+
+                def last(x: Tensor) -> Tensor:
+                    x = x.permute(0, 2, 3, 1)
+                    return torch.cat([x[:, a::2, b::2] for b in range(2) for a in range(2)], -1).permute(0, 3, 1, 2)
+
+                return lambda values: last(values[i])
+            case "f":  # a norm of channels and rows, or of channels and positions
+                to = (n, c * h, w) if r.random() < 0.5 else (n, c * h * w)
+                norm = self._layer(nn.BatchNorm1d(to[1]))
+                return lambda values: norm(values[i].reshape(to)).reshape(n, c, h, w)
             case "z":
                 return lambda values: torch.stack([values[i], values[j]], 2).flatten(1, 2)
             case _:
@@ -235,6 +256,22 @@ def _constant(r: Random, i: int, shape: Shape) -> Step:
     ]
     spelling = r.choice(spellings)
     return lambda values: spelling(values[i])
+
+
+def _picked(r: Random, i: int, c: int) -> Step:
+    """Some channels in any order, each by a slice or alone, as it is or times a number and shifted."""
+    at = [r.randrange(c) for _ in range(r.randint(1, 4))]
+    factors = [(r.choice([1, 1, 0.5]), r.choice([0, 0, 0.3])) for _ in at]
+
+    def one(x: Tensor, k: int, factor: float, shift: float) -> Tensor:
+        x = x if factor == 1 else x * factor
+        return x if shift == 0 else x + shift
+
+    if r.random() < 0.5:
+        return lambda values: torch.cat(
+            [one(values[i][:, k : k + 1], k, *f) for k, f in zip(at, factors, strict=True)], 1
+        )
+    return lambda values: torch.stack([one(values[i][:, k], k, *f) for k, f in zip(at, factors, strict=True)], 1)
 
 
 def _phases(x: Tensor) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Linear: nn.Linear; aten linear, addmm, mm, matmul, einsum with a constant; ONNX Gemm, MatMul, Einsum.
+"""Linear: nn.Linear; aten linear, addmm, mm, matmul, einsum, tensordot with a constant; ONNX Gemm, MatMul, Einsum.
 
 No space axis, channels anywhere.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from string import ascii_letters
 from typing import Any
 
 from torch import nn
@@ -108,6 +109,19 @@ def read_einsum(call: Call) -> Reading:
     return _contracted(call["equation"], call["tensors"])
 
 
+@aten("tensordot.default")
+def read_tensordot(call: Call) -> Reading:
+    """An einsum of the axes that are named, the others in order."""
+    a, b = call["self"], call["other"]
+    letters = ascii_letters[: a.dim + b.dim]
+    first, second = list(letters[: a.dim]), list(letters[a.dim :])
+    pairs = [(i % a.dim, j % b.dim) for i, j in zip(call["dims_self"], call["dims_other"], strict=True)]
+    for i, j in pairs:
+        second[j] = first[i]
+    out = [c for c in first if c not in second] + [c for c in second if c not in first]
+    return _contracted(f"{''.join(first)},{''.join(second)}->{''.join(out)}", [a, b])
+
+
 def _contracted(equation: str, tensors: Sequence[Value]) -> Reading:
     """``oc,b…c…→b…o…``: a constant matrix contracts one axis of the signal; then the axes are permuted."""
     equation = equation.replace(" ", "")
@@ -191,6 +205,20 @@ def drawn_einsum(draw: Draw, spelling: str) -> Example:
     terms = terms[::-1] if flag(draw) else terms
     equation = f"{terms[0][0]}, {terms[1][0]}{draw.pick(('->', ' -> '))}{out}"
     return Example((equation, [t for _, t in terms]), refused="not-affine" if summed or repeated else None)
+
+
+@example("tensordot.default")
+def drawn_tensordot(draw: Draw, spelling: str) -> Example:
+    """Over one axis, counted from either end, or over two."""
+    x, out = draw.signal(*shape(draw, 2, 4)), draw.integer(1, 4)
+    at = draw.integer(0, x.dim() - 1)
+    if draw.integer(0, 4) == 4:
+        weight, dims = draw.weight(*x.shape[:2], out), ([0, 1], [0, 1])
+        return Example((x, weight, *dims), refused="not-affine")
+    weight, side = draw.pick(((draw.weight(out, x.shape[at]), 1), (draw.weight(x.shape[at], out), -2)))
+    axis = draw.pick((at, at - x.dim()))
+    args = (weight, x, [side], [axis]) if flag(draw) else (x, weight, [axis], [side])
+    return Example(args)
 
 
 @module_example(nn.Linear)

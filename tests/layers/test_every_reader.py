@@ -74,7 +74,8 @@ def test_reading(spelling: str, data: st.DataObject) -> None:
     assert given.keys() == expected.keys()
     for name, y in expected.items():
         assert_close(given[name], y, name)
-    if one.macs or spelling not in ("aten.einsum.default", "aten.tensordot.default"):  # which torch writes as products that it counts, or others
+    # Which torch writes as products that it counts, or others.
+    if one.macs or spelling not in ("aten.einsum.default", "aten.tensordot.default"):
         assert sum(map(macs, stretches.regions)) == one.macs
 
 

@@ -142,14 +142,16 @@ def _on_channels(step: Spatial, x: Form, before: Signal, y: Signal, context: Con
 def _on_parts(step: Spatial, x: Form, before: Signal, y: Signal, context: Context) -> list[Form]:
     """A map along the axis that parts one long lie on, as they were stacked: sums of them, each times a number."""
     kept = {i for i, _ in step.carried}
-    if [i for i in range(len(before.shape)) if i not in kept] != [x.axis] or any(n != 1 for n in x.sizes):
+    mapped = [i for i in range(len(before.shape)) if i not in kept]
+    if not kept or mapped != [x.axis] or any(n != 1 for n in x.sizes):
         return []
     axis, gone = x.axis, len(y.shape) < len(before.shape)
+    other = max(kept)  # a number is one on any axis, and this one was there before
     blocks = []
     for factors in step.matrix(len(before.shape), axis, len(x.blocks)).tolist():
         terms: list[Term] = []
         for factor, part in zip(factors, x.blocks, strict=True):
-            scale = Apply(deferred.uniform(1, factor, 0.0), axis)
+            scale = Apply(deferred.uniform(before.shape[other], factor, 0.0), other)
             terms += distribute.apply(scale, Form((part,)), context).blocks[0] if factor else ()
         if not terms:
             return []

@@ -45,7 +45,9 @@ class Apply(Operation):
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         (x,) = xs
         if isinstance(self.how, OwnCall):
-            return ops.again(self.operator.own_call or "", self.at_axis, x)
+            taken = ops.reshape(x, (-1, *self.how.takes)) if self.how.takes else x
+            given = ops.again(self.operator.own_call or "", lambda t: self.at_axis(t.reshape(_shape_of(x, t))), taken)
+            return ops.reshape(given, (-1, *self.how.gives)) if self.how.gives else given
         assert self.how is not None
         value = self.operator.value.to(ops.like)
         return self.how.lower(ops, value, self.axis, x, len(y), ops.weights([self.operator]))
@@ -61,6 +63,11 @@ class Apply(Operation):
         moved = x.movedim(self.axis, -1)
         y = self.operator(moved.reshape(-1, moved.shape[-1]))
         return y.reshape(*moved.shape[:-1], y.shape[-1]).movedim(-1, self.axis)
+
+
+def _shape_of(x: object, t: Tensor) -> tuple[int, ...]:
+    """Of what is computed at once; of a value in a graph nothing is."""
+    return tuple(x.shape) if isinstance(x, Tensor) else tuple(t.shape)
 
 
 @lru_cache(1 << 12)

@@ -38,7 +38,15 @@ class Realisation(ABC):
 
 @dataclass(frozen=True, slots=True)
 class OwnCall(Realisation):
-    """The model's own call, which moves and adds numbers and multiplies none: a shuffle, repetition, pad or pool."""
+    """The model's own call, which moves and adds numbers and multiplies none: a shuffle, repetition, pad or pool.
+
+    Attributes:
+        takes: behind the batch, where the call takes another shape than the operator.
+        gives: behind the batch, what the operator gives, where the call gives it in another shape.
+    """
+
+    takes: tuple[int, ...] = ()
+    gives: tuple[int, ...] = ()
 
     def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
         yield Work(0, prod(shape) + _outputs(g, shape, axis))

@@ -36,7 +36,6 @@ _KINDS = {
     _FOURIER: "_fft_c2r _fft_r2c",
     _LOOKED_UP: "_embedding_bag embedding",
     "affine, but reads memory, not a signal": "as_strided",
-    "affine, but adds what overlaps: no convolution is written so": "col2im",
     "affine, but to one number, which no layer follows": "mean.default",
 }
 

@@ -169,6 +169,7 @@ class _Lifting:
                 own = call if isinstance(how, OwnCall) else None
                 place = kind.axis % value.dim, value.dim
                 given = Given(op.geometry, op, owner(whose), own, sized, isinstance(how, Transpose), place)
+                given = replace(given, how=how) if isinstance(how, OwnCall) else given
                 return Apply(self._shared(given) if own is None else given, place[0], how)
             case Scaled(factor=factor, shift=shift):
                 shifts = not isinstance(factor, Tensor) and factor == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -17,6 +17,7 @@ from convfold.algebra.apply import Apply
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.geometry import Geometry, Sizes
 from convfold.algebra.numbers import has_numbers
+from convfold.algebra.realisation import OwnCall
 from convfold.algebra.shuffle import shuffled, unshuffled, windows_of
 from convfold.algebra.structure import recovered
 from convfold.algebra.window import Window
@@ -110,6 +111,7 @@ class Given(Deferred):
     sized: bool = False  # and if it names sizes, so that it cannot be made on a part of the signal
     scatters: bool = False  # the model's call is a transposed convolution
     place: tuple[int, int] | None = None  # the channel axis of its input, and how many axes that has
+    how: OwnCall = field(default_factory=OwnCall)  # that call
 
     def calls_own(self, axis: int, dims: int) -> bool:
         """Can the model's call compute it there? Its arguments name axes."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from convfold.algebra import polyphase
 from convfold.algebra.geometry import Geometry
-from convfold.algebra.realisation import Convolve, Linear, OwnCall, Realisation, Scale, Shift, Shuffle, Transpose
+from convfold.algebra.realisation import Convolve, Linear, Realisation, Scale, Shift, Shuffle, Transpose
 from convfold.algebra.window import Window
 from convfold.plan.cost import Cost, Prices
 from convfold.plan.deferred import Deferred, Given, Uniform
@@ -17,7 +17,7 @@ def chosen(operator: Deferred, x: Signal, axis: int, prices: Prices, part: bool 
     """The cheapest way to compute an operator on a signal, or on a ``part`` of one, and what it costs."""
     g = operator.geometry
     if isinstance(operator, Given) and operator.calls_own(axis, len(x.shape)) and not (part and operator.sized):
-        return OwnCall(), prices.realised(OwnCall(), g, x, axis)
+        return operator.how, prices.realised(operator.how, g, x, axis)
     if (
         isinstance(operator, Uniform)
         and g.diagonal

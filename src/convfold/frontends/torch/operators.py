@@ -19,6 +19,8 @@ from convfold.plan.deferred import Deferred, Given
 aten = torch.ops.aten
 
 END = 2**63 - 1
+#: Calls that are more than the view that is one of their steps.
+_WITH_VIEWS = {aten.im2col.default, aten.col2im.default}
 _CONV = {1: aten.conv1d.default, 2: aten.conv2d.default, 3: aten.conv3d.default}
 _TRANSPOSE = {
     1: aten.conv_transpose1d.default,
@@ -192,9 +194,9 @@ class Aten:
         return self.call(aten.slice.Tensor, x, axis, first, END)
 
     def reshape(self, x: FxNode, shape: Ints, call: str | None = None) -> FxNode:
-        if call is None:
+        node = None if call is None else self.nodes[call]
+        if node is None or node.target in _WITH_VIEWS:
             return self.call(aten.reshape.default, x, list(shape))
-        node = self.nodes[call]
         if node.target is aten.stack.default:  # of each part, before they are laid end to end
             return self.call(aten.unsqueeze.default, x, node.args[1] if len(node.args) > 1 else 0)
         if node.target is not aten.reshape.default:  # squeeze, unsqueeze: indifferent to how long the channels are

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from convfold.comparison.trials import Trial
 from convfold.frontends.onnx.legal import legal
 from convfold.frontends.onnx.running.spelled import tensor
-from convfold.frontends.onnx.source import Shapes, Source, drawn, free_places, inputs, opened
+from convfold.frontends.onnx.source import BEYOND, LEAST, Shapes, Source, drawn, free_places, inputs, opened
 
 Check = Literal["quick", "full"]
 
@@ -25,19 +25,19 @@ AGAIN = 8
 #: What normal random numbers are multiplied by.
 LARGE = 8
 
+#: How many numbers of inputs are few: more than the example's are tried only then.
+FEW = 1 << 18
+
 #: What part of the example's size an odd one is: a half, or if the model does not run at that, all of it.
 PARTS = (2, 1)
-
-#: The smallest sizes, of the steps a model's sizes come in.
-LEAST = (1, 2, 3, 4, 8, 16, 32)
 
 
 def declared(source: Source, check: Check, seed: int = 0) -> Iterator[list[Trial]]:
     """Trials, each with what is tried in its place where the model does not run at it.
 
     At an odd size of about half the example's (where sizes are free) in float64; and where all is checked also at the
-    smallest, several times and of a batch of several, in float64, and at the odd one, large numbers, and the example's
-    in the models' own types unless in doubt.
+    smallest, several times and of a batch of several, in float64, at twice the example's where that is little, and at
+    the odd one, large numbers, and the example's in the models' own types unless in doubt.
     """
     free = free_places(source.model)
     if not free:
@@ -45,7 +45,7 @@ def declared(source: Source, check: Check, seed: int = 0) -> Iterator[list[Trial
         for k in range(1, SEEDS if check == "full" else 1):
             yield _trials(source, "example", source.example, seed + k, False)
     else:
-        odd, least = _sizes(source, free)
+        odd, least, larger = _sizes(source, free)
         if odd is None:
             yield _trials(source, "example", source.example, seed, True)
         else:
@@ -53,6 +53,8 @@ def declared(source: Source, check: Check, seed: int = 0) -> Iterator[list[Trial
         if check == "full":
             for k in range(SEEDS if least is not None else 0):
                 yield _trials(source, "smallest", least or {}, seed + k, True)
+            if larger is not None:
+                yield _trials(source, "larger", larger, seed, True)
             if odd is not None:
                 yield _trials(source, "odd", odd, seed + 2, False)
             yield _trials(source, "example", source.example, seed + 1, False)
@@ -68,8 +70,10 @@ def again(source: Source, seed: int = 0) -> Iterator[list[Trial]]:
         yield _trials(source, "odd" if odd else "example", odd or source.example, seed + 3 * (k + SEEDS), True)
 
 
-def _sizes(source: Source, free: dict[str, list[tuple[str, int]]]) -> tuple[Shapes | None, Shapes | None]:
-    """An odd one, and the smallest, of those that the model is known to run at."""
+def _sizes(
+    source: Source, free: dict[str, list[tuple[str, int]]]
+) -> tuple[Shapes | None, Shapes | None, Shapes | None]:
+    """An odd one, the smallest, and one twice as large, of those that the model is known to run at."""
     model, steps = opened(source.original), _steps(source, free)
     odd = (
         _sized(
@@ -82,8 +86,11 @@ def _sizes(source: Source, free: dict[str, list[tuple[str, int]]]) -> tuple[Shap
     batch = {s for s, ((_, axis), *_) in free.items() if axis == 0}
     every = (_sized(source.example, free, {s: k * steps[s] * (2 if s in batch else 1) for s in free}) for k in LEAST)
     within = (shapes for shapes in every if _volume(shapes) <= _volume(source.example))
-    first = [next((shapes for shapes in sizes if legal(model, shapes)), None) for sizes in (odd, within)]
-    return first[0], first[1]
+    double = {s: source.example[name][axis] * (2 if axis else 1) for s, ((name, axis), *_) in free.items()}
+    larger = [_sized(source.example, free, double)] if batch != set(free) else []
+    few = (shapes for shapes in larger if _volume(shapes) <= FEW)
+    first = [next((shapes for shapes in sizes if legal(model, shapes)), None) for sizes in (odd, within, few)]
+    return first[0], first[1], first[2]
 
 
 def _volume(shapes: Shapes) -> int:
@@ -134,7 +141,7 @@ def _steps(source: Source, free: dict[str, list[tuple[str, int]]]) -> dict[str, 
     found = {}
     for symbol, at in free.items():
         name, axis = at[0]
-        sizes = [shapes[name][axis] for shapes in source.tried[1:]]
+        sizes = [shapes[name][axis] for shapes in source.tried[1 : 1 + len(BEYOND)]]
         found[symbol] = gcd(*sizes) if axis else 1
     return found
 

@@ -437,9 +437,10 @@ def test_the_report_measures_what_is_written() -> None:
     assert result.report.after.ops == sum(n for kind, n in kinds(result.proto).items() if kind != "Constant")
 
 
-@pytest.mark.parametrize("opset", [10, 11, 12, 13, 17])
+@pytest.mark.parametrize("opset", [7, 8, 9, 10, 11, 12, 13, 17])
 def test_positions_of_a_free_axis(opset: int) -> None:
-    """A bias that differs from phase to phase of an upsampling is laid out over a size that only a run tells."""
+    """A bias that differs from phase to phase of an upsampling is laid out over a size that only a run tells; before
+    opset 10 nothing counts positions, and the two are left."""
     m = model(
         "g (float[N,4,W] x) => (float[N,P,Q] y) "
         "{ c = Conv<group = 4, pads = [0, 1]>(x, k, h) y = ConvTranspose<strides = [2]>(c, a, u) }",
@@ -513,3 +514,39 @@ def test_taps_that_read_zeros_are_left_out() -> None:
     result = convfold.fold(m := model(text, w=(5, 3, 3, 3)))
     assert result.report.after.macs * 3 == result.report.before.macs
     assert_same(m, result.proto, feeds_of(m), 1e-5)
+
+
+def test_a_size_that_is_the_same_at_sizes_that_are_near() -> None:
+    """Halved five times, maps of 48 and of 59 are two high, and at 96 three: no tap of a 5×5 reads only zeros."""
+    halved = "".join(f"h{i + 1} = Conv<strides = [2, 2], pads = [1, 1, 1, 1]>(h{i}, d) " for i in range(5))
+    m = model(
+        f"g (float[N,2,H,W] x) => (float[N,3,P,Q] y) {{ h0 = Identity(x) {halved} r = Tanh(h5) "
+        "c = Conv<pads = [2, 2, 2, 2]>(r, k) y = BatchNormalization(c, s, b, m, v) }",
+        d=(2, 2, 3, 3),
+        k=(3, 2, 5, 5),
+        s=(3,),
+        b=(3,),
+        m=(3,),
+        v=np.array([0.5, 1, 2], np.float32),
+    )
+    result = convfold.fold(m, [(1, 2, 48, 64)])
+    assert result.report.after.batch_norms == 0
+    for h, w in ((48, 64), (96, 64), (200, 300), (33, 70), (1, 1)):
+        assert_same(m, result.proto, {"x": array((2, 2, h, w), 3)}, 1e-5)
+
+
+@pytest.mark.parametrize("objective", ["macs", "time"])
+def test_maps_smaller_than_the_border(objective: str) -> None:
+    """Strips of free sizes are as long as they are, which is less where the map is: what runs at any size still does."""
+    m = model(
+        "g (float[N,4,H,W] x) => (float[N,4,P,Q] y) "
+        "{ c = Conv<pads = [1, 1, 1, 1]>(x, k, h) y = Conv<pads = [1, 1, 1, 1]>(c, a, u) }",
+        k=(32, 4, 3, 3),
+        h=(32,),
+        a=(4, 32, 3, 3),
+        u=(4,),
+    )
+    result = convfold.fold(m, [(1, 4, 32, 32)], config=convfold.FoldConfig(objective))
+    assert (result.report.after.macs < result.report.before.macs) == (objective == "macs")
+    for h, w in ((1, 1), (1, 6), (2, 2), (3, 1), (4, 4), (9, 5)):
+        assert_same(m, result.proto, {"x": array((2, 4, h, w), 3)}, 1e-5)

@@ -275,8 +275,12 @@ class Onnx:
         sizes = self.sizes(x)
         if all(isinstance(n, int) for n in sizes):
             return self.constant("ones", torch.ones([int(n) for n in sizes], dtype=self.like.dtype))  # type: ignore[arg-type]
-        one = from_torch(torch.ones(1, dtype=self.like.dtype))
-        return self.call("ConstantOfShape", self.call("Shape", x), value=one)
+        if self.written.opset < 8:  # nothing makes a value of a shape: of no number is it less than itself
+            return self.call("Cast", self.call("Not", self.call("Less", x, x)), to=int(x.dtype or ir.DataType.FLOAT))
+        one = torch.ones(1, dtype=self.like.dtype)
+        if self.written.opset < 9:
+            return self.call("Expand", self.constant("ones", one), self.call("Shape", x))
+        return self.call("ConstantOfShape", self.call("Shape", x), value=from_torch(one))
 
     def added_to(self, y: ir.Value, axis: int, spans: Spans, part: ir.Value) -> ir.Value:
         """Padded to where it belongs, and added; where that is not known before, laid end to end with the rest."""

@@ -30,6 +30,9 @@ from convfold.region import Signal
 #: Calls that do the same to a part of the signal: none of their arguments is a size.
 _ANY_SIZE = {"DepthToSpace", "SpaceToDepth", "Pad", "Gather"}
 
+#: Calls behind which a bias may repeat from position to position.
+_PHASES = {"ConvTranspose", "DepthToSpace"}
+
 #: What a call that takes others' words for its own uses instead of its scale and shift, where those are taken away.
 _ONES = {"Scale", "scale"}
 
@@ -85,6 +88,8 @@ class OnnxProgram:
             return None
         if any(empty(found) and x not in self.constants for x, found in sizes.items()):
             raise NotFoldable("not-affine", "a signal without elements")
+        if self.versions[""] < 10 and node.op_type in _PHASES and any(isinstance(n, Free) for n in out.symbols[2:]):
+            raise NotFoldable("not-affine", "before opset 10 nothing counts positions along a size that is free")
         reading = ONNX[node.op_type](Call(call, self._arguments(node, graph), out, int, node.op_type))
         if out.dtype is torch.float64 and not self._convolves:
             reading = (

@@ -26,6 +26,13 @@ SPACES = (224, 256, 640, 64, 32, 48, 128, 320, 16)
 #: Models that halve maps k times run at multiples of 2^k.
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128)
 
+#: How much larger than the example's, each the first that it runs at: tables of positions end somewhere.
+NEAR, FAR = 4, 512
+BEYOND = ((0,), (FAR, NEAR))
+
+#: The smallest sizes, of the steps a model's sizes come in.
+LEAST = (1, 2, 3, 4, 8, 16, 32)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -194,27 +201,34 @@ def _example(model: ir.Model, given: Shapes) -> tuple[Shapes, Knowledge]:
 def _others(
     model: ir.Model, example: Shapes, free: Mapping[str, Sequence[tuple[str, int]]]
 ) -> Iterator[tuple[Shapes, Knowledge]]:
-    """Two other sets of sizes, of primes times the smallest power of two that the model runs at."""
+    """Other sets of sizes: of primes times the smallest power of two that the model runs at, a little larger and much
+    larger, and the smallest. What is the same at all of them is taken to be the same at every size: a map that has been
+    halved five times is as large at two sizes that are near each other.
+    """
     if not free:
         return
     refused: Inconsistent | None = None
     for multiple in MULTIPLES:
         found: list[tuple[Shapes, Knowledge]] = []
         taken: set[int] = set()
-        for k in range(2):
-            primes = _primes(example, free, multiple, k, taken)
-            shapes = {name: list(sizes) for name, sizes in example.items()}
-            for symbol, at in free.items():
-                for name, axis in at:
-                    shapes[name][axis] = primes[symbol]
-            fixed = {name: tuple(sizes) for name, sizes in shapes.items()}
-            try:
-                found.append((fixed, Knowledge(model, fixed)))
-            except Inconsistent as e:
-                refused = refused or e
+        for ways in BEYOND:
+            for beyond in ways:
+                primes = _primes(example, free, multiple, beyond, taken)
+                shapes = {name: list(sizes) for name, sizes in example.items()}
+                for symbol, at in free.items():
+                    for name, axis in at:
+                        shapes[name][axis] = primes[symbol]
+                fixed = {name: tuple(sizes) for name, sizes in shapes.items()}
+                try:
+                    found.append((fixed, Knowledge(model, fixed)))
+                    break
+                except Inconsistent as e:
+                    refused = refused or e
+            else:
                 break
-        if len(found) == 2:
+        if len(found) == len(BEYOND):
             yield from found
+            yield from _least(model, example, free)
             return
     raise InvalidInput(
         f"the model declares sizes as free ({', '.join(free)}) but runs at none of those tried beside "
@@ -222,15 +236,38 @@ def _others(
     )
 
 
+def _least(
+    model: ir.Model, example: Shapes, free: Mapping[str, Sequence[tuple[str, int]]]
+) -> Iterator[tuple[Shapes, Knowledge]]:
+    """The smallest maps that the model runs at and computes something of: a cut may be longer than they are."""
+    if all(axis == 0 for at in free.values() for _, axis in at):
+        return
+    for least in LEAST:
+        shapes = {name: list(sizes) for name, sizes in example.items()}
+        for at in free.values():
+            for name, axis in at:
+                shapes[name][axis] = least if axis else 1
+        fixed = {name: tuple(sizes) for name, sizes in shapes.items()}
+        try:
+            known = Knowledge(model, fixed)
+        except Inconsistent:
+            continue
+        if not any(0 in k.shape for k in known.of.values() if k.shape is not None):
+            yield fixed, known
+            return
+
+
 def _primes(
-    example: Shapes, free: Mapping[str, Sequence[tuple[str, int]]], multiple: int, k: int, taken: set[int]
+    example: Shapes, free: Mapping[str, Sequence[tuple[str, int]]], multiple: int, beyond: int, taken: set[int]
 ) -> dict[str, int]:
-    """For every free size a prime of its own, not far from the example's, times the multiple; a batch is not padded."""
+    """For every free size a prime of its own, larger than the example's by so much, times the multiple; a batch is not
+    padded, nor made much larger.
+    """
     out = {}
     for symbol, at in free.items():
         name, axis = at[0]
         m = multiple if axis else 1
-        p = max(example[name][axis] // m, 2) + 1 + 4 * k
+        p = max(example[name][axis] // m, 2) + 1 + (beyond // m if axis else min(beyond, NEAR))
         while p in taken or any(p % d == 0 for d in range(2, int(p**0.5) + 1)):
             p += 1
         taken.add(p)

@@ -537,7 +537,7 @@ def test_a_size_that_is_the_same_at_sizes_that_are_near() -> None:
 
 @pytest.mark.parametrize("objective", ["macs", "time"])
 def test_maps_smaller_than_the_border(objective: str) -> None:
-    """Strips of free sizes are as long as they are, which is less where the map is: what runs at any size still does."""
+    """Strips of free sizes are shorter where the map is: what runs at any size still does."""
     m = model(
         "g (float[N,4,H,W] x) => (float[N,4,P,Q] y) "
         "{ c = Conv<pads = [1, 1, 1, 1]>(x, k, h) y = Conv<pads = [1, 1, 1, 1]>(c, a, u) }",

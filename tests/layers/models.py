@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,7 @@ def computed(model: onnx.ModelProto, given: Arrays) -> list[np.ndarray[Any, Any]
 
 
 def folded(model: onnx.ModelProto, given: Arrays, kind: str = "time") -> tuple[onnx.ModelProto, Sequence[Any]]:
-    """Planned and written; and the sizes of the inputs it was planned for."""
+    """Planned and written; and the sizes of the inputs it was planned for, but where that is too much to compute."""
     graph = Graph(read(model, tuple(given.values())))
     stretches = graph.lift()
     planner = Planner(Prices(kind, ends=True))
@@ -157,7 +158,8 @@ def folded(model: onnx.ModelProto, given: Arrays, kind: str = "time") -> tuple[o
         plan = planner(region)
         if plan.changed and (done := plan.composed(planner.prices)).changed:
             changes.append((region, done.region))
-    return ir.serde.serialize_model(graph.write(stretches, changes)), graph.source.tried
+    few = [t for t in graph.source.tried if sum(map(prod, t.values())) <= 1 << 18]
+    return ir.serde.serialize_model(graph.write(stretches, changes)), few
 
 
 def pointwise(draw: Drawing, y: np.ndarray[Any, Any], same: bool) -> tuple[str, Tensor] | None:

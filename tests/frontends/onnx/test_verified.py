@@ -52,7 +52,7 @@ def test_a_fold_is_the_same(seed: int, check: Any) -> None:
     source, net = folded(seed)
     verdict = verified(source, onnx.ModelProto.FromString(net), check)
     assert verdict.passed and verdict.reference == "float64" and not verdict.notes
-    assert len(verdict.tried) == (1 if check == "quick" else 3)
+    assert len(verdict.tried) == (1 if check == "quick" else 4)
 
 
 def inert(net: onnx.ModelProto) -> bool:

@@ -46,7 +46,8 @@ class Apply(Operation):
         (x,) = xs
         if isinstance(self.how, OwnCall):
             taken = ops.reshape(x, (-1, *self.how.takes)) if self.how.takes else x
-            given = ops.again(self.operator.own_call or "", lambda t: self.at_axis(t.reshape(_shape_of(x, t))), taken)
+            # What it computes, it computes of the value as it was; a graph only makes the call.
+            given = ops.again(self.operator.own_call or "", lambda _: self.at_axis(x), taken)  # type: ignore[arg-type]
             return ops.reshape(given, (-1, *self.how.gives)) if self.how.gives else given
         assert self.how is not None
         value = self.operator.value.to(ops.like)
@@ -63,11 +64,6 @@ class Apply(Operation):
         moved = x.movedim(self.axis, -1)
         y = self.operator(moved.reshape(-1, moved.shape[-1]))
         return y.reshape(*moved.shape[:-1], y.shape[-1]).movedim(-1, self.axis)
-
-
-def _shape_of(x: object, t: Tensor) -> tuple[int, ...]:
-    """Of what is computed at once; of a value in a graph nothing is."""
-    return tuple(x.shape) if isinstance(x, Tensor) else tuple(t.shape)
 
 
 @lru_cache(1 << 12)

@@ -168,8 +168,8 @@ class _Lifting:
             case Convolved(operator=op, how=how):
                 own = call if isinstance(how, OwnCall) else None
                 place = kind.axis % value.dim, value.dim
-                given = Given(op.geometry, op, owner(whose), own, sized, isinstance(how, Transpose), place)
-                given = replace(given, how=how) if isinstance(how, OwnCall) else given
+                call_of = how if isinstance(how, OwnCall) else OwnCall()
+                given = Given(op.geometry, op, owner(whose), own, sized, isinstance(how, Transpose), place, call_of)
                 return Apply(self._shared(given) if own is None else given, place[0], how)
             case Scaled(factor=factor, shift=shift):
                 shifts = not isinstance(factor, Tensor) and factor == 1

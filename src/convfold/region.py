@@ -86,7 +86,7 @@ class Region:
         for n in self.nodes:
             if n.operation is not None:
                 xs = [values[i] for i in n.inputs]
-                like = xs[0] if xs else next(iter(values.values()))
+                like = xs[0] if xs else next(values[x.name] for x in self.inputs)
                 values[n.name] = n.operation.lower(Eager(like), xs, n.signal.shape)
         return {o: values[o] for o in self.outputs}
 

@@ -263,7 +263,7 @@ class Growing:
         """Other inputs, of other sizes where those are free."""
         shapes = {
             x: [
-                n + by * (1 if i == 0 else 2) + 2 * (i == 3) if isinstance(s, str) else n
+                n + by * (1 if i == 0 else 2) + 6 * (i == 3) if isinstance(s, str) else n
                 for i, (n, s) in enumerate(zip(v.shape, self.sizes(x, free), strict=True))
             ]
             for x, v in self.given.items()

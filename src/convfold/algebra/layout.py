@@ -27,7 +27,7 @@ class Layout(Move):
     order: tuple[int, ...] | None = None
     shape: tuple[int, ...] | None = None
     symbols: tuple[tuple[Hashable, ...], tuple[Hashable, ...]] = ((), ())
-    origin: str | None = field(default=None, compare=False)  # the model's call: it knows free sizes by name
+    origin: str | None = field(default=None, compare=False)  # the model's call, which knows free sizes by name, or ""
 
     @property
     def constants(self) -> bool:
@@ -56,6 +56,11 @@ class Layout(Move):
                     carried[j] = i
                     break
         return cls(tuple((i, j) for j, i in carried.items()), None, tuple(shape), (tuple(before), tuple(after)))
+
+    @classmethod
+    def own(cls, before: Sequence[Hashable], after: Sequence[Hashable], shape: Sequence[int]) -> Layout:
+        """A view that is no call of the model's: −1 in ``shape`` for the one axis that is free, if there is one."""
+        return replace(cls.view(before, after, shape), origin="")
 
     def traced(self, axis: int) -> int | None:
         return next((i for i, j in self.carried if j == axis), None)
@@ -106,7 +111,7 @@ class Layout(Move):
         if self.order is not None:
             return ops.permute(xs[0], self.order)
         assert self.shape is not None
-        return ops.reshape(xs[0], self.shape, self.origin)
+        return ops.reshape(xs[0], self.shape, self.origin or None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,25 @@
-"""Numbers written over positions at an end of an axis: aten slice_scatter. With the pad before them: `lift.fills`."""
+"""Positions of an axis written over: aten slice_scatter, select_scatter.
+
+What is written stands between what is left: that is a concatenation. Numbers at an end of an axis, with the pad before
+them, may be more: `lift.fills`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
+from convfold.algebra.joins import Concat
+from convfold.algebra.layout import Layout, Slice
 from convfold.errors import NotFoldable
 from convfold.layers.arithmetic import one_along
-from convfold.layers.examples import Draw, Example, axis, example, flag, shape
-from convfold.layers.spelling import Call, Reading, Step, aten
+from convfold.layers.examples import Draw, Example, axis, example, flag
+from convfold.layers.examples import shape as drawn_shape
+from convfold.layers.spelling import Call, Reading, Step, Value, aten
+from convfold.region import Signal
 
 #: How torch says "to the end".
 _END = 2**63 - 1
@@ -20,9 +29,9 @@ _END = 2**63 - 1
 class Fill:
     """``width`` positions at the first (``end`` 0) or last (1) end of an axis are ``values``.
 
-    They vary along the axis ``channel``, or along none.
+    They vary along the axis ``channel``, or along none. ``laid``: the same as a concatenation, where that is known.
 
-    No step of the algebra: `lift` makes one of it and the pad before it, or leaves it.
+    No step of the algebra: `lift` makes one of it and the pad before it, or takes the concatenation, or leaves it.
     """
 
     axis: int
@@ -30,36 +39,114 @@ class Fill:
     width: int
     values: Tensor
     channel: int | None
+    laid: Step | None
 
 
 @aten("slice_scatter.default")
 def read(call: Call) -> Reading:
-    x, src = call["self"], call["src"]
-    axis_ = call["dim"] % x.dim
-    start, stop, n = call["start"] or 0, call["end"], None if axis_ in x.signal.free else x.shape[axis_]
-    to_end = stop is None or (isinstance(stop, int) and stop >= (_END if n is None else n))
-    if call["step"] != 1 or not isinstance(start, int):
-        raise NotFoldable("not-affine", "positions with steps between them are overwritten")
-    if start == 0 and to_end and src.symbols == x.symbols:
+    x, src, step = call["self"], call["src"], call["step"]
+    axis_, start, stop = call["dim"] % x.dim, call["start"] or 0, call["end"]
+    if not isinstance(start, int) or not isinstance(stop, int | None):
+        raise NotFoldable("not-affine", "where positions are overwritten is known at run time only")
+    if axis_ not in x.signal.free:
+        at = range(x.shape[axis_])[slice(start, stop, step)]
+        return src if at == range(x.shape[axis_]) else _written(x, axis_, at, src)
+    to_end = stop is None or stop >= _END
+    if start == 0 and to_end and step == 1:
         return src  # type: ignore[no-any-return]
-    if start > 0 and n is not None:
-        start -= n
     first, last = start == 0 and isinstance(stop, int) and stop > 0, start < 0 and to_end
-    if not (first or last) or not src.constant:
-        raise NotFoldable("not-affine", "a part of the signal is overwritten")
+    if step != 1 or not (first or last) or not src.constant:
+        raise NotFoldable("not-affine", "a part of an axis of unknown length is overwritten")
+    return _filled(x, axis_, int(last), stop if first and stop else -start, src, None)
+
+
+@aten("select_scatter.default")
+def read_select(call: Call) -> Reading:
+    """One position, of a value that has not its axis."""
+    x, src, i = call["self"], call["src"], call["dim"] % call["self"].dim
+    if i in x.signal.free or not isinstance(call["index"], int) or src.constant:
+        raise NotFoldable("not-affine", "where numbers are written is known at run time only, or they are constant")
+    symbols, shape = ((*n[:i], 1, *n[i:]) for n in (src.symbols, src.shape))
+    free = frozenset(k + (k >= i) for k in src.signal.free)
+    view = Step(_view(src.symbols, symbols, shape, free), (src,), replace(src.signal, shape=shape, free=free))
+    at = call["index"] % x.shape[i]
+    return _laid(x, i, range(at, at + 1), view)
+
+
+def _written(x: Value, axis_: int, at: range, src: Value) -> Reading:
+    n = x.shape[axis_]
+    whole = n % at.step == 0 and at == range(at.start, n, at.step) and at.start < at.step
+    laid = _laid(x, axis_, at, src) if at.step == 1 else _interleaved(x, axis_, at, src) if whole else None
+    if at.step == 1 and src.constant and (at.start == 0 or at.stop == n):
+        try:
+            return _filled(x, axis_, int(at.start > 0), len(at), src, laid)
+        except NotFoldable:
+            pass
+    if laid is None:
+        raise NotFoldable("not-affine", "a part of the positions with steps between them is overwritten")
+    return laid
+
+
+def _filled(x: Value, axis_: int, end: int, width: int, src: Value, laid: Step | None) -> Step:
     values, channel = one_along(src, x)
     assert values is not None
-    return Step(Fill(axis_, int(not first), stop if first else -start, values, channel), (x,))  # type: ignore[arg-type]
+    return Step(Fill(axis_, end, width, values, channel, laid), (x,))  # type: ignore[arg-type]
+
+
+def _laid(x: Value | Step, axis_: int, at: range, src: Value | Step) -> Step:
+    """What is left before it, what is written, what is left behind it."""
+    signal = x.signal
+    assert signal is not None
+    parts: list[Value | Step] = [src]
+    for place, start, stop in ((0, 0, at.start), (2, at.stop, signal.shape[axis_])):
+        if start < stop:
+            shape = tuple(stop - start if i == axis_ else n for i, n in enumerate(signal.shape))
+            parts.insert(place, Step(Slice(axis_, start, stop), (x,), replace(signal, shape=shape)))
+    return Step(Concat(axis_), tuple(parts))
+
+
+def _interleaved(x: Value, axis_: int, at: range, src: Value) -> Step:
+    """Every so many positions: of a view that has them, and those between them, on an axis of their own."""
+
+    def split(v: Value, inner: int) -> Step:
+        shape = (*v.shape[:axis_], len(at), inner, *v.shape[axis_ + 1 :])
+        after = (*v.symbols[:axis_], len(at), inner, *v.symbols[axis_ + 1 :])
+        free = frozenset(i + (i > axis_) for i in v.signal.free)
+        return Step(_view(v.symbols, after, shape, free), (v,), Signal(shape, free, v.signal.itemsize))
+
+    wide = split(x, at.step)
+    assert wide.signal is not None and isinstance(wide.operation, Layout)
+    laid = _laid(wide, axis_ + 1, range(at.start, at.start + 1), split(src, 1))
+    before, after = wide.operation.symbols
+    return Step(_view(after, before, x.shape, x.signal.free), (replace(laid, signal=wide.signal),))
+
+
+def _view(before: Sequence[Hashable], after: Sequence[Hashable], shape: Sequence[int], free: frozenset[int]) -> Layout:
+    if len(free) > 1:
+        raise NotFoldable("not-affine", "a view of more than one axis of unknown length")
+    return Layout.own(before, after, [-1 if i in free else n for i, n in enumerate(shape)])
 
 
 @example("slice_scatter.default")
 def drawn(draw: Draw, spelling: str) -> Example:
-    """The whole of an axis, or an end of it."""
-    x = draw.signal(*shape(draw))
+    """The whole of an axis, some of it, every second position."""
+    x = draw.signal(*drawn_shape(draw))
     i = axis(draw, x.dim())
+    n = x.shape[i]
     if flag(draw):
         return Example((x, draw.signal(*x.shape), i, 0, _END))
-    n = draw.integer(1, x.shape[i])
-    part: Any = draw.signal(*(n if k == i % x.dim() else m for k, m in enumerate(x.shape)))
-    whole = n == x.shape[i]
-    return Example((x, part, i, 0, n), None or {}, None if whole else "not-affine")
+    step = draw.pick((1, 1, 2))
+    start = draw.integer(0, n - 1) if step == 1 else draw.integer(0, min(1, n - 1))
+    stop = draw.integer(start + 1, n) if step == 1 else n
+    at = range(start, stop, step)
+    part: Any = draw.signal(*(len(at) if k == i % x.dim() else m for k, m in enumerate(x.shape)))
+    whole = step == 1 or n % 2 == 0 or at == range(n)
+    return Example((x, part, i, draw.pick((start, start - n)), stop, step), None or {}, None if whole else "not-affine")
+
+
+@example("select_scatter.default")
+def drawn_select(draw: Draw, spelling: str) -> Example:
+    x = draw.signal(*drawn_shape(draw, 2))
+    i = axis(draw, x.dim())
+    part = draw.signal(*(m for k, m in enumerate(x.shape) if k != i % x.dim()))
+    return Example((x, part, i, draw.integer(-x.shape[i], x.shape[i] - 1)))

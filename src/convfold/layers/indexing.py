@@ -46,6 +46,34 @@ def read_index(call: Call) -> Step:
     return _taken(call, x, axes, orders, axes[0] if together else 0)
 
 
+@aten("gather.default")
+def read_gather(call: Call) -> Step:
+    return _gathered(call["self"], call["dim"], call["index"])
+
+
+@onnx("GatherElements")
+def read_onnx_elements(call: Call) -> Step:
+    return _gathered(call["data"], call["axis"] or 0, call["indices"])
+
+
+def _gathered(x: Value, dim: int, index: Value) -> Step:
+    """A number of every position by an index of its own: of an index that is the same along all other axes, an index
+    of one."""
+    dim %= max(x.dim, 1)
+    if dim in x.signal.free or any(index.symbols[i] != x.symbols[i] for i in range(x.dim) if i != dim):
+        raise NotFoldable("not-affine", "another map at every position, or along an axis of unknown length")
+    order = index.tensor()
+    for i in range(x.dim):
+        if i != dim and order.dim() == x.dim:
+            if not bool((order == order.narrow(i, 0, 1)).all()):
+                raise NotFoldable("not-affine", "another map at every position")
+            order = order.narrow(i, 0, 1)
+    step = chosen(x, dim, order.flatten())
+    if not isinstance(step.operation, Slice):  # the call itself takes signals of one size alone
+        raise NotFoldable("not-affine", "an index for every position, that does not go on evenly")
+    return step
+
+
 def _taken(call: Call, x: Value, axes: Sequence[int], orders: Sequence[Tensor], at: int) -> Step:
     """Positions along some axes by an index of each, whose own axes begin at ``at``; of even grids slices."""
     kept = [i for i in range(x.dim) if i not in axes]
@@ -125,6 +153,36 @@ def drawn_index(draw: Draw, spelling: str) -> Example:
     if refused is None and flag(draw):
         return _several(draw, x)
     return Example((x, [*[None] * (dim % x.dim()), index]), refused=refused)
+
+
+@example("gather.default")
+def drawn_gather(draw: Draw, spelling: str) -> Example:
+    """By an index that is the same along all other axes, or is not, or is shorter along one."""
+    x = draw.signal(*shape(draw))
+    dim = axis(draw, x.dim())
+    i = dim % x.dim()
+    some = indices(draw, x.shape[i])
+    index = some.reshape([-1 if k == i else 1 for k in range(x.dim())]).expand(
+        [len(some) if k == i else n for k, n in enumerate(x.shape)]
+    )
+    index, other = index.clone(), next((k for k, n in enumerate(x.shape) if k != i and n > 1), None)
+    kind, at = draw.pick(("alike", "alike", "apart", "shorter")), some.remainder(x.shape[i]).tolist()
+    even = at == list(range(at[0], at[-1] + 1, max(at[1] - at[0], 1) if len(at) > 1 else 1))
+    if other is not None and kind == "shorter":
+        index = index.narrow(other, 0, 1)
+    apart = other is not None and kind == "apart" and x.shape[i] > 1
+    if apart:
+        assert other is not None
+        index.select(other, 0).add_(1).remainder_(x.shape[i])
+    refused = apart or not even or (other is not None and kind == "shorter")
+    return Example((x, dim, constant(index)), refused="not-affine" if refused else None)
+
+
+@onnx_example("GatherElements")
+def drawn_onnx_elements(draw: Draw, spelling: str) -> OnnxExample:
+    example = drawn_gather(draw, "gather.default")
+    x, dim, index = example.args
+    return OnnxExample((x, index), {"axis": dim}, example.refused, opset(draw, 11))
 
 
 def _several(draw: Draw, x: Tensor) -> Example:

@@ -31,8 +31,8 @@ _KINDS = {
     _SIZES: "_local_scalar_dense resize_ sym_is_contiguous sym_numel sym_size sym_storage_offset sym_stride",
     _BACKWARD: """_adaptive_avg_pool2d_backward avg_pool2d_backward convolution_backward embedding_dense_backward
         max_pool2d_with_indices_backward native_group_norm_backward native_layer_norm_backward""",
-    _POSITIONS: "diagonal gather grid_sampler_2d",
-    _CHANGED: "copy index_put scatter scatter_add scatter_reduce select_scatter",
+    _POSITIONS: "diagonal grid_sampler_2d",
+    _CHANGED: "copy index_put scatter scatter_add scatter_reduce",
     _FOURIER: "_fft_c2r _fft_r2c",
     _LOOKED_UP: "_embedding_bag embedding",
     "affine, but reads memory, not a signal": "as_strided",

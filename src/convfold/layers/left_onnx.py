@@ -36,7 +36,7 @@ _KINDS = {
     _QUANTISED: """ConvInteger DequantizeLinear DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul
         QuantizeLinear""",
     _TEXT: "ImageDecoder RegexFullMatch StringConcat StringNormalizer StringSplit TfIdfVectorizer",
-    _POSITIONS: "AffineGrid DeformConv GatherElements GridSample ReverseSequence RoiAlign RotaryEmbedding Trilu",
+    _POSITIONS: "AffineGrid DeformConv GridSample ReverseSequence RoiAlign RotaryEmbedding",
     _CHANGED: "Scatter ScatterElements ScatterND TensorScatter",
     _COMPLEX: "DFT STFT",
     "not affine: the logarithm, the root or the size of a sum": """GlobalLpPool LpPool NegativeLogLikelihoodLoss

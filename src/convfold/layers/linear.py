@@ -1,20 +1,22 @@
-"""Linear: nn.Linear; aten linear, addmm, mm, matmul, einsum, tensordot with a constant; ONNX Gemm, MatMul, Einsum.
+"""Linear: nn.Linear; aten linear, addmm, mm, bmm, mv, matmul, inner, einsum, tensordot with a constant; ONNX Gemm,
+MatMul, Einsum.
 
 No space axis, channels anywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from math import prod
 from string import ascii_letters
 from typing import Any
 
 from torch import nn
 
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.layout import Layout
-from convfold.algebra.realisation import Product
+from convfold.algebra.layout import Layout, Select
+from convfold.algebra.realisation import Product, Scale
 from convfold.errors import NotFoldable
 from convfold.layers.examples import (
     Draw,
@@ -32,6 +34,7 @@ from convfold.layers.examples import (
 )
 from convfold.layers.known import module
 from convfold.layers.spelling import Call, Convolved, Reading, Step, Value, aten, nonzero, onnx
+from convfold.region import Signal
 
 
 @module(nn.Linear)
@@ -81,7 +84,7 @@ def read_gemm(call: Call) -> Step:
 
 
 @onnx("MatMul")
-def read_onnx(call: Call) -> Step:
+def read_onnx(call: Call) -> Reading:
     return _product(call["A"], call["B"])
 
 
@@ -90,18 +93,26 @@ def read_onnx_einsum(call: Call) -> Reading:
     return _contracted(call["equation"], call["Inputs"])
 
 
-@aten("mm.default", "matmul.default")
-def read_matmul(call: Call) -> Step:
-    return _product(call["self"], call["mat2"] if call["mat2"] is not None else call["other"])
+@aten("mm.default", "bmm.default", "mv.default", "matmul.default")
+def read_matmul(call: Call) -> Reading:
+    x, *others = call.arguments.values()
+    return _product(x, others[0])
 
 
-def _product(x: Value, w: Value) -> Step:
-    """x @ W works on the last axis, W @ x on the one before it."""
-    if w.constant and w.dim == 2 and not x.constant:
-        return Step(Convolved(Convolution(w.tensor().t()), x.dim - 1, Product()), (x,))
-    if x.constant and x.dim == 2 and w.dim >= 2 and not w.constant:
-        return Step(Convolved(Convolution(x.tensor()), w.dim - 2, Product()), (w,))
-    raise NotFoldable("not-affine", "a product of two signals")
+@aten("inner.default")
+def read_inner(call: Call) -> Reading:
+    """Over the last axis of both."""
+    a, b = call["self"], call["other"]
+    first, second = ascii_letters[1 : a.dim], ascii_letters[a.dim : a.dim + b.dim - 1]
+    return _contracted(f"{first}a,{second}a->{first}{second}", [a, b])
+
+
+def _product(a: Value, b: Value) -> Reading:
+    """a @ b as numpy multiplies: the last axis of one by the last but one of the other, the axes before together."""
+    rows, columns = "m" * (a.dim > 1), "n" * (b.dim > 1)
+    batch = ascii_letters[26 : 24 + max(a.dim, b.dim)] if max(a.dim, b.dim) > 2 else ""
+    first, second = (batch[len(batch) - max(v.dim - 2, 0) :] for v in (a, b))
+    return _contracted(f"{first}{rows}k,{second}k{columns}->{batch}{rows}{columns}", [a, b])
 
 
 @aten("einsum.default")
@@ -123,28 +134,88 @@ def read_tensordot(call: Call) -> Reading:
 
 
 def _contracted(equation: str, tensors: Sequence[Value]) -> Reading:
-    """``oc,b…c…→b…o…``: a constant matrix contracts one axis of the signal; then the axes are permuted."""
+    """An einsum of a signal and a constant is a matrix on the axes that they share, seen as one.
+
+    Axes that are ``summed`` over are its columns, those that are ``made`` its rows; without either, the constant is a
+    scale along the axes that are ``alike`` in both. ::
+
+        x → permute, view → (…, summed) → matrix → (…, made) → view, permute → out
+    """
     equation = equation.replace(" ", "")
-    terms, _, out = equation.partition("->")
-    constant = [(t, v) for t, v in zip(terms.split(","), tensors, strict=True) if v.constant]
-    signals = [(t, v) for t, v in zip(terms.split(","), tensors, strict=True) if not v.constant]
-    if len(constant) != 1 or len(signals) != 1 or "->" not in equation or "." in equation:
-        raise NotFoldable("not-affine", "not the product of a signal and a constant matrix")
-    (matrix, weight), (axes, x) = constant[0], signals[0]
-    contracted = [c for c in matrix if c in axes]
-    free = [c for c in matrix if c not in axes]
-    if len(matrix) != 2 or len(contracted) != 1 or len(free) != 1 or contracted[0] in out:
-        raise NotFoldable("not-affine", "not one axis contracted with a matrix")
-    (c,), (o,) = contracted, free
-    mapped = axes.replace(c, o)
-    if len(set(axes)) != len(axes) or sorted(mapped) != sorted(out):
-        raise NotFoldable("not-affine", "axes summed over or taken along a diagonal")
-    if not x.is_fixed(axes.index(c)) or x.shape[axes.index(c)] != weight.shape[matrix.index(c)]:
-        raise NotFoldable("not-affine", "a matrix of one column, which torch repeats for as many channels as there are")
-    kernel = weight.tensor() if matrix == o + c else weight.tensor().t()
-    step = Step(Convolved(Convolution(kernel), axes.index(c), Product()), (x,))
-    order = [mapped.index(a) for a in out]
-    return step if order == sorted(order) else Step(Layout.permute(order), (step,))
+    terms, arrow, out = equation.partition("->")
+    pairs = list(zip(terms.split(","), tensors, strict=True))
+    if not arrow or "." in equation or sorted(v.constant for _, v in pairs) != [False, True]:
+        raise NotFoldable("not-affine", "not the product of a signal and a constant")
+    (axes, x), (named, weight) = sorted(pairs, key=lambda pair: pair[1].constant)
+    if any(len(set(letters)) != len(letters) for letters in (axes, named, out)):
+        raise NotFoldable("not-affine", "taken along a diagonal")
+    if not out:
+        raise NotFoldable("not-affine", "to one number, which no layer follows")
+    if any(c not in out and c not in named for c in axes):
+        raise NotFoldable("not-affine", "an axis that the constant has not is summed over")
+    of = {c: i for i, c in enumerate(axes)}
+    kernel = weight.tensor()
+    for c in reversed(named):  # one long, where the signal is longer: the same for all positions; or not asked for
+        i = named.index(c)
+        if (c in of and weight.shape[i] == 1 and x.symbols[of[c]] != 1 and c in out) or (c not in of and c not in out):
+            kernel, named = kernel.sum(i), named.replace(c, "")
+    alike, summed, made = (
+        [c for c in named if (c in of) == inside and (c in out) == after]
+        for inside, after in ((True, True), (True, False), (False, True))
+    )
+    shared = sorted(alike or summed, key=axes.index)
+    if not shared or (alike and (summed or made)):
+        raise NotFoldable("not-affine", "broadcasting, or a matrix of its own for every position")
+    if any(not x.is_fixed(of[c]) or x.shape[of[c]] != kernel.shape[named.index(c)] for c in shared):
+        raise NotFoldable("not-affine", "along an axis of a length that is free, or one long in one of them")
+    width = {c: kernel.shape[named.index(c)] for c in named}
+    kernel = kernel.permute([named.index(c) for c in (*made, *shared)]).flatten(len(made))
+    if alike:
+        scale = Convolved(Convolution(kernel.reshape(-1, 1), groups=kernel.numel()), 0, Scale())
+        return _through(x, axes, shared, scale, shared, width, out)
+    kernel = kernel.reshape(-1, kernel.shape[-1])
+    return _through(x, axes, shared, Convolved(Convolution(kernel), 0, Product()), made, width, out)
+
+
+def _through(
+    x: Value, axes: str, shared: list[str], op: Convolved, given: list[str], width: dict[str, int], out: str
+) -> Step:
+    """The axes ``shared`` as one, ``op`` on that, which gives the axes ``given``; the result in the order ``out``."""
+    of = {c: (x.shape[i], x.symbols[i], i in x.signal.free) for i, c in enumerate(axes)}
+    size = {**of, **{c: (n, n, False) for c, n in width.items() if c not in of}}
+    step: Value | Step = x
+
+    def behind(operation: Layout | Select | Convolved, after: Sequence[Sequence[str]]) -> Step:
+        """The next step, which gives these axes: each of letters."""
+        shape = tuple(prod(size[c][0] for c in letters) for letters in after)
+        free = frozenset(i for i, letters in enumerate(after) if any(size[c][2] for c in letters))
+        return Step(operation, (step,), Signal(shape, free, x.signal.itemsize))
+
+    def view(before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]) -> Step:
+        found = [[(prod(size[c][i] for c in part)) for part in parts] for parts in (before, after) for i in (1, 0)]  # type: ignore[misc]
+        shape = [-1 if any(size[c][2] for c in part) else n for part, n in zip(after, found[3], strict=True)]
+        if shape.count(-1) > 1:
+            raise NotFoldable("not-affine", "several axes, beside more than one whose length is free")
+        return behind(Layout.own(found[0], found[2], shape), after)
+
+    whole = "".join(shared)
+    if whole not in axes:
+        kept = [c for c in axes if c not in shared]
+        step = behind(Layout.permute([axes.index(c) for c in (*kept, *shared)]), [*kept, *shared])
+        axes = "".join((*kept, *shared))
+    at = axes.index(whole)
+    before, after = axes[:at], axes[at + len(whole) :]
+    if len(shared) > 1:
+        step = view([*axes], [*before, whole, *after])
+    rows = [*before, given, *after]
+    step = behind(replace(op, axis=at), rows)
+    if not given:
+        step = behind(Select(at, 0, 1), [*before, *after])
+    elif len(given) > 1:
+        step = view(rows, [*before, *given, *after])
+    now = [*before, *given, *after]
+    order = [now.index(c) for c in out]
+    return step if order == sorted(order) else behind(Layout.permute(order), [*out])
 
 
 @example("linear.default")
@@ -179,32 +250,59 @@ def drawn_matmul(draw: Draw, spelling: str) -> Example:
     if vector:
         pairs = [
             ((draw.signal(c), draw.weight(c, out)), None),
-            ((draw.weight(out, c), draw.signal(c)), "not-affine"),
-            ((draw.signal(*rest, n, c), draw.weight(c)), "not-affine"),
-            ((draw.signal(*rest, n, c), draw.weight(2, c, out)), "not-affine"),
+            ((draw.weight(out, c), draw.signal(c)), None),
+            ((draw.signal(*rest, n, c), draw.weight(c)), None),
+            ((draw.signal(*rest, n, c), draw.weight(2, c, out)), "not-affine" if rest else None),
+            ((draw.signal(2, n, c), draw.weight(1, c, out)), None),
+            ((draw.signal(2, n, c), draw.weight(2, c, out)), "not-affine"),
         ]
     args, refused = draw.pick(pairs)
     return Example(args, refused=refused)
 
 
+@example("bmm.default")
+def drawn_bmm(draw: Draw, spelling: str) -> Example:
+    b, n, c, out = each(draw, 4, 1, 4)
+    first = (draw.signal(b, n, c), draw.weight(b, c, out))
+    second = (draw.weight(b, n, c), draw.signal(b, c, out))
+    return Example(draw.pick((first, second)), refused="not-affine")
+
+
+@example("mv.default", "inner.default")
+def drawn_vector(draw: Draw, spelling: str) -> Example:
+    n, c, out = each(draw, 3, 1, 4)
+    pairs = [(draw.signal(n, c), draw.weight(c)), (draw.weight(n, c), draw.signal(c))]
+    return Example(
+        draw.pick(pairs if spelling.startswith("mv") else [*pairs, (draw.signal(n, c), draw.weight(out, c))])
+    )
+
+
 @example("einsum.default")
 def drawn_einsum(draw: Draw, spelling: str) -> Example:
-    """A matrix ``oc`` or ``co``, before or behind a signal whose axes come out in any order; or one to be repeated."""
-    axes = "cbhw"[: draw.integer(1, 4)]
-    size = dict(zip("ocbhw", each(draw, 5, 1, 4), strict=True))
-    matrix, rest = draw.pick(("oc", "co")), list(axes)
-    signal = "".join(rest.pop(draw.integer(0, len(rest) - 1)) for _ in axes)
-    rest = list(signal.replace("c", "o"))
-    out = "".join(rest.pop(draw.integer(0, len(rest) - 1)) for _ in axes)
-    summed = len(out) > 1 and draw.integer(0, 3) == 3
-    out = out[1:] if summed else out
-    x, one = draw.signal(*(size[a] for a in signal)), draw.integer(0, 3) == 3
-    repeated = one and size["c"] > 1
-    size["c"] = 1 if one else size["c"]
-    terms = [(matrix, draw.weight(*(size[a] for a in matrix))), (signal, x)]
-    terms = terms[::-1] if flag(draw) else terms
+    """Axes of the signal, of the constant and of both, in any order, that stay or are summed over; or one is longer in
+    the signal, or summed over in the signal alone."""
+    letters = draw.pick(("bc-co", "bchw-oc", "bhnk-hkd", "nhw-hwo", "bnd-hdk", "bc-c", "c-c", "bghw-go", "cn-cno"))
+    axes, named = ("".join(_shuffled(draw, part)) for part in letters.split("-"))
+    size = dict(zip("abcdefghijklmnopqrstuvwxyz", each(draw, 26, 1, 3), strict=True))
+    both = [c for c in axes if c in named]
+    summed = [c for c in both if flag(draw)]
+    out = "".join(_shuffled(draw, dict.fromkeys(c for c in axes + named if c not in summed)))
+    gone = [c for c in axes if c not in named][:1] if draw.integer(0, 5) == 5 else []
+    x = draw.signal(*(size[c] for c in axes))
+    longer = summed[0] if summed and draw.integer(0, 4) == 4 and size[summed[0]] > 1 else ""
+    weight = draw.weight(*(1 if c == longer else size[c] for c in named))
+    out = "".join(c for c in out if c not in gone)
+    pair = [(named, weight), (axes, x)]
+    terms = pair[::-1] if flag(draw) else pair
     equation = f"{terms[0][0]}, {terms[1][0]}{draw.pick(('->', ' -> '))}{out}"
-    return Example((equation, [t for _, t in terms]), refused="not-affine" if summed or repeated else None)
+    own = [c for c in both if c not in summed and c not in gone] and (summed or any(c not in axes for c in named))
+    refused = "not-affine" if gone or longer or own or not both or not out else None
+    return Example((equation, [t for _, t in terms]), refused=refused)
+
+
+def _shuffled(draw: Draw, letters: Iterable[str]) -> list[str]:
+    rest = list(letters)
+    return [rest.pop(draw.integer(0, len(rest) - 1)) for _ in range(len(rest))]
 
 
 @example("tensordot.default")
@@ -213,8 +311,7 @@ def drawn_tensordot(draw: Draw, spelling: str) -> Example:
     x, out = draw.signal(*shape(draw, 2, 4)), draw.integer(1, 4)
     at = draw.integer(0, x.dim() - 1)
     if draw.integer(0, 4) == 4:
-        weight, dims = draw.weight(*x.shape[:2], out), ([0, 1], [0, 1])
-        return Example((x, weight, *dims), refused="not-affine")
+        return Example((x, draw.weight(*x.shape[:2], out), [0, 1], [0, 1]))
     weight, side = draw.pick(((draw.weight(out, x.shape[at]), 1), (draw.weight(x.shape[at], out), -2)))
     axis = draw.pick((at, at - x.dim()))
     args = (weight, x, [side], [axis]) if flag(draw) else (x, weight, [axis], [side])
@@ -247,7 +344,7 @@ def drawn_gemm(draw: Draw, spelling: str) -> OnnxExample:
 
 @onnx_example("MatMul")
 def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
-    """On either side of a matrix; by a vector the axis is gone, which is refused."""
+    """On either side of a matrix, by a vector, by several matrices."""
     example = drawn_matmul(draw, "matmul.default")
     return OnnxExample(example.args, {}, example.refused, opset=opset(draw))
 

@@ -103,6 +103,10 @@ def read_onnx(call: Call) -> Step:
     x, counted = call["X"], bool(call["count_include_pad"])
     windows, output = windows_of(call, call["kernel_shape"]), call.out.shape[2:]
     sizes, ceil = x.signal.known(1, len(windows)), bool(call["ceil_mode"])
+    if str(call["auto_pad"]).startswith("SAME") and any(
+        w.lo + n + w.hi - (m - 1) * w.stride - w.reach > 2 for w, n, m in zip(windows, x.shape[2:], output, strict=True)
+    ):
+        raise NotFoldable("not-affine", "auto_pad takes positions off both ends, where windows leave some out")
     even = all(
         bool((counts(w, n, m, counted) == w.taps).all())
         if n is not None
@@ -213,7 +217,10 @@ def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
     least = [max(s - lo - hi, 1) for s, lo, hi in zip(spans, pads[:dims], pads[dims:], strict=True)]
     space = (n + draw.integer(0, 4 if dims < 3 else 2) for n in least)
     x = draw.signal(draw.integer(1, 2), draw.integer(1, 3), *space)
-    return OnnxExample((x,), how, opset=version)
+    strides = how.get("strides", [1] * dims)
+    left = [(n - 1) % s + 1 - span for n, s, span in zip(x.shape[2:], strides, spans, strict=True)]
+    refused = "not-affine" if auto.startswith("SAME") and max(left) > 1 else None
+    return OnnxExample((x,), how, refused, opset=version)
 
 
 @onnx_example("GlobalAveragePool")

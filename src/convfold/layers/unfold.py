@@ -69,7 +69,7 @@ def _channels(x: Value, dim: int) -> int:
 def _view(x: Value, before: Sequence[int], after: Sequence[int]) -> Layout:
     """Between shapes behind the batch, which may be free."""
     batch = x.shape[0] if x.is_fixed(0) else -1
-    return Layout.view((x.symbols[0], *before), (x.symbols[0], *after), (batch, *after))
+    return Layout.own((x.symbols[0], *before), (x.symbols[0], *after), (batch, *after))
 
 
 @example("im2col.default")

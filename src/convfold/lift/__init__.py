@@ -145,7 +145,10 @@ class _Lifting:
                     self.steps.pop(name, None)
                     self.fills.pop(name, None)
                 del self.fills[call]
-        for call in self.fills:
+        for call, fill in self.fills.items():
+            if (laid := fill.operation.laid) is not None:  # type: ignore[union-attr]
+                self.steps[call] = laid
+                continue
             left = NotFoldable("not-affine", "an end of the signal is overwritten", self.program.path(call) or call)
             self.out.opaque[call] = left
         self.steps = {call: self.steps[call] for call in self.program.calls if call in self.steps}
@@ -178,7 +181,7 @@ class _Lifting:
                 )
             case Held(content=content, like=like):
                 return Constant(Known(like, None, content, like.free, owner(whose)).broadcast(value.signal))
-            case Layout():
+            case Layout(origin=None):
                 return replace(kind, origin=call)
             case Spatial(convolution=Convolution() as op):
                 given = Given(op.geometry, op, owner(whose), call, sized, place=(kind.axis, value.dim))

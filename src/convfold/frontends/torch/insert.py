@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, Node
 from torch.fx.node import map_arg
@@ -39,7 +40,7 @@ class Insert:
             raise Unsure("the program has no values to infer others from")
         given = map_arg((args, kwargs), lambda n: n.meta["val"])
         try:
-            with self.mode, torch.no_grad():
+            with self.mode, enable_python_dispatcher(), torch.no_grad():  # else some pin sizes that are free
                 value = target(*given[0], **given[1])
         except RuntimeError as e:  # sizes that are known at run time only
             raise Unsure(f"{target} at the example: {e}") from e

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
+from convfold.errors import InvalidInput
+from convfold.frontends.torch.free import is_free
 from convfold.frontends.torch.insert import Insert, value
+from convfold.frontends.torch.program import path_of
 from convfold.frontends.torch.running.state import writes
 from convfold.frontends.torch.twin import result
 from convfold.frontends.torch.unsure import Unsure
@@ -93,6 +97,9 @@ class Memories:
         target = node.args[0]
         if not isinstance(target, Node) or storage(value(node)) != storage(value(target)):
             raise Unsure("the values do not say what shares memory, as in a program from a file")
+        for other in node.all_input_nodes[1:]:
+            if other in self.memory and self.memory[other] is self.memory[target]:
+                _refuse_overlap(node, value(target), value(other))
         args, kwargs = map_arg((node.args, dict(node.kwargs)), self.read)
         new = result(self.insert, node.target, args, kwargs)
         if new is not args[0]:
@@ -141,3 +148,26 @@ class Memories:
         for memory in others:
             memory.unsure = True
         return bool(others)
+
+
+def _refuse_overlap(node: Node, target: Tensor, source: Tensor) -> None:
+    """A write that reads, at other places, numbers that it writes: what it gives depends on which come first."""
+    a, b = map(_places, (target, source))
+    if (a.shape != b.shape or bool((a != b).any())) and bool(torch.isin(b, a).any()):
+        raise InvalidInput(
+            f"module {path_of(node)!r} writes a tensor onto an overlapping part of itself: what that gives "
+            "depends on the order in which numbers are copied; copy from a clone()"
+        )
+
+
+def _places(t: Tensor) -> Tensor:
+    """Where in memory its numbers lie, at the example."""
+    sizes, strides, (first,) = ([_hint(n) for n in given] for given in (t.shape, t.stride(), [t.storage_offset()]))
+    at = torch.full(sizes, first)
+    for i, (n, stride) in enumerate(zip(sizes, strides, strict=True)):
+        at += (torch.arange(n) * stride).reshape(-1, *(1,) * (len(sizes) - 1 - i))
+    return at
+
+
+def _hint(n: Any) -> int:
+    return int(n.node.hint if is_free(n) else n)

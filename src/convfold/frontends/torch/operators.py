@@ -19,8 +19,6 @@ from convfold.plan.deferred import Deferred, Given
 aten = torch.ops.aten
 
 END = 2**63 - 1
-#: Calls that are more than the view that is one of their steps.
-_WITH_VIEWS = {aten.im2col.default, aten.col2im.default}
 _CONV = {1: aten.conv1d.default, 2: aten.conv2d.default, 3: aten.conv3d.default}
 _TRANSPOSE = {
     1: aten.conv_transpose1d.default,
@@ -195,7 +193,7 @@ class Aten:
 
     def reshape(self, x: FxNode, shape: Ints, call: str | None = None) -> FxNode:
         node = None if call is None else self.nodes[call]
-        if node is None or node.target in _WITH_VIEWS:
+        if node is None:
             return self.call(aten.reshape.default, x, list(shape))
         if node.target is aten.stack.default:  # of each part, before they are laid end to end
             return self.call(aten.unsqueeze.default, x, node.args[1] if len(node.args) > 1 else 0)

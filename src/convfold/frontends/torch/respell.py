@@ -13,6 +13,7 @@ from torch.fx import Graph, Node
 
 from convfold.frontends.torch.free import is_free
 from convfold.frontends.torch.insert import Insert, value
+from convfold.frontends.torch.parts import COMPOSED, take_apart
 from convfold.frontends.torch.unsure import Unsure
 
 aten = torch.ops.aten
@@ -38,6 +39,8 @@ def respell(node: Node, insert: Insert) -> None:
     if node.target in _SPELLINGS:
         with insert.at(node):
             _SPELLINGS[node.target](node, insert)
+    elif node.target in COMPOSED:
+        take_apart(node, insert)
     elif node.target not in _KEPT and _may_be_view(node.target):
         raise Unsure(f"{node.target} may return a view")
 

@@ -165,11 +165,16 @@ def _join(s: Term, t: Term, context: Context) -> Term | None:
     behind = [m.move.axis - lead.axis for x in (s, t) for m in x.moves if isinstance(m.move, Slice)]
     if 0 in behind and (both := gathered(s, t, lead.axis, context)) is not None:
         return _alike(*both, context)
-    dims = max(lead.operator.geometry.dims, *behind)
-    if min(behind) < 1 or dims > DIMS:
+    dims = lead.operator.geometry.dims or len(_shape(lead, context)) - 1 - lead.axis
+    if min(behind) < 1 or max(behind) > dims or dims > DIMS:
         return None
     s, t = (windowed(x, lead.axis, dims, context) or x for x in (s, t))
     return _alike(s, t, context)
+
+
+def _shape(t: Term, context: Context) -> tuple[int, ...]:
+    """Of what the term's operator reads."""
+    return (t.moves[t.at - 1].signal if t.at else context.signals[t.leaf]).shape
 
 
 def _alike(s: Term, t: Term, context: Context) -> Term | None:

@@ -50,6 +50,12 @@ class Opened(Protocol[Model_co]):
     def device(self) -> torch.device:
         """Where the example lies."""
 
+    def cut(self, share: float) -> Sequence[tuple[str, str]]:
+        """Compute no position that nobody reads, where no more than a share of them is read; before lifting.
+
+        The calls that compute less than they did: the module path and the kind of each.
+        """
+
     def lift(self) -> Stretches: ...
 
     def places(self, stretches: Stretches) -> Places:

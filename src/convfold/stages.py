@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from posixpath import commonpath
 from time import perf_counter
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -28,6 +29,8 @@ from convfold.verify import Verdict
 
 #: A model is folded again so many times at most, until nothing is left to fold.
 AGAIN = 3
+#: What is read of an axis must be no more than this share of it, or all is computed: a part has its price, too.
+READ = 0.75
 
 G = TypeVar("G", bound=Opened[Any])
 
@@ -54,12 +57,14 @@ class Stages(Generic[G]):
         with self.timed("lift"):
             if not planner:
                 config.check_globs(self.graph.paths)
+            self.before = self.graph.measure()
+            self.cut = self.graph.cut(1.0 if config.objective == "macs" else READ)
             self.stretches = self.graph.lift()
             self.holds("lift", *self.stretches.regions)
         with self.timed("plan"):
             self.plans: list[Plan] = [self.planner(region) for region in self.stretches.regions]
             self.holds("plan", *self.plans)
-        self.applied: list[Applied] = []
+        self.applied: list[Applied] = self._unread()
         self.mended: list[Mended] = []
         self.is_still = True  # was every stretch that was written one call that multiplies, with nothing beside it?
 
@@ -71,7 +76,7 @@ class Stages(Generic[G]):
     def write(self) -> Any:
         """The planned regions in place, the graph measured before and after, the reasons asked for in between."""
         with self.timed("explain"):
-            self.before, self.refused = self.graph.measure(), self._refused()
+            self.refused = self._refused()
         with self.timed("lower"):
             written = self.graph.write(self.stretches, self._changes())
             self.holds("lower", written)
@@ -160,6 +165,15 @@ class Stages(Generic[G]):
             for first, second, e in refusals(plan.region, self.border):
                 found.append(Refused(e.code, f"{self._where(first)} → {self._where(second)}", e.detail))
         return tuple(found)
+
+    def _unread(self) -> list[Applied]:
+        """The calls that compute no more than is read of them."""
+        if not self.cut:
+            return []
+        where = commonpath([path.replace(".", "/") for path, _ in self.cut])
+        before, after = self.before.macs, self.graph.measure().macs
+        calls = _listed(Counter(kind for _, kind in self.cut))
+        return [Applied(where.replace("/", "."), calls, "the same, on positions that are read", before, after)]
 
     def _mended(self, plan: Plan) -> Iterator[Mended]:
         """How each border of a rewritten stretch is what it was."""

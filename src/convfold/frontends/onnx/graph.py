@@ -46,6 +46,9 @@ class Graph:
     def places(self, stretches: Stretches) -> Places:
         return Places(self.program, stretches)
 
+    def cut(self, share: float) -> list[tuple[str, str]]:
+        return []
+
     def lift(self) -> Stretches:
         with torch.no_grad():
             found = lift(self.program, self.excluded)

@@ -12,12 +12,14 @@ from torch.fx import GraphModule
 
 from convfold.errors import InvalidInput
 from convfold.frontends.torch.constants import Constants
+from convfold.frontends.torch.demand import cut
 from convfold.frontends.torch.empty import drop_empty_parts
 from convfold.frontends.torch.following import follow
 from convfold.frontends.torch.free import is_free
 from convfold.frontends.torch.guard import check_states
+from convfold.frontends.torch.insert import Insert
 from convfold.frontends.torch.mark import marking, of_constant, of_region
-from convfold.frontends.torch.measure import measure
+from convfold.frontends.torch.measure import measure, packet
 from convfold.frontends.torch.normalise import normalise, sweep
 from convfold.frontends.torch.program import FxProgram, path_of
 from convfold.frontends.torch.read import Source
@@ -79,6 +81,11 @@ class Graph:
 
     def places(self, stretches: Stretches) -> Places:
         return Places(self.program, stretches)
+
+    def cut(self, share: float) -> list[tuple[str, str]]:
+        graph = self.calls.graph
+        less = cut(graph, Insert.of(graph), share, lambda node: self.excluded(path_of(node)))
+        return [(path_of(node), str(packet(node.target)).rpartition(".")[2].strip("_")) for node in less]
 
     def lift(self, differentiable: bool = False) -> Stretches:
         """``differentiable``: the operators' numbers keep the history of the weights they are computed from."""

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 from torch._ops import HigherOrderOperator
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.export import ExportedProgram
 from torch.export.graph_signature import (
     ExportGraphSignature,
@@ -48,7 +47,7 @@ def _functional(program: ExportedProgram) -> ExportedProgram:
     graph = flat(program.graph_module)
     calls = [node for node in graph.nodes if node.op == "call_function"]
     _refuse_unknown(calls)
-    insert = Insert(graph, _mode(graph))
+    insert = Insert.of(graph)
     for node in calls:
         respell(node, insert)
     written: list[tuple[Node, Node]] = []
@@ -71,11 +70,6 @@ def _refuse_unknown(calls: list[Node]) -> None:
             raise Unsure(f"{node.target} has a graph of its own")
         if node.target in UNSAID and node.args[5] and node.args[3] is not None:
             raise Unsure(f"{node.target} updates its statistics")
-
-
-def _mode(graph: Graph) -> FakeTensorMode | None:
-    vals = (node.meta.get("val") for node in graph.nodes)
-    return next((val.fake_mode for val in vals if isinstance(val, FakeTensor)), None)
 
 
 def _returning(old: ExportGraphSignature, graph: Graph, written: list[tuple[Node, Node]]) -> ExportGraphSignature:

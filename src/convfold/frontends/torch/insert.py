@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._dispatch.python import enable_python_dispatcher
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import Graph, Node
 from torch.fx.node import map_arg
 
@@ -28,6 +28,12 @@ class Insert:
     def __init__(self, graph: Graph, mode: FakeTensorMode | None) -> None:
         self.graph, self.mode = graph, mode
         self.origin: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, graph: Graph) -> Insert:
+        """In the mode that a traced graph's values are of."""
+        vals = (node.meta.get("val") for node in graph.nodes)
+        return cls(graph, next((val.fake_mode for val in vals if isinstance(val, FakeTensor)), None))
 
     @contextmanager
     def at(self, node: Node) -> Iterator[None]:

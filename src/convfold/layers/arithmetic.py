@@ -149,7 +149,7 @@ def lerp(call: Call) -> Reading:
         return affine(call, start, 1 - weight, weight * end.tensor().double())
     if is_constant(start):
         return affine(call, end, weight, (1 - weight) * start.tensor().double())
-    parts = affine(call, start, 1 - weight, None), affine(call, end, weight, None)
+    parts = affine(call, start, 1 - weight, None, own=False), affine(call, end, weight, None, own=False)
     return Step(Sum(), tuple(part for part in parts if isinstance(part, Value | Step)))
 
 
@@ -182,14 +182,17 @@ def _scaled(x: Value, factor: float) -> Value | Step:
     return x if factor == 1 else Step(Scaled(float(factor)), (x,))
 
 
-def affine(call: Call, x: Value, scale: Any, shift: Any) -> Reading:
-    """scale·x + shift with numbers or tensors that vary along one axis at most, or a scale along several."""
+def affine(call: Call, x: Value, scale: Any, shift: Any, own: bool = True) -> Reading:
+    """scale·x + shift with numbers or tensors that vary along one axis at most, or a scale along several.
+
+    ``own``: is that all that the call computes?
+    """
     if not isinstance(x, Value):
         raise NotFoldable("not-affine", "a size, or another number that is not constant")
     if x.symbols != call.out.symbols:
         raise NotFoldable("not-affine", "broadcasting makes the signal larger")
     if shift is None and (weights := _varied(scale)) is not None:
-        return _weighed(call, x, weights)
+        return _weighed(call, x, weights, own)
     scale, axis_of_scale = one_along(scale, x)
     shift, axis_of_shift = one_along(shift, x)
     axes = {a for a in (axis_of_scale, axis_of_shift) if a is not None}
@@ -204,13 +207,13 @@ def affine(call: Call, x: Value, scale: Any, shift: Any) -> Reading:
     return Step(Convolved(diagonal(scale, shift, x.shape[axis]), axis, how), (x,))
 
 
-def _weighed(call: Call, x: Value, weights: Tensor) -> Step:
+def _weighed(call: Call, x: Value, weights: Tensor, own: bool) -> Step:
     """The product of a signal and a constant that varies along several of its axes."""
     weights = weights.reshape(*(1,) * (x.dim - weights.dim()), *weights.shape)
     axes = [i for i, n in enumerate(weights.shape) if n != 1]
     if len(axes) == x.dim:
         raise NotFoldable("not-affine", "the constant differs from position to position, along every axis")
-    kind = partial(Weigh, weights=Table(weights), argument=call.place(x))
+    kind = partial(Weigh, weights=Table(weights), argument=call.place(x) if own else None)
     return spatial(call, axes, kind, x=x)
 
 

@@ -24,7 +24,7 @@ _KINDS = {
     _CHOSEN: """amax amin max max_pool2d_with_indices max_pool3d_with_indices maximum min minimum nonzero masked_scatter
         sort topk""",
     _NORM: "_log_softmax _softmax native_group_norm native_layer_norm var",
-    _PRODUCT: "bmm prod _cdist_forward _pdist_forward",
+    _PRODUCT: "prod _cdist_forward _pdist_forward",
     _WHOLE: """any argmax argmin bitwise_and bitwise_not bitwise_or bitwise_xor eq ge gt isinf isnan le logical_and
         logical_not logical_or logical_xor lt ne""",
     _CONSTANT: """arange empty empty_strided fill full full_like rand randn randperm scalar_tensor""",

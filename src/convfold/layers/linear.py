@@ -157,7 +157,7 @@ def _contracted(equation: str, tensors: Sequence[Value]) -> Reading:
     kernel = weight.tensor()
     for c in reversed(named):  # one long, where the signal is longer: the same for all positions; or not asked for
         i = named.index(c)
-        if (c in of and weight.shape[i] == 1 and x.symbols[of[c]] != 1 and c in out) or (c not in of and c not in out):
+        if (c in of and weight.shape[i] == 1 and c in out) or (c not in of and c not in out):
             kernel, named = kernel.sum(i), named.replace(c, "")
     alike, summed, made = (
         [c for c in named if (c in of) == inside and (c in out) == after]
@@ -265,7 +265,7 @@ def drawn_bmm(draw: Draw, spelling: str) -> Example:
     b, n, c, out = each(draw, 4, 1, 4)
     first = (draw.signal(b, n, c), draw.weight(b, c, out))
     second = (draw.weight(b, n, c), draw.signal(b, c, out))
-    return Example(draw.pick((first, second)), refused="not-affine")
+    return Example(draw.pick((first, second)), refused="not-affine" if b > 1 else None)
 
 
 @example("mv.default", "inner.default")
@@ -295,7 +295,8 @@ def drawn_einsum(draw: Draw, spelling: str) -> Example:
     pair = [(named, weight), (axes, x)]
     terms = pair[::-1] if flag(draw) else pair
     equation = f"{terms[0][0]}, {terms[1][0]}{draw.pick(('->', ' -> '))}{out}"
-    own = [c for c in both if c not in summed and c not in gone] and (summed or any(c not in axes for c in named))
+    kept = [c for c in both if c not in summed and c not in gone and size[c] > 1]
+    own = (kept or not summed) if summed or any(c not in axes for c in named) else not kept
     refused = "not-affine" if gone or longer or own or not both or not out else None
     return Example((equation, [t for _, t in terms]), refused=refused)
 

@@ -72,19 +72,21 @@ def _chosen(call: Call, condition: Any, yes: Any, no: Any) -> Reading:
     x, kept, other = (no, ~mask, yes) if is_constant(yes) else (yes, mask, no)
     if is_constant(x):
         raise NotFoldable("not-affine", "nothing but constants")
-    share = affine(call, x, kept.double(), None)
-    assert isinstance(share, Value | Step)
     if not is_constant(other):
-        rest = affine(call, other, (~kept).double(), None)
-        assert isinstance(rest, Value | Step)
-        return Step(Sum(), (share, rest))
+        parts = (
+            affine(call, x, kept.double(), None, own=False),
+            affine(call, other, (~kept).double(), None, own=False),
+        )
+        return Step(Sum(), tuple(part for part in parts if isinstance(part, Value | Step)))
     number = other.tensor().double() if isinstance(other, Value) else torch.tensor(other, dtype=torch.float64)
     shift = number * ~kept
     if not bool(shift.any()):
-        return share
+        return affine(call, x, kept.double(), None)
     try:
         return affine(call, x, kept.double(), shift)
     except NotFoldable:  # it varies along more axes than one
+        share = affine(call, x, kept.double(), None, own=False)
+        assert isinstance(share, Value | Step)
         return Step(Sum(), (share, Step(Held(lambda: shift, call.out.signal), ())))
 
 

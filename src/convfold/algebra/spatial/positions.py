@@ -40,11 +40,11 @@ class Table:
 class Weigh(Spatial):
     """Every position times a number of its own, the same in all channels; ``weights`` broadcasts.
 
-    ``argument``: which of its call's the signal is.
+    ``argument``: which of its call's the signal is; None where the call is more than this product.
     """
 
     weights: Table
-    argument: int = field(default=0, compare=False)
+    argument: int | None = field(default=0, compare=False)
 
     @property
     def constants(self) -> bool:
@@ -58,6 +58,8 @@ class Weigh(Spatial):
         return x * self.weights.content.to(x)
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
+        if self.argument is None:
+            return ops.mul(xs[0], ops.constant("weight", self.weights.content))
         assert self.origin is not None
         return ops.again(self.origin, self, xs[0], self.argument)
 

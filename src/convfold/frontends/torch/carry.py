@@ -381,6 +381,8 @@ def _part(node: Node) -> Rule | None:
     if split.target is aten.unbind.int:
         return _Sliced(node, x, axis, range(i, i + 1), gone=True)  # type: ignore[arg-type]
     start = sum(int(t.shape[axis]) for t in parts[:i])
+    if not parts[i].shape[axis]:
+        return None
     return _Sliced(node, x, axis, range(start, start + int(parts[i].shape[axis])))  # type: ignore[arg-type]
 
 

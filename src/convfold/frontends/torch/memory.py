@@ -161,7 +161,7 @@ def _refuse_overlap(node: Node, target: Tensor, source: Tensor) -> None:
 
 
 def _places(t: Tensor) -> Tensor:
-    """Where in memory its numbers lie, at the example."""
+    """Where in memory its numbers lie, at the example; nowhere where that is known at run time only."""
     sizes, strides, (first,) = ([_hint(n) for n in given] for given in (t.shape, t.stride(), [t.storage_offset()]))
     at = torch.full(sizes, first)
     for i, (n, stride) in enumerate(zip(sizes, strides, strict=True)):
@@ -170,4 +170,4 @@ def _places(t: Tensor) -> Tensor:
 
 
 def _hint(n: Any) -> int:
-    return int(n.node.hint if is_free(n) else n)
+    return int((n.node.hint or 0) if is_free(n) else n)

@@ -79,7 +79,7 @@ class RandomNetwork(nn.Module):
         j = r.choice(alike)
         joinable = [k for k, s in enumerate(self.shapes) if (s[0], *s[2:]) == (n, h, w)]
         k = r.choice(joinable)
-        match r.choice("cccccctbbbbaaaaasSgpPqurlvVnsdxiyyhkkkKKmzwwoooeeCCDDEf"):
+        match r.choice("cccccctbbbbaaaaasSgpPqurlvVnsdxiyyhkkkKKmzwwoooeeCCDDEfAAFFWWRR"):
             case "c":
                 return self._on(i, self._convolution(r, c))
             case "t":
@@ -169,6 +169,24 @@ class RandomNetwork(nn.Module):
                 to = (n, c * h, w) if r.random() < 0.5 else (n, c * h * w)
                 norm = self._layer(nn.BatchNorm1d(to[1]))
                 return lambda values: norm(values[i].reshape(to)).reshape(n, c, h, w)
+            case "A":  # positions that attend to each other, some of which are read
+
+                def attended(x: Tensor) -> Tensor:
+                    tokens = x.flatten(2).mT
+                    tokens = tokens + (0.1 * tokens @ tokens.mT).softmax(-1) @ tokens.tanh()
+                    return tokens.mT.reshape(n, c, h, w)
+
+                return lambda values: attended(values[i])
+            case "F":  # composite operators
+                of_all = r.choice(_COMPOSITES)
+                return lambda values: of_all(values[i])
+            case "W":  # written over
+                return _written(r, i, self.shapes[i])
+            case "R":  # a curve, and a part of it
+                axis, curve = r.randint(1, 3), r.choice([torch.tanh, F.silu, lambda x: x.softmax(2)])
+                start = r.randrange(self.shapes[i][axis])
+                length = r.randint(1, self.shapes[i][axis] - start)
+                return lambda values: curve(values[i]).narrow(axis, start, length)
             case "z":
                 return lambda values: torch.stack([values[i], values[j]], 2).flatten(1, 2)
             case _:
@@ -205,6 +223,59 @@ _MAPS: list[Callable[[Tensor], Tensor]] = [
     lambda x: x.cumsum(1),
     lambda x: F.pad(x, (0, 0, 0, 0, 1, -1)),
 ]
+
+
+_COMPOSITES: list[Callable[[Tensor], Tensor]] = [
+    lambda x: torch.hstack([x, x.negative()]),
+    lambda x: torch.vstack([x[:, 1:], x[:, :-1]]),
+    lambda x: x.diff(dim=1),
+    lambda x: x.true_divide(3).subtract(0.5).multiply(1.5),
+    lambda x: x.rot90(2, (2, 3)),
+    lambda x: torch.cat(x.tensor_split(2, 1)[::-1], 1),
+    lambda x: torch.cat(torch.unsafe_chunk(x, 2, 1)[::-1], 1),
+    lambda x: torch.trapezoid(x, dim=1).unsqueeze(1),
+    lambda x: torch.native_channel_shuffle(x, 2),
+    lambda x: torch.einsum("nchw,cdk->ndkhw", x, torch.ones(x.shape[1], 2, 2).to(x)).flatten(1, 2),
+    lambda x: (x.movedim(1, -1) @ torch.linspace(0, 1, x.shape[1]).to(x)).unsqueeze(1),
+    lambda x: torch.where(torch.arange(x.shape[1])[:, None, None] > 1, x, 0.5 * x),
+    lambda x: torch.where(torch.arange(x.shape[3]) > 1, x, torch.tensor(1.5).to(x)),
+]
+
+
+def _written(r: Random, i: int, shape: Shape) -> Step:
+    """Into zeros, every so many positions; over some channels or rows, by others or by numbers."""
+    n, c, h, w = shape
+    axis = r.choice([1, 1, 2])
+    start = r.randrange(shape[axis])
+    stop = r.randint(start + 1, shape[axis])
+    index = (slice(None),) * axis + (slice(start, stop),)
+    step, at = r.choice([2, 3]), r.choice([0, 1])
+
+    def spread(x: Tensor) -> Tensor:
+        y = x.new_zeros(n, c, step * h, step * w)
+        y[:, :, at::step, ::step] = x
+        return y
+
+    def gathered(x: Tensor) -> Tensor:
+        y = torch.zeros_like(torch.cat([x, x], 1))
+        y[:, ::2] = x
+        y[:, 1::2] = 0.5 * x
+        return y
+
+    def mended(x: Tensor, by: Any) -> Tensor:
+        y = x.clone()
+        y[index] = by(x)
+        return y
+
+    spellings: list[Callable[[Tensor], Tensor]] = [
+        spread,
+        gathered,
+        lambda x: mended(x, lambda x: 0.5 * x[index]),
+        lambda x: mended(x, lambda x: 0.7),
+        lambda x: torch.select_scatter(x, 0.5 * x[:, 0], 1, c - 1),
+    ]
+    spelling = r.choice(spellings)
+    return lambda values: spelling(values[i])
 
 
 def _viewed(r: Random, i: int, shape: Shape) -> Step:

@@ -8,6 +8,7 @@ behind a ReLU need no rows of the convolution before it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import getitem
 
 import torch
 from torch.fx import Graph, Node
@@ -16,10 +17,13 @@ from convfold.frontends.torch.carry import Ranges, Rule, rule_of, whole
 from convfold.frontends.torch.insert import Insert
 from convfold.frontends.torch.normalise import sweep
 from convfold.frontends.torch.unsure import Unsure
+from convfold.frontends.torch.views import SPLITS
 from convfold.layers import ATEN
 
 aten = torch.ops.aten
 
+#: Cuts themselves, which compute nothing.
+_CUTS = {aten.slice.Tensor, aten.select.int, getitem}
 #: Read for their scale and shift alone.
 _NORMS = {aten.layer_norm.default, aten.rms_norm.default, aten.group_norm.default}
 
@@ -38,7 +42,7 @@ def cut(graph: Graph, insert: Insert, share: float, excluded: Callable[[Node], b
         rules = {node: rule for node, rule in rules.items() if node not in affine}
     if not less:
         return []
-    ordered = [node for node in graph.nodes if node in less]
+    ordered = [node for node in graph.nodes if node in less and node.target not in _CUTS]
     try:
         _rebuild(graph, insert, rules, wanted)
     except Unsure:
@@ -74,6 +78,8 @@ def _wanted(graph: Graph, rules: dict[Node, Rule], share: float) -> dict[Node, R
 
     for node in reversed(graph.nodes):
         rule = rules.get(node)
+        if node.target in SPLITS and all(part in rules for part in node.users):
+            continue  # each of its parts asks for itself
         if rule is None:
             found[node] = whole(node)
             for x in node.all_input_nodes:

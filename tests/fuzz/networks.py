@@ -183,7 +183,7 @@ class RandomNetwork(nn.Module):
             case "W":  # written over
                 return _written(r, i, self.shapes[i])
             case "R":  # a curve, and a part of it
-                axis, curve = r.randint(1, 3), r.choice([torch.tanh, F.silu, lambda x: x.softmax(2)])
+                axis, curve = r.randint(1, 3), r.choice(_CURVES)
                 start = r.randrange(self.shapes[i][axis])
                 length = r.randint(1, self.shapes[i][axis] - start)
                 return lambda values: curve(values[i]).narrow(axis, start, length)
@@ -225,6 +225,7 @@ _MAPS: list[Callable[[Tensor], Tensor]] = [
 ]
 
 
+_CURVES: list[Callable[[Tensor], Tensor]] = [torch.tanh, F.silu, lambda x: x.softmax(2)]
 _COMPOSITES: list[Callable[[Tensor], Tensor]] = [
     lambda x: torch.hstack([x, x.negative()]),
     lambda x: torch.vstack([x[:, 1:], x[:, :-1]]),
@@ -236,7 +237,7 @@ _COMPOSITES: list[Callable[[Tensor], Tensor]] = [
     lambda x: torch.trapezoid(x, dim=1).unsqueeze(1),
     lambda x: torch.native_channel_shuffle(x, 2),
     lambda x: torch.einsum("nchw,cdk->ndkhw", x, torch.ones(x.shape[1], 2, 2).to(x)).flatten(1, 2),
-    lambda x: (x.movedim(1, -1) @ torch.linspace(0, 1, x.shape[1]).to(x)).unsqueeze(1),
+    lambda x: (x.movedim(1, -1) @ torch.arange(float(x.shape[1]))[:, None].to(x)).movedim(-1, 1),
     lambda x: torch.where(torch.arange(x.shape[1])[:, None, None] > 1, x, 0.5 * x),
     lambda x: torch.where(torch.arange(x.shape[3]) > 1, x, torch.tensor(1.5).to(x)),
 ]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+from convfold.algebra.joins import Sum
 from convfold.algebra.layout import Slice
+from convfold.algebra.spatial import Expand
 from convfold.lift import Stretches
 from convfold.ops import Ops
 from convfold.program import Program
@@ -30,8 +32,9 @@ class Lowering(Generic[T]):
         parts = shared_out(after)
         split = {n.inputs for n in before.steps if n.name in unchanged and n.name in parts}  # by a call that stays
         cuts = {(n.operation, n.inputs): n.name for n in before.steps if n.inputs in split and _own_cut(n, self.own)}
+        implied = {n.name: n.inputs[0] for n in after.steps if _is_implied(n, after)}
         for node in after.steps:
-            if node.name in unchanged:
+            if node.name in unchanged or node.name in implied:
                 continue
             if node.name in parts and (cut := cuts.get((node.operation, node.inputs), node.name)) != node.name:
                 self.values[node.name] = self.program.node(cut)
@@ -40,7 +43,7 @@ class Lowering(Generic[T]):
             while at not in self.own:  # parts of a value are named after it
                 at = at.rpartition(".")[0]
             with self.program.before(at) as ops:
-                new = self._written(node, ops, parts.get(node.name))
+                new = self._written(node, [implied.get(i, i) for i in node.inputs], ops, parts.get(node.name))
             self.values[node.name] = new
             if node.name in self.own:
                 self.program.replace(node.name, new)
@@ -49,8 +52,10 @@ class Lowering(Generic[T]):
                 node.operation.forget()
         self.program.gone([n.name for n in before.steps if n.name in self.own and n.name not in unchanged])
 
-    def _written(self, node: Node, ops: Ops[T], part: tuple[tuple[Slice, ...], int] | None) -> T:
-        inputs = [self._input(i) for i in node.inputs]
+    def _written(
+        self, node: Node, inputs_: Sequence[str], ops: Ops[T], part: tuple[tuple[Slice, ...], int] | None
+    ) -> T:
+        inputs = [self._input(i) for i in inputs_]
         if part is None:
             assert node.operation is not None
             return node.operation.lower(ops, inputs, node.signal.shape)
@@ -93,6 +98,15 @@ class Lowering(Generic[T]):
     def _inner(self, node: Node, region: Region) -> list[str]:
         """The unnamed steps that a step reads."""
         return [i for i in node.inputs if region.by_name[i].operation is not None and i not in self.own]
+
+
+def _is_implied(node: Node, region: Region) -> bool:
+    """Is it repeated by the sums that read it, beside something that is as large as they are?"""
+    if not isinstance(node.operation, Expand) or not node.operation.implied or node.name in region.outputs:
+        return False
+    readers = [region.by_name[name] for name in region.consumers()[node.name]]
+    whole = [[i for i in n.inputs if not isinstance(region.by_name[i].operation, Expand)] for n in readers]
+    return all(isinstance(n.operation, Sum) for n in readers) and all(whole)
 
 
 def _own_cut(node: Node, own: set[str]) -> bool:

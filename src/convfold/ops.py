@@ -75,6 +75,9 @@ class Ops(Protocol[T]):
     def reshape(self, x: T, shape: Ints, call: str | None = None) -> T:
         """``call``: the model's own, whose free sizes it has."""
 
+    def expand(self, x: T, shape: Ints) -> T:
+        """Axes one long as long as ``shape`` says, which has −1 for those that stay."""
+
     def permute(self, x: T, order: Ints) -> T: ...
 
     def concat(self, xs: Sequence[T], axis: int) -> T: ...
@@ -175,6 +178,9 @@ class Eager:
 
     def reshape(self, x: Tensor, shape: Ints, call: str | None = None) -> Tensor:
         return x.reshape(tuple(shape))
+
+    def expand(self, x: Tensor, shape: Ints) -> Tensor:
+        return x.expand(list(shape))
 
     def permute(self, x: Tensor, order: Ints) -> Tensor:
         return x.permute(tuple(order))

@@ -230,13 +230,18 @@ _COMPOSITES: list[Callable[[Tensor], Tensor]] = [
     lambda x: torch.hstack([x, x.negative()]),
     lambda x: torch.vstack([x[:, 1:], x[:, :-1]]),
     lambda x: x.diff(dim=1),
+    lambda x: x - x.mean(1, keepdim=True),
+    lambda x: x.sum((2, 3), keepdim=True) + x,
+    lambda x: x.amax((2, 3), keepdim=True) - 0.5 * x,
     lambda x: x.true_divide(3).subtract(0.5).multiply(1.5),
     lambda x: x.rot90(2, (2, 3)),
     lambda x: torch.cat(x.tensor_split(2, 1)[::-1], 1),
     lambda x: torch.cat(torch.unsafe_chunk(x, 2, 1)[::-1], 1),
     lambda x: torch.trapezoid(x, dim=1).unsqueeze(1),
     lambda x: torch.native_channel_shuffle(x, 2),
-    lambda x: torch.einsum("nchw,cdk->ndkhw", x, torch.ones(x.shape[1], 2, 2).to(x)).flatten(1, 2),
+    lambda x: torch.einsum("nchw,cdk->ndkhw", x[:, :2], torch.ones(2, 2, 2).to(x)).flatten(
+        1, 2
+    ),  # with 1 it counts none
     lambda x: (x.movedim(1, -1) @ torch.arange(float(x.shape[1]))[:, None].to(x)).movedim(-1, 1),
     lambda x: torch.where(torch.arange(x.shape[1])[:, None, None] > 1, x, 0.5 * x),
     lambda x: torch.where(torch.arange(x.shape[3]) > 1, x, torch.tensor(1.5).to(x)),

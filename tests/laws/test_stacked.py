@@ -51,3 +51,16 @@ def test_laid_end_to_end_they_are_not_summed() -> None:
     """Of parts longer than one the mean is not one of theirs."""
     net = Net(lambda m, x: torch.cat((m.a(x), m.b(x)), 2).mean(2), a=nn.Conv2d(4, 6, 1), b=nn.Conv2d(4, 6, 1))
     fold_checked(net, (2, 4, 5, 6), config=MACS)
+
+
+def test_a_stack_of_one_has_no_parts() -> None:
+    """Laid end to end along another axis it is as long there as it is."""
+
+    def spread(m: nn.Module, x: Tensor) -> Tensor:
+        y = torch.stack([0.5 * x[:, 2]], 1)
+        y = torch.cat([y, y], 2)
+        z = y.new_zeros(x.shape[0], 1, 4 * x.shape[2], 2 * x.shape[3])
+        z[:, :, ::2, ::2] = y
+        return z
+
+    fold_checked(Net(spread), (2, 4, 6, 5), config=MACS, dynamic_shapes="static")

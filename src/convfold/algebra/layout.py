@@ -86,6 +86,13 @@ class Layout(Move):
             i = stop
         return None
 
+    def joining(self, axis: int, n: int, joined: int, m: int) -> Layout:
+        """The view where ``axis``, that it joins with others to ``joined``, has n positions, and that one m."""
+        assert self.shape is not None
+        before, after = self.symbols
+        symbols = (_with(before, axis, n), _with(after, joined, m))
+        return replace(self, shape=_with(self.shape, joined, m), symbols=symbols)
+
     def resized(self, axis: int, n: int) -> Layout:
         if self.shape is None:
             return self

@@ -3,6 +3,7 @@ addcdiv, lerp; ONNX Add, Sub, Mul, Div, Neg, Sum, Mean."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial, reduce
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from convfold.algebra.joins import Sum
 from convfold.algebra.numbers import has_numbers
 from convfold.algebra.realisation import Scale, Shift
+from convfold.algebra.spatial import Expand
 from convfold.algebra.spatial.positions import Table, Weigh
 from convfold.errors import NotFoldable
 from convfold.layers.examples import (
@@ -172,14 +174,29 @@ def _sum(call: Call, a: Any, b: Any, scale_a: float, scale_b: float) -> Reading:
         return affine(call, a, None if scale_a == 1 else scale_a, shift)
     if not isinstance(a, Value) or not isinstance(b, Value):
         raise NotFoldable("not-affine", "a size or another number that is not constant")
-    if a.symbols != b.symbols:
-        raise NotFoldable("not-affine", "summands of different shapes")
+    if call.out.symbols not in (a.symbols, b.symbols):
+        raise NotFoldable("not-affine", "summands that make each other larger")
     signs = tuple(1 if scale > 0 else -1 for scale in (scale_a, scale_b))
-    return Step(Sum(signs), (_scaled(a, abs(scale_a)), _scaled(b, abs(scale_b))))
+    return Step(Sum(signs), (_grown_to(call, _scaled(a, abs(scale_a))), _grown_to(call, _scaled(b, abs(scale_b)))))
 
 
 def _scaled(x: Value, factor: float) -> Value | Step:
-    return x if factor == 1 else Step(Scaled(float(factor)), (x,))
+    return x if factor == 1 else Step(Scaled(float(factor)), (x,), x.signal)
+
+
+def _grown_to(call: Call, x: Value | Step) -> Value | Step:
+    """A summand as large as the sum: what is one long on some axes is the same at every position."""
+    value = x if isinstance(x, Value) else x.inputs[0]
+    assert isinstance(value, Value)
+    y = call.out
+    if value.symbols == y.symbols:
+        return x
+    axes = [i for i, (n, m) in enumerate(zip(value.symbols, y.symbols, strict=False)) if n != m]
+    if value.dim != y.dim or not all(map(y.is_fixed, axes)):
+        raise NotFoldable("not-affine", "a summand with fewer axes, or one long where the sum's length is free")
+    shape = tuple(y.shape[i] if i in axes else -1 for i in range(y.dim))
+    grown = spatial(call, axes, partial(Expand, shape=shape, implied=True), x=value)
+    return grown if x is value else replace(grown, inputs=(x,))
 
 
 def affine(call: Call, x: Value, scale: Any, shift: Any, own: bool = True) -> Reading:
@@ -271,7 +288,9 @@ def drawn_sum(draw: Draw, spelling: str) -> Example:
         (x, draw.signal(*x.shape), along(draw, x.shape), draw.weight(*x.shape), -1.5, _grown(draw, x))
     )
     pair = (other, x) if isinstance(other, Tensor) and flag(draw) else (x, other)
-    affine = fits(other, x) if held(other) else other.shape == x.shape
+    whole = torch.broadcast_shapes(other.shape, x.shape) if isinstance(other, Tensor) else x.shape
+    alike = isinstance(other, Tensor) and other.dim() == x.dim() and whole in (other.shape, x.shape)
+    affine = fits(other, x) if held(other) else alike
     gone = alpha == 0 and pair[0 if spelling.startswith("rsub") else 1] is other and held(other)
     grown = isinstance(other, Tensor) and torch.broadcast_shapes(other.shape, x.shape) != x.shape
     return Example(pair, {"alpha": alpha}, None if affine or (gone and not grown) else "not-affine")
@@ -345,7 +364,8 @@ def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
     other = draw.pick((x, draw.signal(*x.shape), along(draw, x.shape), draw.weight(*x.shape), _grown(draw, x)))
     pair = (other, x) if flag(draw) else (x, other)
     if spelling in ("Add", "Sub"):
-        affine = fits(other, x) if held(other) else other.shape == x.shape
+        whole = torch.broadcast_shapes(other.shape, x.shape)
+        affine = fits(other, x) if held(other) else other.dim() == x.dim() and whole in (other.shape, x.shape)
     else:
         affine = held(other) and weighs(other, x) and (pair[0] is x or spelling == "Mul")
     return OnnxExample(pair, {}, None if affine else "not-affine", opset(draw))

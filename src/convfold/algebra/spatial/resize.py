@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from convfold.algebra.operation import Shape, T, Work
 from convfold.algebra.spatial.base import Spatial
+from convfold.ops import Ops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +85,13 @@ class Resize(Spatial):
 
 @dataclass(frozen=True, kw_only=True)
 class Expand(Spatial):
-    """One position repeated; ``shape`` is what ``Tensor.expand`` takes."""
+    """One position repeated; ``shape`` is what ``Tensor.expand`` takes.
+
+    ``implied``: by a sum of it and a larger signal, which asks for no call of its own.
+    """
 
     shape: tuple[int, ...]
+    implied: bool = field(default=False, compare=False)
 
     @property
     def constants(self) -> bool:
@@ -97,3 +103,9 @@ class Expand(Spatial):
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.expand(self.shape)
+
+    def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
+        return iter(()) if self.implied else super().work(xs, y)
+
+    def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
+        return ops.expand(xs[0], self.shape) if self.implied else super().lower(ops, xs, y)

@@ -250,6 +250,9 @@ class Onnx:
             return self.again_(self, call, x, shape, 0)
         return self.call("Reshape", x, self.ints(shape))
 
+    def expand(self, x: ir.Value, shape: Ints) -> ir.Value:
+        return self.call("Expand" if self.written.opset >= 8 else "Tile", x, self.ints([max(n, 1) for n in shape]))
+
     def permute(self, x: ir.Value, order: Ints) -> ir.Value:
         return self.call("Transpose", x, perm=list(order))
 

@@ -44,10 +44,9 @@ class Written:
         self.calls, self.training = calls, training
         self.parameters: list[NewParameter] = []
 
-    def weight(self, content: Tensor, source: str) -> FxNode:
-        """A weight that was computed from weights."""
+    def weight(self, content: Tensor, source: str, trains: bool) -> FxNode:
+        """A weight that was computed from weights, of which one trains or none."""
         own = content.detach().contiguous()
-        trains = source in self.training
         return self.new(nn.Parameter(own, trains) if own.is_floating_point() else own, [source], "weight")
 
     def new(self, content: Tensor, paths: list[str], kind: str) -> FxNode:
@@ -204,6 +203,9 @@ class Aten:
         assert isinstance(asked, list | tuple)
         now = [m if isinstance(n, int) and n != m else a for n, m, a in zip(before, shape, asked, strict=True)]
         return self.call(aten.reshape.default, x, now)
+
+    def expand(self, x: FxNode, shape: Ints) -> FxNode:
+        return self.call(aten.expand.default, x, list(shape))
 
     def permute(self, x: FxNode, order: Ints) -> FxNode:
         return self.call(aten.permute.default, x, list(order))

@@ -27,7 +27,7 @@ aten = torch.ops.aten
 _NAMES = (
     "addr", "block_diag", "chain_matmul", "column_stack", "cumulative_trapezoid", "deg2rad", "diff", "divide",
     "dstack", "fliplr", "flipud", "hstack", "index_fill", "kron", "linalg_multi_dot", "multiply",
-    "native_channel_shuffle", "negative", "rad2deg", "rot90", "row_stack", "subtract", "take", "take_along_dim",
+    "negative", "rad2deg", "rot90", "row_stack", "subtract", "take",
     "trapezoid", "trapz", "true_divide", "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes", "vstack",
 )  # fmt: skip
 

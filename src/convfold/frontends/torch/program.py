@@ -265,7 +265,9 @@ class FxProgram:
         """Put in place of calls on weights alone what they compute; the module that it belongs to."""
         source, like = self.computed[weight], weight.meta["val"]
         with self.graph.inserting_before(weight):
-            node = self.written.weight(self.constants[weight].to(like.dtype), source)
+            node = self.written.weight(
+                self.constants[weight].to(like.dtype), source, self.constants.requires_grad(weight)
+            )
         node.meta = dict(weight.meta)
         weight.replace_all_uses_with(node)
         return source

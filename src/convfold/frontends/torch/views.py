@@ -96,6 +96,8 @@ def _sliced(node: Node) -> Written:
         if not _is_zeros(x) or is_free(shape[dim]) or any(isinstance(n, Node) for n in (start, stop, step)):
             return scattered(insert, x, new)
         n, i = int(shape[dim]), dim % len(shape)
+        if i == 1:  # channels: beside others that are written
+            return scattered(insert, x, new)
         at = range(n)[slice(start, stop, step)]
         if at.step == 1:
             return _padded(insert, new, i, at.start, n - at.stop)

@@ -11,6 +11,8 @@ from dataclasses import replace
 from itertools import permutations, product
 from math import prod
 
+import torch
+
 from convfold.algebra.apply import Apply
 from convfold.algebra.geometry import Geometry
 from convfold.algebra.joins import Concat
@@ -20,8 +22,8 @@ from convfold.algebra.spatial import Pad
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
 from convfold.plan import deferred
-from convfold.plan.form import Context, Form, Moved, Term, forms_of
-from convfold.plan.rules import commute, distribute
+from convfold.plan.form import Context, Form, Moved, Term, forms_of, with_length
+from convfold.plan.rules import combine, commute, distribute
 from convfold.region import Signal
 
 #: A shuffle of more numbers is no operator: most of them are zeros.
@@ -30,9 +32,27 @@ LARGEST = 1 << 24
 
 def follow(step: Layout, x: Form, y: Signal, context: Context) -> list[Form]:
     """``y`` is the signal behind the step."""
+    if len(x.blocks) > 1:
+        return forms_of(lambda: [commute.follow(step, x, y)], lambda: _interleaved(step, x, y, context))
     moved = commute.follow(step, x, y)
-    ends_run = step.order is None and len(x.blocks) == 1
-    return forms_of(lambda: [moved], lambda: _as_operators(moved, context) if ends_run else [])
+    return forms_of(lambda: [moved], lambda: _as_operators(moved, context) if step.order is None else [])
+
+
+def _interleaved(step: Layout, x: Form, y: Signal, context: Context) -> list[Form]:
+    """Parts along an axis that a view joins with others are a sum: each is the channels where it stands there."""
+    if step.order is not None or (merged := step.merged(x.axis)) is None or y.shape[merged[0]] > commute.LONGEST:
+        return []
+    axis, outer, inner = merged
+    if axis not in (1, len(y.shape) - 1):  # an axis of space is not read for every position of it
+        return []
+    at = torch.eye(y.shape[axis], dtype=torch.float64).reshape(-1, outer, sum(x.sizes), inner)
+    terms: list[Term] = []
+    for part, rows, n in zip(x.blocks, at.split(list(x.sizes), 2), x.sizes, strict=True):
+        view = step.joining(x.axis, n, axis, outer * n * inner)
+        form = commute.follow(view, Form((part,)), with_length(y, axis, outer * n * inner))
+        placed = Apply(deferred.given(rows.flatten(1)), axis)
+        terms += distribute.apply(placed, form, context).blocks[0]
+    return [Form((combine.combined(terms, context),))]
 
 
 def joined(step: Concat, inputs: Sequence[Form], context: Context) -> list[Form]:

@@ -21,7 +21,7 @@ def again(ops: Onnx, node: ir.Node, old: ir.Value, x: ir.Value, shape: Sequence[
     signal = node.inputs[at]
     assert signal is not None
     before_it, rest = node.inputs[:at], list(node.inputs[at + 1 :])
-    if shape is not None and not _names_axes(node):
+    if shape is not None and not _names_axes(node, ops.sizes(old)):
         return _reshaped(ops, old, x, shape)
     if shape is None and node.op_type in ("Resize", "Expand", "CenterCropPad"):
         before, now = ops.sizes(signal), ops.sizes(x)
@@ -29,10 +29,11 @@ def again(ops: Onnx, node: ir.Node, old: ir.Value, x: ir.Value, shape: Sequence[
     return ops.insert(ir.Node("", node.op_type, [*before_it, x, *rest], node.attributes.values(), num_outputs=1))[0]
 
 
-def _names_axes(node: ir.Node) -> bool:
-    """Is it right on any signal of as many axes?"""
+def _names_axes(node: ir.Node, after: Sequence[int | Free]) -> bool:
+    """Is it right on any signal of as many axes? Of some that are one long a Flatten may join others than it did."""
     named = "axes" in node.attributes or len(node.inputs) > 1
-    return node.op_type in ("Flatten", "Unsqueeze") or (node.op_type == "Squeeze" and named)
+    joins = node.op_type == "Flatten" and all(isinstance(n, Free) for n in after)
+    return joins or node.op_type == "Unsqueeze" or (node.op_type == "Squeeze" and named)
 
 
 def _reshaped(ops: Onnx, old: ir.Value, x: ir.Value, shape: Sequence[int]) -> ir.Value:

@@ -45,9 +45,7 @@ def tensor(x: Any) -> Tensor:
         x = x.astype(np.int64)
     if x.dtype == np.uint64:
         x = x.view(np.int64)
-    if (
-        not x.flags.c_contiguous or not x.flags.writeable or min(x.strides, default=0) < 0
-    ):  # of one number it may be both
+    if not x.flags.c_contiguous or not x.flags.writeable or min(x.strides, default=0) < 0:  # one number may be both
         x = x.copy()
     return torch.from_numpy(x)
 

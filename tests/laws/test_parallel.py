@@ -7,7 +7,7 @@ import torch
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from convfold.algebra import geometry
+from convfold.algebra import geometry, parallel
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
@@ -81,6 +81,25 @@ def test_stack(data: st.DataObject, pair: list[Layer]) -> None:
     assert_same_map(both, lambda x: torch.cat([a(x), b(x)], 1), a.c_in, space, f"{a} over {b}")
     assert_same_map(both.rows(0, a.c_out), a, a.c_in, space)
     assert_same_map(both.rows(a.c_out, both.c_out), b, a.c_in, space)
+
+
+@given(st.data(), any_layer())
+def test_beside(data: st.DataObject, layer: Layer) -> None:
+    """On channels of its own each, one of them with or without a bias; cut apart they are what they were."""
+    a = layer.value
+    bias = None if a.bias is None or data.draw(st.booleans()) else a.bias * 2 - 1
+    b = Convolution(a.kernel.flip(0) * 3, bias, a.groups, a.windows)
+    space = data.draw(spaces(a.dims))
+    both = parallel.beside(a, b)
+    assert both.geometry == geometry.beside(a.geometry, b.geometry)
+    split = lambda x: torch.cat([a(x[:, : a.c_in]), b(x[:, a.c_in :])], 1)  # noqa: E731
+    assert_same_map(both, split, 2 * a.c_in, space, f"{a} beside {b}")
+    first, second = (
+        both.block(range(i * a.c_out, (i + 1) * a.c_out), range(i * a.c_in, (i + 1) * a.c_in)) for i in (0, 1)
+    )
+    assert first is not None and second is not None
+    assert_same_map(first, a, a.c_in, space)
+    assert_same_map(second, b, a.c_in, space)
 
 
 @given(st.data(), any_layer())

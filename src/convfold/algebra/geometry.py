@@ -157,6 +157,14 @@ def stack(a: Geometry, b: Geometry, sizes: Sizes = None, alike: bool = False) ->
     return Geometry(a.c_out + b.c_out, a.c_in, 1, windows, common_period(a, b))
 
 
+def beside(a: Geometry, b: Geometry) -> Geometry:
+    """Geometry of concat(A(x), B(y)) on concat(x, y): groups of one size beside each other."""
+    shapes = {(g.c_out // g.groups, g.c_in // g.groups, g.windows) for g in (a, b)}
+    if len(shapes) > 1:
+        raise NotFoldable("partition-differs", "groups of different sizes, or windows")
+    return Geometry(a.c_out + b.c_out, a.c_in + b.c_in, a.groups + b.groups, a.windows, common_period(a, b))
+
+
 def common_period(a: Geometry, b: Geometry) -> tuple[int, ...] | None:
     if a.period is None or b.period is None:
         return b.period if a.period is None else a.period  # () is a bias too: that of no space axis

@@ -37,14 +37,26 @@ def stack(a: Convolution, b: Convolution, sizes: geo.Sizes = None, alike: bool =
     g = geo.stack(a.geometry, b.geometry, sizes, alike)
     a, b = in_one_type(a, b)
     first, second = _aligned(a, b, g, sizes, alike)
-    kernel = torch.cat([widened(first, a.groups, 1), widened(second, b.groups, 1)])
+    return _over(torch.cat([widened(first, a.groups, 1), widened(second, b.groups, 1)]), a, b, g)
+
+
+@untraced
+def beside(a: Convolution, b: Convolution) -> Convolution:
+    """The convolution that equals ``concat([a(x), b(y)], channels)`` on ``concat([x, y], channels)``."""
+    g = geo.beside(a.geometry, b.geometry)
+    a, b = in_one_type(a, b)
+    return _over(torch.cat([a.kernel, b.kernel]), a, b, g)
+
+
+def _over(kernel: Tensor, a: Convolution, b: Convolution, g: geo.Geometry) -> Convolution:
+    """The outputs of a, then those of b."""
     if g.period is None:
-        return type(a)(kernel, None, 1, g.windows)
+        return type(a)(kernel, None, g.groups, g.windows)
     parts = [
         kernel.new_zeros(c.c_out, *g.period) if (p := _period(c, g)) is None else p.reshape(c.c_out, *g.period)
         for c in (a, b)
     ]
-    return type(a)(kernel, torch.cat(parts), 1, g.windows)
+    return type(a)(kernel, torch.cat(parts), g.groups, g.windows)
 
 
 def block(a: Convolution, rows: range, cols: range) -> Convolution | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from convfold.algebra import geometry as geo
+from convfold.algebra import parallel as parallel_
 from convfold.algebra import window as axis
 from convfold.algebra.apply import Apply
 from convfold.algebra.convolution import Convolution
@@ -243,6 +244,15 @@ class Stack(Pair):
 
 
 @dataclass(frozen=True, eq=False)
+class Beside(Pair):
+    """Two operators on inputs of their own."""
+
+    @cached_property
+    def value(self) -> Convolution:
+        return parallel_.beside(self.first.value, self.second.value)
+
+
+@dataclass(frozen=True, eq=False)
 class Derived(Deferred):
     """What is made of one other."""
 
@@ -436,6 +446,11 @@ def parallel(a: Deferred, b: Deferred, sizes: Sizes) -> Deferred:
 
 def stack(a: Deferred, b: Deferred, sizes: Sizes) -> Deferred:
     return Stack(geo.stack(a.geometry, b.geometry, sizes, alike=True), a, b, sizes)
+
+
+def beside(a: Deferred, b: Deferred) -> Deferred:
+    """A on some channels, B on those that follow: one operator in groups."""
+    return Beside(geo.beside(a.geometry, b.geometry), a, b, None)
 
 
 def block(a: Deferred, rows: range, cols: range, bias: bool) -> Deferred | None:

@@ -25,9 +25,9 @@ from convfold.frontends.torch.unsure import Unsure
 aten = torch.ops.aten
 
 _NAMES = (
-    "addr", "block_diag", "chain_matmul", "column_stack", "cumulative_trapezoid", "deg2rad", "diff", "divide",
-    "dstack", "fliplr", "flipud", "hstack", "index_fill", "kron", "linalg_multi_dot", "multiply",
-    "negative", "rad2deg", "rot90", "row_stack", "subtract", "take",
+    "chain_matmul", "column_stack", "cumulative_trapezoid", "deg2rad", "diff", "divide",
+    "dstack", "fliplr", "flipud", "hstack", "linalg_multi_dot", "multiply",
+    "negative", "rad2deg", "rot90", "row_stack", "subtract",
     "trapezoid", "trapz", "true_divide", "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes", "vstack",
 )  # fmt: skip
 

@@ -201,10 +201,25 @@ def _second_axis(node: Node) -> int:
     return min(1, t.dim() - 1)
 
 
+#: Other names of calls that write in place.
+_ALIASES = {"multiply_": "mul_", "subtract_": "sub_", "divide_": "div_", "true_divide_": "div_", "negative_": "neg_"}
+
+
+def _named(other: OpOverload) -> Callable[[Node, Insert], None]:
+    def rename(node: Node, insert: Insert) -> None:
+        node.target = other
+
+    return rename
+
+
 _SPELLINGS: dict[Any, Callable[[Node, Insert], None]] = {
     aten._assert_tensor_metadata.default: _asserted,
     aten.lift_fresh_copy.default: _copied,
     **dict.fromkeys(_IN_PLACE_DROPOUTS, _dropped),
+    **{
+        getattr(getattr(aten, alias), which): _named(getattr(getattr(aten, name), which))
+        for alias, name in _ALIASES.items() for which in getattr(aten, alias).overloads()
+    },
     aten.contiguous.default: _contiguous,
     aten.to.dtype: _to,
     aten.to.device: _to,

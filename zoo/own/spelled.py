@@ -346,3 +346,92 @@ class Embedding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.after(self.features(torch.flatten(self.before(x), 1)))
         return y
+
+
+class SplitTransform(nn.Module):
+    """ResNeXt as its paper draws it: the channels split, a 3×3 on each part, laid end to end, then a 1×1."""
+
+    def __init__(self, channels: int = 64, parts: int = 8) -> None:
+        super().__init__()
+        width = channels // parts
+        self.paths = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(parts))
+        self.norm, self.out = nn.BatchNorm2d(channels), nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.chunk(len(self.paths), 1)
+        y = torch.cat([path(part) for path, part in zip(self.paths, parts, strict=True)], 1)
+        z: Tensor = self.out(F.relu(self.norm(y)))
+        return z
+
+
+class PyramidUp(nn.Module):
+    """A Laplacian pyramid's expansion: positions written into zeros, then a fixed 5×5 kernel (kornia, deep pyramids)."""
+
+    kernel: Tensor
+
+    def __init__(self, channels: int = 16) -> None:
+        super().__init__()
+        row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+        self.register_buffer("kernel", torch.outer(row, row).expand(channels, 1, 5, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        up = torch.zeros(n, c, 2 * h, 2 * w, device=x.device, dtype=x.dtype)
+        up[:, :, ::2, ::2] = x * 4
+        return F.conv2d(up, self.kernel, padding=2, groups=c)
+
+
+class Ghost(nn.Module):
+    """GhostNet: channels and cheap maps of them laid end to end, of which as many are taken as are asked for."""
+
+    def __init__(self, c_in: int = 16, c_out: int = 25) -> None:
+        super().__init__()
+        half = -(-c_out // 2)
+        self.c_out = c_out
+        self.primary, self.first = nn.Conv2d(c_in, half, 1, bias=False), nn.BatchNorm2d(half)
+        self.cheap, self.second = nn.Conv2d(half, half, 3, 1, 1, groups=half, bias=False), nn.BatchNorm2d(half)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.first(self.primary(x)))
+        return torch.cat([y, F.relu(self.second(self.cheap(y)))], dim=1)[:, : self.c_out, :, :]
+
+
+class ChannelsFirstNorm(nn.Module):
+    """ConvNeXt's downsampling: a layer norm of channels by hand between two layers."""
+
+    def __init__(self, c_in: int = 32, width: int = 48, c_out: int = 64) -> None:
+        super().__init__()
+        self.before, self.after = nn.Conv2d(c_in, width, 1), nn.Conv2d(width, c_out, 2, stride=2)
+        self.weight, self.bias = nn.Parameter(1 + 0.1 * torch.randn(width)), nn.Parameter(0.1 * torch.randn(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(x)
+        u = x.mean(1, keepdim=True)
+        s = (x - u).pow(2).mean(1, keepdim=True)
+        x = (x - u) / torch.sqrt(s + 1e-6)
+        y: Tensor = self.after(self.weight[:, None, None] * x + self.bias[:, None, None])
+        return y
+
+
+class LastBlock(nn.Module):
+    """ViT: a block and a head that reads the class token alone."""
+
+    def __init__(self, width: int = 192, heads: int = 3, classes: int = 100) -> None:
+        super().__init__()
+        self.heads = heads
+        self.first, self.second, self.norm = (nn.LayerNorm(width) for _ in range(3))
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.up, self.down, self.head = (
+            nn.Linear(width, 4 * width),
+            nn.Linear(4 * width, width),
+            nn.Linear(width, classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, t, d = x.shape
+        y = self.first(x)
+        q, k, v = (f(y).view(n, t, self.heads, -1).transpose(1, 2) for f in (self.query, self.key, self.value))
+        x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, t, d))
+        x = x + self.down(F.gelu(self.up(self.second(x))))
+        z: Tensor = self.head(self.norm(x)[:, 0])
+        return z

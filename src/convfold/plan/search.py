@@ -85,13 +85,19 @@ class State:
     pending: Cost = FREE  # what materialising all that is inlined would cost now
     materialised: int = 0  # how many are: of states that cost the same, that with fewer has more left to choose
     safe: bool = True  # everything is, as the model has it: whatever comes can read it
+    open: bool = True  # nothing is that is read once: many parts may save something only all together
 
     @property
     def rank(self) -> tuple[bool, tuple[int, int], int]:
         return not self.safe, (self.cost + self.pending).rank, self.materialised
 
-    def after(self, node: Node, gone: Sequence[str], paid: Cost, decision: Decision, seen: Seen | None) -> State:
-        """One step on: values read for the last time leave the frontier, the step's own joins it."""
+    def after(
+        self, node: Node, gone: Sequence[str], paid: Cost, decision: Decision, seen: Seen | None, once: bool
+    ) -> State:
+        """One step on: values read for the last time leave the frontier, the step's own joins it.
+
+        ``once``: is it read once?
+        """
         frontier, key, pending = dict(self.frontier), self.key, self.pending
         for name in gone:
             old = frontier.pop(name)
@@ -105,9 +111,8 @@ class State:
                 pending += seen.price
         plain = decision.materialised and not any(decision.inlined) and (seen is None or seen.form is None)
         materialised = self.materialised + decision.materialised
-        return State(
-            self.cost + paid, frontier, Trail(self.trail, decision), key, pending, materialised, self.safe and plain
-        )
+        trail, is_open = Trail(self.trail, decision), self.open and not (once and decision.materialised)
+        return State(self.cost + paid, frontier, trail, key, pending, materialised, self.safe and plain, is_open)
 
 
 class Watch(Protocol):
@@ -166,7 +171,8 @@ class Search:
             heaviest = max((s.frontier[node.name].terms for s in states if node.name in s.frontier), default=1)
             beam = max(self.beam * TERMS // max(heaviest, TERMS), 8)
             if len(states) > beam:
-                states = sorted(states, key=lambda s: s.rank)[:beam]
+                states.sort(key=lambda s: s.rank)
+                states = [*states[:beam], *[s for s in states[beam:] if s.open][:1]]
         return min(states, key=lambda s: s.cost, default=None)
 
     def materialised(self) -> Decisions:
@@ -273,6 +279,7 @@ class Search:
         readings = [state.frontier[i].readings(self._leaves[i]) for i in node.inputs]
         is_output = node.name in self.region.outputs
         readers = len(self.consumers[node.name])
+        once = readers == 1 and not is_output
         for inputs in product(*readings):
             inlined = tuple(f is not self._leaves[i] for f, i in zip(inputs, node.inputs, strict=True))
             try:
@@ -289,13 +296,13 @@ class Search:
                 may_keep = may_keep and self.has(node, form)
                 materialise, leave = (Decision(inlined, number, k) for k in (True, False))
                 if may_keep and (node.name not in self._absorbed or (state.safe and not any(inlined))):
-                    yield state.after(node, gone, cost, materialise, Seen(True, None, cost) if readers else None)
+                    yield state.after(node, gone, cost, materialise, Seen(True, None, cost) if readers else None, once)
                 if not form.blocks or not readers:
                     continue
                 if may_leave and not is_output:
-                    yield state.after(node, gone, Cost(), leave, Seen(False, form, cost))
+                    yield state.after(node, gone, Cost(), leave, Seen(False, form, cost), once)
                 if may_keep and (readers > 1 or is_output):
-                    yield state.after(node, gone, cost, materialise, Seen(True, form, cost))
+                    yield state.after(node, gone, cost, materialise, Seen(True, form, cost), once)
 
 
 def _leaf(node: Node) -> Form:

@@ -133,3 +133,6 @@ def _rebuild(graph: Graph, insert: Insert, rules: dict[Node, Rule], wanted: dict
     for node, new in made.items():
         if wanted[node] == whole(node):
             node.replace_all_uses_with(new)
+    for node in reversed(graph.nodes):  # attention draws random numbers, for all that is known: no sweep would drop it
+        if not node.users and (node in made or node.target in SPLITS):
+            graph.erase_node(node)

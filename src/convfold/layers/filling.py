@@ -1,7 +1,7 @@
-"""Positions of an axis written over: aten slice_scatter, select_scatter.
+"""Positions of an axis written over: aten slice_scatter, select_scatter; ONNX ScatterND.
 
-What is written stands between what is left: that is a concatenation. Numbers at an end of an axis, with the pad before
-them, may be more: `lift.fills`.
+What is written stands between what is left: that is a concatenation; into zeros it is a pad, or an upsampling by zeros.
+Numbers at an end of an axis, with the pad before them, may be more: `lift.fills`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from torch import Tensor
 
 from convfold.algebra.joins import Concat
 from convfold.algebra.layout import Layout, Slice
+from convfold.algebra.numbers import has_numbers
+from convfold.algebra.spatial import Pad
 from convfold.errors import NotFoldable
 from convfold.layers.arithmetic import one_along
 from convfold.layers.examples import Draw, Example, axis, example, flag
 from convfold.layers.examples import shape as drawn_shape
-from convfold.layers.spelling import Call, Reading, Step, Value, aten
+from convfold.layers.spelling import Call, Reading, Step, Value, aten, onnx
 from convfold.region import Signal
 
 #: How torch says "to the end".
@@ -74,10 +76,27 @@ def read_select(call: Call) -> Reading:
     return _laid(x, i, range(at, at + 1), view)
 
 
+@onnx("ScatterND")
+def read_onnx(call: Call) -> Reading:
+    """Rows in turn, as exporters write slices of the first axis."""
+    x, indices, src = call["data"], call["indices"].tensor(), call["updates"]
+    if indices.dim() != 2 or indices.shape[1] != 1 or 0 in x.signal.free or call["reduction"] not in (None, "none"):
+        raise NotFoldable("not-affine", "single numbers are overwritten, or added up")
+    n = x.shape[0]
+    rows = (indices.flatten() % n).tolist()
+    step = rows[1] - rows[0] if len(rows) > 1 else 1
+    at = range(rows[0], rows[-1] + 1, max(step, 1)) if rows else range(0)
+    if not rows or list(at) != rows:
+        raise NotFoldable("not-affine", "rows that are overwritten do not go on evenly")
+    return src if at == range(n) else _written(x, 0, at, src)
+
+
 def _written(x: Value, axis_: int, at: range, src: Value) -> Reading:
     n = x.shape[axis_]
     if not src.constant:
         _refuse_parts(x, axis_)
+        if axis_ != 1 and _is_zero(x):
+            return _spread(src, axis_, at, n)
     whole = n % at.step == 0 and at == range(at.start, n, at.step) and at.start < at.step
     laid = _laid(x, axis_, at, src) if at.step == 1 else _interleaved(x, axis_, at, src) if whole else None
     if at.step == 1 and src.constant and (at.start == 0 or at.stop == n):
@@ -93,6 +112,8 @@ def _written(x: Value, axis_: int, at: range, src: Value) -> Reading:
 def _filled(x: Value, axis_: int, end: int, width: int, src: Value, laid: Step | None) -> Step:
     values, channel = one_along(src, x)
     assert values is not None
+    if has_numbers(values) and not values.requires_grad and bool((values == values.flatten()[0]).all()):
+        values, channel = values.flatten()[0], None
     return Step(Fill(axis_, end, width, values, channel, laid), (x,))  # type: ignore[arg-type]
 
 
@@ -112,6 +133,40 @@ def _laid(x: Value | Step, axis_: int, at: range, src: Value | Step) -> Step:
             shape = tuple(stop - start if i == axis_ else n for i, n in enumerate(signal.shape))
             parts.insert(place, Step(Slice(axis_, start, stop), (x,), replace(signal, shape=shape)))
     return Step(Concat(axis_), tuple(parts))
+
+
+def _is_zero(x: Value) -> bool:
+    if not x.constant:
+        return False
+    t = x.tensor()
+    return has_numbers(t) and not t.requires_grad and not bool(t.any())
+
+
+def _spread(src: Value, axis_: int, at: range, n: int) -> Step:
+    """Into nothing but zeros: zeros before, between and behind."""
+    if at.step == 1:
+        return Step(_zeros(src.signal, axis_, at.start, n - at.stop), (src,))
+    if n % at.step or at != range(at.start, n, at.step) or at.start >= at.step:
+        raise NotFoldable("not-affine", "a part of the positions with steps between them is overwritten")
+    one, wide, whole = (
+        (*src.shape[:axis_], *inner, *src.shape[axis_ + 1 :]) for inner in ((len(at), 1), (len(at), at.step), (n,))
+    )
+    free = frozenset(i + (i > axis_) for i in src.signal.free)
+    apart, spread = (Signal(shape, free, src.signal.itemsize) for shape in (one, wide))
+    symbols = [
+        (*src.symbols[:axis_], *inner, *src.symbols[axis_ + 1 :])
+        for inner in ((len(at),), (len(at), 1), (len(at), at.step), (n,))
+    ]
+    x = Step(_view(symbols[0], symbols[1], one, free), (src,), apart)
+    x = Step(_zeros(apart, axis_ + 1, at.start, at.step - 1 - at.start), (x,), spread)
+    return Step(_view(symbols[2], symbols[3], whole, src.signal.free), (x,))
+
+
+def _zeros(x: Signal, axis_: int, before: int, after: int) -> Pad:
+    rank, n = len(x.shape), x.shape[axis_]
+    carried = tuple((i, i) for i in range(rank) if i != axis_)
+    pads = (*(0, 0) * (rank - 1 - axis_), before, after)
+    return Pad(sizes=((n,), (before + n + after,)), carried=carried, axis=max(axis_ - 1, 0), pads=pads)
 
 
 def _interleaved(x: Value, axis_: int, at: range, src: Value) -> Step:

@@ -37,7 +37,7 @@ _KINDS = {
         QuantizeLinear""",
     _TEXT: "ImageDecoder RegexFullMatch StringConcat StringNormalizer StringSplit TfIdfVectorizer",
     _POSITIONS: "AffineGrid DeformConv GridSample ReverseSequence RoiAlign RotaryEmbedding",
-    _CHANGED: "Scatter ScatterElements ScatterND TensorScatter",
+    _CHANGED: "Scatter ScatterElements TensorScatter",
     _COMPLEX: "DFT STFT",
     "not affine: the logarithm, the root or the size of a sum": """GlobalLpPool LpPool NegativeLogLikelihoodLoss
         ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp SoftmaxCrossEntropyLoss""",

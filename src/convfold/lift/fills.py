@@ -7,12 +7,13 @@ write over them, end by end, the number that it gives of a zero.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from convfold.algebra.convolution import Convolution
+from convfold.algebra.layout import Layout
 from convfold.algebra.numbers import has_numbers
 from convfold.algebra.spatial import Pad
 from convfold.layers import Convolved, Step, Value
@@ -27,12 +28,10 @@ def filled(
     last: str, fills: Mapping[str, Step], steps: Mapping[str, Step], readers: Callable[[str], Iterable[str]]
 ) -> tuple[Step, str, list[str]] | None:
     """What the last of some fills computes, by which call's operator, and which calls it needs no more; or None."""
-    chain, x = [last], _read(fills[last])
-    while x.name in fills and list(readers(x.name)) == chain[-1:]:
-        chain.append(x.name)
-        x = _read(fills[x.name])
+    chain = _chain(last, fills, steps, readers)
+    x = chain.x
     pad = steps.get(x.name)
-    if pad is None or not isinstance(pad.operation, Pad) or list(readers(x.name)) != chain[-1:]:
+    if pad is None or not isinstance(pad.operation, Pad) or list(readers(x.name)) != chain.calls[-1:]:
         return None
     padded, x = x.name, _read(pad)
     inner, zeros = steps.get(x.name), pad.operation.convolution
@@ -41,15 +40,52 @@ def filled(
     op, axis = inner.operation.operator, inner.operation.axis
     if axis != pad.operation.axis or not op.geometry.pointwise or op.geometry.periodic:
         return None
-    written = [fill for call in chain if isinstance(fill := fills[call].operation, Fill)]
-    if _ring(pad.operation, x.dim) != {(f.axis, f.end): f.width for f in written}:
+    if _ring(pad.operation, x.dim) != {(f.axis, f.end): f.width for f in chain.written}:
         return None
-    if not all(f.channel in (None, axis) and _gives(op, f.values) for f in written):
+    if not all(f.channel in (None, axis) and _gives(op, f.values) for f in chain.written):
         return None
-    shape = (*x.shape[:axis], op.c_in, *_padded(x.shape, pad.operation.pads)[axis + 1 :])
+    shape = _padded(x.shape, pad.operation.pads)
     before = replace(pad.operation, convolution=zero_padding(op.c_in, pad.operation.pads, zeros.dims))
-    step = Step(inner.operation, (Step(before, inner.inputs, replace(x.signal, shape=shape)),))
-    return step, x.name, [*chain[1:], padded, *([x.name] if list(readers(x.name)) == [padded] else [])]
+    narrow = replace(x.signal, shape=(*shape[:axis], op.c_in, *shape[axis + 1 :]))
+    step = Step(inner.operation, (Step(before, inner.inputs, narrow),), replace(x.signal, shape=shape))
+    if chain.order != sorted(chain.order):
+        step = Step(Layout.permute(chain.order), (step,))
+    return step, x.name, [*chain.calls[1:], padded, *([x.name] if list(readers(x.name)) == [padded] else [])]
+
+
+@dataclass
+class _Chain:
+    """Fills and permutes in a row, newest first, and what they begin with: the fills by its axes, and the order that
+    the last call has those in."""
+
+    calls: list[str]
+    written: list[Fill]
+    order: list[int]
+    x: Value
+
+
+def _chain(
+    last: str, fills: Mapping[str, Step], steps: Mapping[str, Step], readers: Callable[[str], Iterable[str]]
+) -> _Chain:
+    found = _Chain([], [], list(range(_read(fills[last]).dim)), _read(fills[last]))
+    call = last
+    while True:
+        step = fills.get(call) or steps.get(call)
+        if step is None or (found.calls and list(readers(call)) != found.calls[-1:]):
+            return found
+        if isinstance(fill := step.operation, Fill):
+            found.written.append(fill)
+        elif isinstance(view := step.operation, Layout) and (order := view.order) is not None:
+            found.order = [order[i] for i in found.order]
+            found.written = [
+                replace(f, axis=order[f.axis], channel=None if f.channel is None else order[f.channel])
+                for f in found.written
+            ]
+        else:
+            return found
+        found.calls.append(call)
+        found.x = _read(step)
+        call = found.x.name
 
 
 def _read(step: Step) -> Value:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import onnx_ir as ir
 import torch
 
+from convfold.frontends.onnx import kept
 from convfold.frontends.onnx.beside import forget
 from convfold.frontends.onnx.measure import measure
 from convfold.frontends.onnx.program import OnnxProgram
@@ -32,6 +33,7 @@ class Graph:
     def __init__(self, source: Source, excluded: Callable[[str], bool] = lambda path: False) -> None:
         self.source, self.excluded = source, excluded
         self.evaluated: list[str] = []
+        _cast(source)
         self.program = OnnxProgram(source.model, source.trials)
 
     @property
@@ -71,3 +73,14 @@ class Graph:
 
     def measure(self) -> Totals:
         return measure(self.source.model, self.source.trials[0])
+
+
+def _cast(source: Source) -> None:
+    """CastLike as the Cast it is: asking a value for its type is not using it, nor may it keep it from being folded."""
+    for graph in kept.graphs(source.model):
+        for node in graph:
+            if node.op_type == "CastLike" and node.domain == "" and (like := node.inputs[1]) is not None:
+                known = source.trials[0].of.get(like)
+                if known is not None and known.dtype is not None:
+                    node.op_type, node.attributes["to"] = "Cast", ir.AttrInt64("to", int(known.dtype))
+                    node.resize_inputs(1)

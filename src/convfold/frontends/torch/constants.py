@@ -12,6 +12,7 @@ from torch.fx.node import map_arg
 
 from convfold.errors import NotFoldable
 from convfold.frontends.torch.running.precision import cast, computing_in
+from convfold.frontends.torch.sizes import symbol
 from convfold.frontends.torch.unlift import Calls
 
 #: Calls that fill a tensor with one number: that number, or where from the end it stands among the arguments.
@@ -64,8 +65,8 @@ class Constants:
     def broadcast(self, node: Node) -> Callable[[], Tensor] | None:
         """What a constant is; of one of floating point as large as sizes that are free say, one along those axes.
 
-        So are expanded, repeated and permuted ones, those that are one number everywhere, and what is computed of them
-        number by number. None of what is not constant.
+        So are expanded, repeated, permuted and cut ones, those that are one number everywhere, and what is computed of
+        them number by number. None of what is not constant.
         """
         return (lambda: self[node]) if node in self else self._broadcast.get(node)
 
@@ -85,7 +86,7 @@ class Constants:
             parts = {a: self.broadcast(a) for a in node.all_input_nodes}
             known = all(part is not None for part in parts.values())
             return (lambda: self._evaluated(node, lambda a: parts[a]())) if known else None  # type: ignore[misc]
-        if name not in ("expand", "repeat", "to", "_to_copy", "transpose", "permute"):
+        if name not in ("expand", "repeat", "to", "_to_copy", "transpose", "permute", "slice"):
             return None
         x, sizes = node.args[0], node.args[1] if len(node.args) > 1 else ()
         assert isinstance(x, Node)
@@ -93,6 +94,10 @@ class Constants:
         if name in ("expand", "to", "_to_copy") or content is None:
             return content
         before = [n if isinstance(n, int) else 1 for n in x.meta["val"].shape]
+        if name == "slice" and not isinstance(t.shape[axis := _axis(node)], int):
+            return content if symbol(t.shape[axis]) == symbol(x.meta["val"].shape[axis]) else None
+        if name == "slice" and len(node.all_input_nodes) > 1:
+            return None
         if name != "repeat":
             return lambda: node.target(content().expand(before), *node.args[1:])  # type: ignore[operator]
         assert isinstance(sizes, Sequence)
@@ -128,6 +133,13 @@ class Constants:
         if node.op == "get_attr":
             return bool(getattr(self[node], "requires_grad", False))
         return any(self.requires_grad(a) for a in node.all_input_nodes)
+
+
+def _axis(node: Node) -> int:
+    """That a slice is along."""
+    axis = node.args[1] if len(node.args) > 1 else 0
+    assert isinstance(axis, int)
+    return axis
 
 
 def _refuse_quantised(node: Node) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,43 +86,6 @@ def _scattered(target: Any) -> Callable[[Node], Written]:
     return rule
 
 
-def _sliced(node: Node) -> Written:
-    """A part written into nothing but zeros is that part padded with zeros."""
-    scattered = _scattered(aten.slice_scatter.default)(node)
-    dim, start, stop, step = cast(Any, (*node.args[1:], *(0, None, None, 1)[len(node.args) - 1 :]))
-
-    def rule(insert: Insert, x: Node, new: Node) -> Node:
-        shape = value(x).shape
-        if not _is_zeros(x) or is_free(shape[dim]) or any(isinstance(n, Node) for n in (start, stop, step)):
-            return scattered(insert, x, new)
-        n, i = int(shape[dim]), dim % len(shape)
-        if i == 1:  # channels: beside others that are written
-            return scattered(insert, x, new)
-        at = range(n)[slice(start, stop, step)]
-        if at.step == 1:
-            return _padded(insert, new, i, at.start, n - at.stop)
-        if n % at.step or at != range(at.start, n, at.step) or at.start >= at.step:
-            return scattered(insert, x, new)
-        apart = _padded(insert, insert(aten.unsqueeze.default, new, i + 1), i + 1, at.start, at.step - 1 - at.start)
-        return insert(aten.reshape.default, apart, insert.sizes(apart, shape))
-
-    return rule
-
-
-def _padded(insert: Insert, x: Node, axis: int, before: int, after: int) -> Node:
-    behind = value(x).dim() - 1 - axis
-    return insert(aten.constant_pad_nd.default, x, [0] * (2 * behind) + [before, after])
-
-
-_ZEROS = {aten.zeros.default, aten.zeros_like.default, aten.new_zeros.default}
-
-
-def _is_zeros(x: Node) -> bool:
-    while x.target in _WRITTEN and isinstance(x.args[0], Node):
-        x = x.args[0]
-    return x.target in _ZEROS
-
-
 def _permuted(node: Node) -> Written:
     order = node.args[1]
     assert isinstance(order, list | tuple)
@@ -162,7 +125,7 @@ _WRITTEN: dict[Any, Callable[[Node], Written]] = {
         _reshaped,
     ),
     aten.select.int: _scattered(aten.select_scatter.default),
-    aten.slice.Tensor: _sliced,
+    aten.slice.Tensor: _scattered(aten.slice_scatter.default),
     aten.diagonal.default: _scattered(aten.diagonal_scatter.default),
     aten.permute.default: _permuted,
     aten.transpose.int: _transposed,

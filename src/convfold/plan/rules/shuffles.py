@@ -35,7 +35,8 @@ def follow(step: Layout, x: Form, y: Signal, context: Context) -> list[Form]:
     if len(x.blocks) > 1:
         return forms_of(lambda: [commute.follow(step, x, y)], lambda: _interleaved(step, x, y, context))
     moved = commute.follow(step, x, y)
-    return forms_of(lambda: [moved], lambda: _as_operators(moved, context) if step.order is None else [])
+    ends_run = step.order is None or any(isinstance(m.move, Pad) for t in moved.blocks[0] for m in t.moves)
+    return forms_of(lambda: [moved], lambda: _as_operators(moved, context) if ends_run else [])
 
 
 def _interleaved(step: Layout, x: Form, y: Signal, context: Context) -> list[Form]:

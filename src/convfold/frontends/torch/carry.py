@@ -249,6 +249,12 @@ def _batch_normed(node: Node, given: Mapping[str, Any]) -> Rule | None:
     return _mapped(node, {"input": tuple(range(rank)), **one}, range(rank))
 
 
+def _group_normed(node: Node, given: Mapping[str, Any]) -> Rule | None:
+    """Each item by itself."""
+    rest = (None,) * (len(whole(node)) - 1)
+    return _mapped(node, {"input": (0, *rest), "weight": (None,), "bias": (None,)}, (0,))
+
+
 def _of_items(name: str, dims: int) -> Callable[[Node, Mapping[str, Any]], Rule | None]:
     """Of ``dims`` axes of space, each channel of each item by itself."""
 
@@ -404,7 +410,7 @@ _RULES: dict[Any, _Make] = {
     aten.cat: _concatenated,
     **dict.fromkeys((aten.layer_norm, aten.rms_norm), _normed),
     aten.batch_norm: _batch_normed,
-    aten.group_norm: _of_items("input", 1),
+    aten.group_norm: _group_normed,
     **dict.fromkeys((aten.softmax, aten.log_softmax, aten._softmax, aten.cumsum), _alike_but("dim", first="self")),
     **dict.fromkeys(
         (aten.mean.dim, aten.sum.dim_IntList, aten.amax, aten.amin, aten.linalg_vector_norm), _reduced

@@ -238,7 +238,6 @@ _COMPOSITES: list[Callable[[Tensor], Tensor]] = [
     lambda x: torch.cat(x.tensor_split(2, 1)[::-1], 1),
     lambda x: torch.cat(torch.unsafe_chunk(x, 2, 1)[::-1], 1),
     lambda x: torch.trapezoid(x, dim=1).unsqueeze(1),
-    lambda x: torch.native_channel_shuffle(x, 2),
     lambda x: torch.einsum("nchw,cdk->ndkhw", x[:, :2], torch.ones(2, 2, 2).to(x)).flatten(
         1, 2
     ),  # with 1 it counts none

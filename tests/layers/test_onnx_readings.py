@@ -318,3 +318,58 @@ def test_coordinates_as_long_as_the_batch() -> None:
     assert check(made, 1, 3, 5, 4) == {"Conv": 1, "Add": 1}
     found = convfold.explain(made, config=convfold.FoldConfig("macs"))
     assert 2 * found.after.macs == found.before.macs
+
+
+def overwritten(x: str, y: str, axis: int, row: int, rows: str) -> list[onnx.NodeProto]:
+    """One position of an axis, as torch's exporter writes a slice of it: the axis is brought to the front, and back."""
+    order = list(range(4))
+    order[0], order[axis] = axis, 0
+    return [
+        Node("Transpose", [x], [f"{y}_turned"], perm=order),
+        Node("ScatterND", [f"{y}_turned", f"at{row}", rows], [f"{y}_written"]),
+        Node("Transpose", [f"{y}_written"], [y], perm=order),
+    ]
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_padding_written_over_with_what_a_layer_gives_of_zeros(right: bool) -> None:
+    """DiverseBranchBlock's, in ONNX: a 1×1 and a 3×3 are one layer; with other numbers nothing is."""
+    c, h, w = 3, 5, 6
+    bias = weight(4, seed=2) if right else weight(4, seed=3)
+    flat = bias.reshape(1, 4, 1, 1)
+    nodes = [
+        Node("Conv", ["x", "first", "bias"], ["y"]),
+        Node("Pad", ["y", "pads"], ["padded"]),
+        *overwritten("padded", "a", 2, 0, "row"),
+        *overwritten("a", "b", 2, -1, "row"),
+        *overwritten("b", "c", 3, 0, "column"),
+        *overwritten("c", "d", 3, -1, "column"),
+        Node("Conv", ["d", "second"], ["z"]),
+    ]
+    made = model(
+        nodes, (1, c, h, w), 13,
+        first=weight(4, c, 1, 1), bias=weight(4, seed=2), second=weight(5, 4, 3, 3, seed=1),
+        pads=np.array([0, 0, 1, 1, 0, 0, 1, 1]), at0=np.array([[0]]), **{"at-1": np.array([[-1]])},
+        row=np.broadcast_to(flat, (1, 4, 1, w + 2)).copy(),
+        column=np.broadcast_to(flat.transpose(3, 1, 2, 0), (1, 4, h + 2, 1)).copy(),
+    )  # fmt: skip
+    found = check(made, 1, c, h, w)
+    assert (found == Counter(Conv=1)) is right
+
+
+def test_rows_written_into_zeros_are_an_upsampling() -> None:
+    """Every second row, then every second column: a 3×3 behind it reads what is there."""
+    nodes = [
+        Node("Transpose", ["x"], ["columns"], perm=[3, 1, 2, 0]),
+        Node("ScatterND", ["no_columns", "even_columns", "columns"], ["wide"]),
+        Node("Transpose", ["wide"], ["rows"], perm=[2, 1, 0, 3]),
+        Node("ScatterND", ["no_rows", "even_rows", "rows"], ["tall"]),
+        Node("Transpose", ["tall"], ["spread"], perm=[3, 1, 0, 2]),
+        Node("Conv", ["spread", "w"], ["y"], pads=[1, 1, 1, 1]),
+    ]
+    made = model(
+        nodes, (1, 3, 4, 5), 13, w=weight(2, 3, 3, 3),
+        no_columns=np.zeros((10, 3, 4, 1), np.float32), no_rows=np.zeros((8, 3, 10, 1), np.float32),
+        even_columns=np.arange(0, 10, 2).reshape(-1, 1), even_rows=np.arange(0, 8, 2).reshape(-1, 1),
+    )  # fmt: skip
+    assert check(made, 1, 3, 4, 5) == Counter(ConvTranspose=1)

@@ -10,7 +10,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from convfold.algebra.joins import Concat
 from convfold.algebra.layout import Layout, Slice
@@ -18,7 +19,7 @@ from convfold.algebra.numbers import has_numbers
 from convfold.algebra.spatial import Pad
 from convfold.errors import NotFoldable
 from convfold.layers.arithmetic import one_along
-from convfold.layers.examples import Draw, Example, axis, example, flag
+from convfold.layers.examples import Draw, Example, OnnxExample, axis, constant, example, flag, onnx_example, opset
 from convfold.layers.examples import shape as drawn_shape
 from convfold.layers.spelling import Call, Reading, Step, Value, aten, onnx
 from convfold.region import Signal
@@ -80,14 +81,18 @@ def read_select(call: Call) -> Reading:
 def read_onnx(call: Call) -> Reading:
     """Rows in turn, as exporters write slices of the first axis."""
     x, indices, src = call["data"], call["indices"].tensor(), call["updates"]
-    if indices.dim() != 2 or indices.shape[1] != 1 or 0 in x.signal.free or call["reduction"] not in (None, "none"):
+    if indices.dim() != 2 or indices.shape[1] != 1 or call["reduction"] not in (None, "none"):
         raise NotFoldable("not-affine", "single numbers are overwritten, or added up")
+    if 0 in x.signal.free | src.signal.free or src.dim != x.dim:
+        raise NotFoldable("not-affine", "how many rows are overwritten is known at run time only")
     n = x.shape[0]
     rows = (indices.flatten() % n).tolist()
     step = rows[1] - rows[0] if len(rows) > 1 else 1
     at = range(rows[0], rows[-1] + 1, max(step, 1)) if rows else range(0)
     if not rows or list(at) != rows:
         raise NotFoldable("not-affine", "rows that are overwritten do not go on evenly")
+    if at == range(n) and src.constant:
+        raise NotFoldable("not-affine", "nothing is left of the signal")
     return src if at == range(n) else _written(x, 0, at, src)
 
 
@@ -215,3 +220,29 @@ def drawn_select(draw: Draw, spelling: str) -> Example:
     part = draw.signal(*(m for k, m in enumerate(x.shape) if k != i % x.dim()))
     refused = None if i % x.dim() == 1 else "not-affine"
     return Example((x, part, i, draw.integer(-x.shape[i], x.shape[i] - 1)), refused=refused)
+
+
+@onnx_example("ScatterND")
+def drawn_onnx(draw: Draw, spelling: str) -> OnnxExample:
+    """Numbers over rows of a signal, rows of a signal over zeros or numbers; rows of a signal over others are left."""
+    x = draw.signal(*drawn_shape(draw, 2))
+    n, step = x.shape[0], draw.pick((1, 1, 2))
+    start = draw.integer(0, n - 1) if step == 1 else draw.integer(0, min(1, n - 1))
+    at = range(start, draw.integer(start + 1, n) if step == 1 else n, step)
+    rows = constant(torch.tensor([[i - n if flag(draw) else i] for i in at]))
+    part = [len(at), *x.shape[1:]]
+    zeros = constant(torch.zeros_like(x))
+    data, updates = draw.pick(
+        (
+            (x, draw.weight(*part)),
+            (zeros, draw.signal(*part)),
+            (draw.weight(*x.shape), draw.signal(*part)),
+            (x, draw.signal(*part)),
+        )
+    )
+    both = data is x and not isinstance(updates, nn.Parameter)
+    even = at.step == 1 or n % 2 == 0 or len(at) == 1
+    fits = (
+        isinstance(updates, Tensor) and not isinstance(updates, nn.Parameter) if at == range(n) else even and not both
+    )
+    return OnnxExample((data, rows, updates), {}, None if fits else "not-affine", opset(draw, 11))

@@ -121,7 +121,7 @@ class Knowledge:
 
     def _evaluated(self, node: ir.Node, inputs: Sequence[Known | None]) -> list[Known] | None:
         """Of a call on constants what it computes, or only that it is one, where that is much."""
-        if node.domain not in ("", "ai.onnx") or bodies(node) or node.op_type in _RANDOM:
+        if is_varying(node):
             return None
         if node.op_type == "Constant":
             return [_of_tensor(_constant(node))]
@@ -278,6 +278,11 @@ def evaluate(node: ir.Node, arrays: Sequence[Any], opsets: Mapping[str, int]) ->
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()]
     model = onnx.helper.make_model(graph, opset_imports=imports)
     return list(ReferenceEvaluator(model).run(None, given))
+
+
+def is_varying(node: ir.Node) -> bool:
+    """May what it computes of constants be another number each time, or is not known here?"""
+    return node.domain not in ("", "ai.onnx") or bool(bodies(node)) or node.op_type in _RANDOM
 
 
 def only_typed(node: ir.Node, i: int) -> bool:

@@ -9,7 +9,7 @@ from math import prod
 import onnx_ir as ir
 
 from convfold.frontends.onnx import kept
-from convfold.frontends.onnx.known import Knowledge
+from convfold.frontends.onnx.known import Knowledge, is_varying
 from convfold.totals import Totals
 
 _LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
@@ -22,8 +22,12 @@ def measure(model: ir.Model, known: Knowledge) -> Totals:
     weights = [v for graph in kept.graphs(model) for v in graph.initializers.values()]
     weights += [n.outputs[0] for n in nodes if n.op_type == "Constant"]
     numbers = [k for v in weights if (k := known[v]).dtype is not None and k.dtype.is_floating_point()]
+    constant: set[ir.Value] = set()  # which a call may be only since what it reads was folded
+    for n in nodes:
+        if n.inputs and all(x is None or x in constant or known[x].constant for x in n.inputs) and not is_varying(n):
+            constant.update(n.outputs)
     return Totals(
-        macs=sum(macs(n, known) for n in nodes),
+        macs=sum(macs(n, known) for n in nodes if not constant.intersection(n.outputs)),
         params=sum(prod(k.shape) for k in numbers if k.shape is not None),
         ops=sum(n for kind, n in kinds.items() if kind != "Constant"),
         layers=sum(kinds[kind] for kind in _LAYERS),

@@ -365,7 +365,7 @@ class SplitTransform(nn.Module):
 
 
 class PyramidUp(nn.Module):
-    """A Laplacian pyramid's expansion: positions written into zeros, then a fixed 5×5 kernel (kornia, deep pyramids)."""
+    """A Laplacian pyramid's expansion: positions written into zeros, then a fixed 5×5 kernel."""
 
     kernel: Tensor
 

@@ -170,7 +170,8 @@ class Stages(Generic[G]):
         """The calls that compute no more than is read of them."""
         if not self.cut:
             return []
-        where = commonpath([path.replace(".", "/") for path, _ in self.cut])
+        paths = [path.replace(".", "/") for path, _ in self.cut if path] or ["model"]
+        where = commonpath(paths) or f"{paths[0]} … {paths[-1]}"
         before, after = self.before.macs, self.graph.measure().macs
         calls = _listed(Counter(kind for _, kind in self.cut))
         return [Applied(where.replace("/", "."), calls, "the same, on positions that are read", before, after)]

@@ -153,18 +153,15 @@ def _spread(src: Value, axis_: int, at: range, n: int) -> Step:
         return Step(_zeros(src.signal, axis_, at.start, n - at.stop), (src,))
     if n % at.step or at != range(at.start, n, at.step) or at.start >= at.step:
         raise NotFoldable("not-affine", "a part of the positions with steps between them is overwritten")
-    one, wide, whole = (
-        (*src.shape[:axis_], *inner, *src.shape[axis_ + 1 :]) for inner in ((len(at), 1), (len(at), at.step), (n,))
+    one = _split(src, axis_, len(at), 1)
+    assert one.signal is not None
+    signal = replace(one.signal, shape=(*one.signal.shape[: axis_ + 1], at.step, *one.signal.shape[axis_ + 2 :]))
+    wide = Step(_zeros(one.signal, axis_ + 1, at.start, at.step - 1 - at.start), (one,), signal)
+    apart, together, shape = (
+        (*sizes[:axis_], *inner, *sizes[axis_ + 1 :])
+        for sizes, inner in ((src.symbols, (len(at), at.step)), (src.symbols, (n,)), (src.shape, (n,)))
     )
-    free = frozenset(i + (i > axis_) for i in src.signal.free)
-    apart, spread = (Signal(shape, free, src.signal.itemsize) for shape in (one, wide))
-    symbols = [
-        (*src.symbols[:axis_], *inner, *src.symbols[axis_ + 1 :])
-        for inner in ((len(at),), (len(at), 1), (len(at), at.step), (n,))
-    ]
-    x = Step(_view(symbols[0], symbols[1], one, free), (src,), apart)
-    x = Step(_zeros(apart, axis_ + 1, at.start, at.step - 1 - at.start), (x,), spread)
-    return Step(_view(symbols[2], symbols[3], whole, src.signal.free), (x,))
+    return Step(_view(apart, together, shape, src.signal.free), (wide,))
 
 
 def _zeros(x: Signal, axis_: int, before: int, after: int) -> Pad:
@@ -176,18 +173,19 @@ def _zeros(x: Signal, axis_: int, before: int, after: int) -> Pad:
 
 def _interleaved(x: Value, axis_: int, at: range, src: Value) -> Step:
     """Every so many positions: of a view that has them, and those between them, on an axis of their own."""
-
-    def split(v: Value, inner: int) -> Step:
-        shape = (*v.shape[:axis_], len(at), inner, *v.shape[axis_ + 1 :])
-        after = (*v.symbols[:axis_], len(at), inner, *v.symbols[axis_ + 1 :])
-        free = frozenset(i + (i > axis_) for i in v.signal.free)
-        return Step(_view(v.symbols, after, shape, free), (v,), Signal(shape, free, v.signal.itemsize))
-
-    wide = split(x, at.step)
+    wide = _split(x, axis_, len(at), at.step)
     assert wide.signal is not None and isinstance(wide.operation, Layout)
-    laid = _laid(wide, axis_ + 1, range(at.start, at.start + 1), split(src, 1))
+    laid = _laid(wide, axis_ + 1, range(at.start, at.start + 1), _split(src, axis_, len(at), 1))
     before, after = wide.operation.symbols
     return Step(_view(after, before, x.shape, x.signal.free), (replace(laid, signal=wide.signal),))
+
+
+def _split(v: Value, axis_: int, many: int, inner: int) -> Step:
+    """An axis as ``many`` times ``inner`` positions."""
+    shape = (*v.shape[:axis_], many, inner, *v.shape[axis_ + 1 :])
+    after = (*v.symbols[:axis_], many, inner, *v.symbols[axis_ + 1 :])
+    free = frozenset(i + (i > axis_) for i in v.signal.free)
+    return Step(_view(v.symbols, after, shape, free), (v,), Signal(shape, free, v.signal.itemsize))
 
 
 def _view(before: Sequence[Hashable], after: Sequence[Hashable], shape: Sequence[int], free: frozenset[int]) -> Layout:

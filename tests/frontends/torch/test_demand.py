@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import convfold
-from tests.folding import Net, fold_checked
+from tests.folding import Net, assert_same, double, fold_checked
 
 MACS = convfold.FoldConfig("macs")
 
@@ -122,3 +122,22 @@ def test_it_is_in_the_report() -> None:
     (applied,) = (a for a in report.applied if a.after == "the same, on positions that are read")
     assert applied.before == "1 conv2d, 2 relu"
     assert (applied.macs_before, applied.macs_after) == (report.before.macs, report.after.macs)
+
+
+def test_another_checkpoint() -> None:
+    """Its weights are cut as those before were."""
+    net = Net(lambda m, x: F.relu(m.norm(F.relu(m.a(x))))[:, 2:5], a=conv(4, 8), norm=nn.BatchNorm2d(8))
+    result = fold_checked(net, (3, 4, 6, 5), config=MACS)
+    other = double(Net(net.function, a=conv(4, 8), norm=nn.BatchNorm2d(8)), seed=5)
+    again = result.load_original(other.state_dict())
+    assert again.report.after.macs == result.report.after.macs
+    assert_same(again.module, other, [(3, 4, 6, 5)])
+
+
+def test_what_trains_still_does() -> None:
+    """Of weights of which a part is read gradients are what they were there, statistics have none."""
+    net = Net(lambda m, x: F.relu(m.norm(F.relu(m.a(x))))[:, 2:5], a=conv(4, 8), norm=nn.BatchNorm2d(8))
+    module = fold_checked(net, (3, 4, 6, 5), config=MACS).module
+    module(torch.randn(3, 4, 6, 5, dtype=torch.float64)).sum().backward()
+    assert all(p.grad is not None for p in module.parameters() if p.requires_grad)
+    assert sum(p.requires_grad for p in module.parameters()) >= 2

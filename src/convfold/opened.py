@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -50,8 +50,9 @@ class Opened(Protocol[Model_co]):
     def device(self) -> torch.device:
         """Where the example lies."""
 
-    def cut(self, share: float) -> Sequence[tuple[str, str]]:
-        """Compute no position that nobody reads, where no more than a share of them is read; before lifting.
+    def cut(self, share: float, pays: Callable[[Totals], bool]) -> Sequence[tuple[str, str]]:
+        """Compute no position that nobody reads, where no more than a share of them is read, and where what the model
+        costs then ``pays``; before lifting.
 
         The calls that compute less than they did: the module path and the kind of each.
         """

@@ -23,6 +23,7 @@ from convfold.plan.machine import measured
 from convfold.plan.refusals import refusals
 from convfold.region import Node, Region
 from convfold.report import Applied, Mended, Refused, Report
+from convfold.totals import Totals
 from convfold.trace import Stop, Stretch
 from convfold.tracing import traced
 from convfold.verify import Verdict
@@ -58,7 +59,7 @@ class Stages(Generic[G]):
             if not planner:
                 config.check_globs(self.graph.paths)
             self.before = self.graph.measure()
-            self.cut = self.graph.cut(1.0 if config.objective == "macs" else READ)
+            self.cut = self.graph.cut(1.0 if config.objective == "macs" else READ, self._is_cheaper)
             self.stretches = self.graph.lift()
             self.holds("lift", *self.stretches.regions)
         with self.timed("plan"):
@@ -165,6 +166,14 @@ class Stages(Generic[G]):
             for first, second, e in refusals(plan.region, self.border):
                 found.append(Refused(e.code, f"{self._where(first)} → {self._where(second)}", e.detail))
         return tuple(found)
+
+    def _is_cheaper(self, after: Totals) -> bool:
+        """Than it was before: a cut is a call of its own, which its multiply-adds have to be worth."""
+        saved, more = self.before.macs - after.macs, after.ops - self.before.ops
+        if more <= 0 or self.config.objective == "macs":
+            return saved > 0 or (saved == 0 and more <= 0)
+        machine = self.planner.prices.machine
+        return saved / machine.peak > more * machine.overhead
 
     def _unread(self) -> list[Applied]:
         """The calls that compute no more than is read of them."""

@@ -48,7 +48,7 @@ class Graph:
     def places(self, stretches: Stretches) -> Places:
         return Places(self.program, stretches)
 
-    def cut(self, share: float) -> list[tuple[str, str]]:
+    def cut(self, share: float, pays: Callable[[Totals], bool]) -> list[tuple[str, str]]:
         return []
 
     def lift(self) -> Stretches:

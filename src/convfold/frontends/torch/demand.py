@@ -7,7 +7,7 @@ behind a ReLU need no rows of the convolution before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from operator import getitem
 
 import torch
@@ -28,23 +28,31 @@ _CUTS = {aten.slice.Tensor, aten.select.int, getitem}
 _NORMS = {aten.layer_norm.default, aten.rms_norm.default, aten.group_norm.default}
 
 
-def cut(graph: Graph, insert: Insert, share: float, excluded: Callable[[Node], bool]) -> list[Node]:
-    """In place: the calls that compute less than they did, as they were.
+@dataclass(frozen=True)
+class Unread:
+    """What every call with a rule is asked for, and which are asked for less than all they compute."""
 
-    ``share``: of an axis of which more than that is wanted all is computed.
-    """
-    rules = {node: rule for node in graph.nodes if not excluded(node) and (rule := rule_of(node)) is not None}
+    rules: dict[Node, Rule]
+    wanted: dict[Node, Ranges]
+    less: set[Node]
+
+
+def unread(graph: Graph, share: float, excluded: set[str]) -> Unread:
+    """``share``: of an axis of which more than that is wanted all is computed; ``excluded``: calls left as they are."""
+    rules = {n: rule for n in graph.nodes if n.name not in excluded and (rule := rule_of(n)) is not None}
     while True:
         wanted = _wanted(graph, rules, share)
         less = {node for node, ranges in wanted.items() if ranges != whole(node)}
         if not (affine := less - _connected(less, rules)):
-            break
+            return Unread(rules, wanted, less)
         rules = {node: rule for node, rule in rules.items() if node not in affine}
-    if not less:
-        return []
-    ordered = [node for node in graph.nodes if node in less and node.target not in _CUTS]
+
+
+def cut(graph: Graph, insert: Insert, found: Unread) -> list[Node]:
+    """In place: the calls that compute less than they did, as they were."""
+    ordered = [node for node in graph.nodes if node in found.less and node.target not in _CUTS]
     try:
-        _rebuild(graph, insert, rules, wanted)
+        _rebuild(graph, insert, found.rules, found.wanted)
     except Unsure:
         ordered = []
     sweep(graph)

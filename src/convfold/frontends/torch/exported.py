@@ -12,7 +12,7 @@ from torch.fx import GraphModule
 
 from convfold.errors import InvalidInput
 from convfold.frontends.torch.constants import Constants
-from convfold.frontends.torch.demand import cut
+from convfold.frontends.torch.demand import cut, unread
 from convfold.frontends.torch.empty import drop_empty_parts
 from convfold.frontends.torch.following import follow
 from convfold.frontends.torch.free import is_free
@@ -82,9 +82,19 @@ class Graph:
     def places(self, stretches: Stretches) -> Places:
         return Places(self.program, stretches)
 
-    def cut(self, share: float) -> list[tuple[str, str]]:
-        graph = self.calls.graph
-        less = cut(graph, Insert.of(graph), share, lambda node: self.excluded(path_of(node)))
+    def cut(self, share: float, pays: Callable[[Totals], bool]) -> list[tuple[str, str]]:
+        whole = self.calls.graph
+        excluded = {node.name for node in whole.nodes if self.excluded(path_of(node))}
+        if not unread(whole, share, excluded).less:
+            return []
+        graph = FxGraph()
+        graph.output(graph.graph_copy(whole, {}))
+        graph._codegen = whole._codegen
+        less = cut(graph, Insert.of(graph), unread(graph, share, excluded))
+        self.calls.graph = graph
+        if not pays(self.measure()):
+            self.calls.graph = whole
+            return []
         return [(path_of(node), str(packet(node.target)).rpartition(".")[2].strip("_")) for node in less]
 
     def lift(self, differentiable: bool = False) -> Stretches:

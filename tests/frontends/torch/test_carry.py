@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter
 
+import convfold
 from convfold.frontends.torch.carry import _RULES, Ranges, rule_of, whole
 from convfold.frontends.torch.functionalise import functional
 from convfold.frontends.torch.insert import Insert
 from convfold.frontends.torch.unlift import Calls, unlift
 from tests.folding import Net, noise
 
-F = torch.nn.functional
+F, aten = torch.nn.functional, torch.ops.aten
 
 
 @cache
@@ -153,6 +154,17 @@ def test_attention_to_what_came_before_needs_all() -> None:
     net = Net(lambda m, x: F.scaled_dot_product_attention(x, x, x, is_causal=True))
     graph = unlift(functional(torch.export.export(net, (x,)))).graph
     assert [rule_of(node) for node in graph.nodes] == [None] * 3
+
+
+def test_a_transposed_convolution_is_none() -> None:
+    """Core ATen has one operator for both, and the weight of one has its outputs on the other axis."""
+    x = drawn(2, 4, 5, 5)
+    net = Net(lambda m, x: F.relu(F.conv_transpose2d(x, m.w))[:, :2], w=drawn(4, 4, 3, 3))
+    core = torch.export.export(net, (x,)).run_decompositions()
+    graph = unlift(core).graph
+    assert [rule_of(node) for node in graph.find_nodes(op="call_function", target=aten.convolution.default)] == [None]
+    result = convfold.fold(core, (x,), config=convfold.FoldConfig("macs", verify=False))
+    torch.testing.assert_close(result.module(x), net(x), rtol=1e-9, atol=1e-9)
 
 
 def test_every_rule_is_tried() -> None:

@@ -312,7 +312,7 @@ def _attended(node: Node, given: Mapping[str, Any]) -> Rule | None:
 def _convolved(node: Node, given: Mapping[str, Any]) -> Rule | None:
     x, weight, bias, groups = (given[name] for name in ("input", "weight", "bias", "groups"))
     dims = len(whole(weight))
-    if len(whole(x)) != dims or whole(node)[1] is None:
+    if len(whole(x)) != dims or whole(node)[1] is None or given.get("transposed"):  # whose weight is turned
         return None
     if groups > 1:
         return None if whole(x)[1] is None else _Grouped(node, x, weight, bias, groups)

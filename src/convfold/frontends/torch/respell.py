@@ -241,7 +241,7 @@ _SPELLINGS: dict[Any, Callable[[Node, Insert], None]] = {
     **dict.fromkeys(
         (aten.movedim.int, aten.movedim.intlist, aten.moveaxis.int, aten.moveaxis.intlist), _move
     ),
-    aten.native_channel_shuffle.default: lambda node, insert: _become(node, aten.channel_shuffle.default, *node.args),
+    aten.native_channel_shuffle.default: _named(aten.channel_shuffle.default),
     aten.narrow.default: _narrow,
     aten.chunk.default: _chunk,
     aten.split.sizes: _parts(_given_axis),

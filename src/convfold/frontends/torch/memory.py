@@ -154,8 +154,9 @@ def _refuse_overlap(node: Node, target: Tensor, source: Tensor) -> None:
     """A write that reads, at other places, numbers that it writes: what it gives depends on which come first."""
     a, b = map(_places, (target, source))
     if (a.shape != b.shape or bool((a != b).any())) and bool(torch.isin(b, a).any()):
+        where = f"module {path!r}" if (path := path_of(node)) else "the model"
         raise InvalidInput(
-            f"module {path_of(node)!r} writes a tensor onto an overlapping part of itself: what that gives "
+            f"{where} writes a tensor onto an overlapping part of itself: what that gives "
             "depends on the order in which numbers are copied; copy from a clone()"
         )
 

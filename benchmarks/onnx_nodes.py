@@ -118,8 +118,8 @@ def folded(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Any], bool]:
         plan = planner(region)
         if plan.changed and (done := plan.composed(planner.prices)).changed:
             changes.append((region, done.region))
-    written = graph.write(stretches, changes)
-    return ir.serde.serialize_model(written), list(stretches.opaque.values()), bool(changes)
+    graph.write(stretches, changes)
+    return ir.serde.serialize_model(graph.model()), list(stretches.opaque.values()), bool(changes)
 
 
 def tried(name: str, model: onnx.ModelProto, inputs: Sequence[Any], outputs: Sequence[Any], rtol: float) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 
@@ -62,8 +62,14 @@ class Opened(Protocol[Model_co]):
     def places(self, stretches: Stretches) -> Places:
         """To tell where things are; before anything is written."""
 
-    def write(self, stretches: Stretches, changes: Iterable[tuple[Region, Region]]) -> Model_co:
+    def write(self, stretches: Stretches, changes: Iterable[tuple[Region, Region]]) -> None:
         """Every planned region in place of the one it came from."""
+
+    def again(self) -> Self:
+        """What was written, to be lifted anew."""
+
+    def model(self) -> Model_co:
+        """What was written, as the framework has it."""
 
     def measure(self) -> Totals:
         """What the model costs as it stands, at the example's sizes."""

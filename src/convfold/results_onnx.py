@@ -72,8 +72,7 @@ def folded(
     stages = stages_of(model, args, kwargs, dynamic_shapes, config, progress)
     source = stages.graph.source
     check: Any = config.check
-    written = stages.until_still(lambda: Graph(source, config.excludes))
-    written, verdict = stages.judged(written, lambda m: verified(source, m, check), _overflows)
+    written, verdict = stages.finish(lambda m: verified(source, m, check), _overflows)
     return OnnxResult(written, stages.report(verdict), source, config)
 
 

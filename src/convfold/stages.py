@@ -60,47 +60,47 @@ class Stages(Generic[G]):
                 config.check_globs(self.graph.paths)
             self.before = self.graph.measure()
             self.cut = self.graph.cut(1.0 if config.objective == "macs" else READ, self._is_cheaper)
+        self.applied: list[Applied] = self._unread()
+        self.mended: list[Mended] = []
+        self.refused: tuple[Refused, ...] | None = None
+        self._plan()
+
+    def _plan(self) -> None:
+        with self.timed("lift"):
             self.stretches = self.graph.lift()
             self.holds("lift", *self.stretches.regions)
         with self.timed("plan"):
             self.plans: list[Plan] = [self.planner(region) for region in self.stretches.regions]
             self.holds("plan", *self.plans)
-        self.applied: list[Applied] = self._unread()
-        self.mended: list[Mended] = []
-        self.is_still = True  # was every stretch that was written one call that multiplies, with nothing beside it?
+        self.is_still = True  # is every stretch that is written one call that multiplies, with nothing beside it?
 
     def traced(self, where: str) -> tuple[Stretch | Stop, ...]:
         """While the graph is as it was lifted."""
         with self.timed("trace"):
             return traced(where, self.graph.places(self.stretches), self.plans, self.planner)
 
-    def write(self) -> Any:
-        """The planned regions in place, the graph measured before and after, the reasons asked for in between."""
-        with self.timed("explain"):
-            self.refused = self._refused()
-        with self.timed("lower"):
-            written = self.graph.write(self.stretches, self._changes())
-            self.holds("lower", written)
-            self.after = self.graph.measure()
-        return written
+    def write(self) -> None:
+        """The planned regions in place, and planned anew until nothing is left: what is written has other neighbours.
 
-    def until_still(self, again: Callable[[], G]) -> Any:
-        """Written, opened again and planned anew until nothing is left to fold: what is written has other neighbours.
-
-        ``again`` opens what was written, in place of what was read.
+        The graph is measured behind it. Why the rest is left was asked for before something was last changed: between
+        calls that are written there is nothing that the model's author could see.
         """
-        written, last = self.write(), self
+        self._write()
         for _ in range(AGAIN):
-            if last.is_still:
+            if self.is_still:
                 break
-            last = Stages(again, self.config, lambda stage: None, self.planner)
-            written = last.write()
-            for stage, seconds in last.seconds.items():
-                self.seconds[stage] += seconds
-            self.after, self.refused = last.after, last.refused
-            self.applied += last.applied
-            self.mended += last.mended
-        return written
+            with self.timed("lift"):
+                self.graph = self.graph.again()
+            self._plan()
+            self._write()
+        self.after = self.graph.measure()
+
+    def _write(self) -> None:
+        if self.refused is None or any(plan.changed for plan in self.plans):
+            with self.timed("explain"):
+                self.refused = self._refused()
+        with self.timed("lower"):
+            self.graph.write(self.stretches, self._changes())
 
     def finish(
         self, verified: Callable[[Any], Verdict], overflows: Callable[[Any], bool]
@@ -109,12 +109,10 @@ class Stages(Generic[G]):
 
         ``overflows``: has it weights that are beyond its type?
         """
-        return self.judged(self.write(), verified, overflows)
-
-    def judged(
-        self, written: Any, verified: Callable[[Any], Verdict], overflows: Callable[[Any], bool]
-    ) -> tuple[Any, Verdict | None]:
-        """The same of what was written before."""
+        self.write()
+        with self.timed("lower"):
+            written = self.graph.model()
+            self.holds("lower", written)
         if self.config.check == "none":
             return written, None
         with self.timed("verify"):
@@ -137,7 +135,7 @@ class Stages(Generic[G]):
         constants = [Applied(where, "weight computed from weights", "constant", 0, 0) for where in self.graph.evaluated]
         return Report(
             (*constants, *self.applied),
-            self.refused,
+            self.refused or (),
             self.before,
             self.after,
             self.graph.free,
@@ -153,7 +151,8 @@ class Stages(Generic[G]):
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        self.progress(stage)
+        if stage not in self.seconds:
+            self.progress(stage)
         start = perf_counter()
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start

@@ -159,7 +159,8 @@ def folded(model: onnx.ModelProto, given: Arrays, kind: str = "time") -> tuple[o
         if plan.changed and (done := plan.composed(planner.prices)).changed:
             changes.append((region, done.region))
     few = [t for t in graph.source.tried if sum(map(prod, t.values())) <= 1 << 18]
-    return ir.serde.serialize_model(graph.write(stretches, changes)), few
+    graph.write(stretches, changes)
+    return ir.serde.serialize_model(graph.model()), few
 
 
 def pointwise(draw: Drawing, y: np.ndarray[Any, Any], same: bool) -> tuple[str, Tensor] | None:

@@ -57,8 +57,7 @@ class Graph:
         forget(self.source.model)
         return found
 
-    def write(self, stretches: Stretches, changes: Iterable[tuple[Region, Region]]) -> ir.Model:
-        """Every planned region in place of the one it came from."""
+    def write(self, stretches: Stretches, changes: Iterable[tuple[Region, Region]]) -> None:
         lowering, model = Lowering(self.program, stretches), self.source.model
         held = 0
         with torch.no_grad():
@@ -69,7 +68,12 @@ class Graph:
                     forget(model)
         sweep(model)  # where nothing is folded, too: what does nothing was passed over as it was read
         declare_all(model)
-        return model
+
+    def again(self) -> Graph:
+        return Graph(self.source, self.excluded)
+
+    def model(self) -> ir.Model:
+        return self.source.model
 
     def measure(self) -> Totals:
         return measure(self.source.model, self.source.trials[0])

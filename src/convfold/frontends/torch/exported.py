@@ -25,6 +25,7 @@ from convfold.frontends.torch.program import FxProgram, path_of
 from convfold.frontends.torch.read import Source
 from convfold.frontends.torch.sizes import ExampleSizes
 from convfold.frontends.torch.unlift import unlift
+from convfold.frontends.torch.written import infer
 from convfold.lift import Stretches, lift
 from convfold.lower import Lowering
 from convfold.places import Places
@@ -103,8 +104,7 @@ class Graph:
         with torch.set_grad_enabled(differentiable):
             return lift(self.program, self.excluded)
 
-    def write(self, stretches: Stretches, changes: Iterable[tuple[Region, Region]]) -> GraphModule:
-        """Every planned region in place of the one it came from."""
+    def write(self, stretches: Stretches, changes: Iterable[tuple[Region, Region]]) -> None:
         program, lowering = self.program, Lowering(self.program, stretches)
         with torch.no_grad():
             for before, after in changes:
@@ -116,6 +116,13 @@ class Graph:
                         self.evaluated.append(program.evaluate(weight))
         sweep(self.calls.graph)
         program.written.name_parameters()
+
+    def again(self) -> Graph:
+        infer(self.calls)
+        normalise(self.calls.graph)
+        return self
+
+    def model(self) -> GraphModule:
         follow(self.calls)
         module = self.calls.module()
         check_states(module, self.given, self.calls.read())

@@ -22,6 +22,11 @@ aten = torch.ops.aten
 _ORIGIN = ("nn_module_stack", "stack_trace", "torch_fn", "source_fn_stack", "custom")
 
 
+def origin(node: Node) -> dict[str, Any]:
+    """What a call in place of another one takes over from it."""
+    return {key: node.meta[key] for key in _ORIGIN if key in node.meta}
+
+
 class Insert:
     """Calls written where, and in the name of, another one: ``with insert.at(node): insert(target, x)``."""
 
@@ -37,22 +42,26 @@ class Insert:
 
     @contextmanager
     def at(self, node: Node) -> Iterator[None]:
-        self.origin = {key: node.meta[key] for key in _ORIGIN if key in node.meta}
+        self.origin = origin(node)
         with self.graph.inserting_before(node):
             yield
 
     def __call__(self, target: Any, *args: Any, **kwargs: Any) -> Node:
+        found = self.computed(target, args, kwargs)
+        node = self.graph.call_function(target, args, kwargs)
+        node.meta.update(self.origin, val=found)
+        return node
+
+    def computed(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """What a call computes at the example. Raises `Unsure` where that is not known."""
         if self.mode is None:
             raise Unsure("the program has no values to infer others from")
         given = map_arg((args, kwargs), lambda n: n.meta["val"])
         try:
             with self.mode, enable_python_dispatcher(), torch.no_grad():  # else some pin sizes that are free
-                value = target(*given[0], **given[1])
+                return target(*given[0], **given[1])
         except RuntimeError as e:  # sizes that are known at run time only
             raise Unsure(f"{target} at the example: {e}") from e
-        node = self.graph.call_function(target, args, kwargs)
-        node.meta.update(self.origin, val=value)
-        return node
 
     def sizes(self, of: Node, shape: Sequence[Any]) -> list[int | Node]:
         """A shape as what a reshape of a value takes: numbers, one −1 where one size is free, else sizes it asks for.

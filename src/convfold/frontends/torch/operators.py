@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count, takewhile
 from operator import floordiv, getitem, mul, sub
 from typing import Any
@@ -82,16 +82,19 @@ class Aten:
     """Writes where the graph is being inserted into.
 
     ``path``: the module that numbers belong to which are no weights; ``nodes``: the model's calls, by the names that
-    regions know them by.
+    regions know them by; ``origin``: what the calls know of the line they come from.
     """
 
     written: Written
     nodes: dict[str, FxNode]
     like: Tensor
     path: str = ""
+    origin: dict[str, Any] = field(default_factory=dict)
 
     def call(self, target: Any, *args: Any, **kwargs: Any) -> FxNode:
-        return self.written.calls.graph.call_function(target, args, kwargs)
+        node = self.written.calls.graph.call_function(target, args, kwargs)
+        node.meta.update(self.origin)
+        return node
 
     def constant(self, kind: str, content: Tensor) -> FxNode:
         """A buffer."""

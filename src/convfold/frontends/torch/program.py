@@ -15,10 +15,12 @@ from torch.fx.node import map_aggregate
 from convfold.errors import InvalidInput, NotFoldable
 from convfold.frontends.torch.constants import Constants
 from convfold.frontends.torch.free import is_free
+from convfold.frontends.torch.insert import origin
 from convfold.frontends.torch.measure import packet
 from convfold.frontends.torch.operators import Aten, Written
 from convfold.frontends.torch.sizes import ExampleSizes, symbol
 from convfold.frontends.torch.unlift import Calls
+from convfold.frontends.torch.written import overwritten
 from convfold.layers import ATEN, Call, Reading, Value
 from convfold.region import Signal
 
@@ -50,6 +52,7 @@ class FxProgram:
     def __init__(self, calls: Calls, constants: Constants, sizes: ExampleSizes) -> None:
         self.graph, self.constants, self.sizes = calls.graph, constants, sizes
         self.nodes: dict[str, FxNode] = {n.name: n for n in calls.graph.nodes}
+        self.kept = overwritten(calls.graph)
         self.calls = [n.name for n in calls.graph.nodes if self._is_read(n)]
         #: Weights of steps that are computed from weights, and the module they belong to.
         self.computed: dict[FxNode, str] = {}
@@ -60,7 +63,9 @@ class FxProgram:
         self._values: dict[FxNode, Value] = {}
 
     def _is_read(self, n: FxNode) -> bool:
-        if n.op != "call_function" or n in self.constants:
+        if n.op != "call_function" or n in self.constants or n in self.kept:
+            return False
+        if any("val" not in x.meta for x in n.all_input_nodes):  # new, and not the same at all sizes
             return False
         return n.target is operator.getitem or str(n.target) in ATEN
 
@@ -236,7 +241,7 @@ class FxProgram:
     def before(self, call: str) -> Iterator[Aten]:
         at = self.nodes[call]
         with self.graph.inserting_before(at):
-            yield Aten(self.written, self.nodes, at.meta["val"], path_of(at))
+            yield Aten(self.written, self.nodes, at.meta["val"], path_of(at), origin(at))
 
     def bare(self, call: str, replaced: dict[str, Any]) -> FxNode:
         norm = self.nodes[call]

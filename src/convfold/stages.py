@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from posixpath import commonpath
 from time import perf_counter
 from typing import Any, Generic, NoReturn, TypeVar
@@ -55,18 +56,21 @@ class Stages(Generic[G]):
         with self.timed("read"):
             self.graph = read()
         self.planner = planner or Planner(_prices(config.objective, self.graph), config.border)
+        self.applied: list[Applied] = []
+        self.mended: list[Mended] = []
+        self.refused: tuple[Refused, ...] | None = None
         with self.timed("lift"):
             if not planner:
                 config.check_globs(self.graph.paths)
             self.before = self.graph.measure()
-            self.cut = self.graph.cut(1.0 if config.objective == "macs" else READ, self._is_cheaper)
-        self.applied: list[Applied] = self._unread()
-        self.mended: list[Mended] = []
-        self.refused: tuple[Refused, ...] | None = None
-        self._plan()
+        self._plan(self.before)
 
-    def _plan(self) -> None:
+    def _plan(self, before: Totals) -> None:
+        """Of what nobody reads nothing is computed, and what is computed in its cheapest form; it costs ``before``."""
         with self.timed("lift"):
+            share = 1.0 if self.config.objective == "macs" else READ
+            if cut := self.graph.cut(share, partial(self._is_cheaper, before)):
+                self.applied.append(self._unread(cut, before.macs))
             self.stretches = self.graph.lift()
             self.holds("lift", *self.stretches.regions)
         with self.timed("plan"):
@@ -91,9 +95,8 @@ class Stages(Generic[G]):
                 break
             with self.timed("lift"):
                 self.graph = self.graph.again()
-            self._plan()
+            self._plan(self.after)
             self._write()
-        self.after = self.graph.measure()
 
     def _write(self) -> None:
         if self.refused is None or any(plan.changed for plan in self.plans):
@@ -101,6 +104,7 @@ class Stages(Generic[G]):
                 self.refused = self._refused()
         with self.timed("lower"):
             self.graph.write(self.stretches, self._changes())
+            self.after = self.graph.measure()
 
     def finish(
         self, verified: Callable[[Any], Verdict], overflows: Callable[[Any], bool]
@@ -166,23 +170,20 @@ class Stages(Generic[G]):
                 found.append(Refused(e.code, f"{self._where(first)} → {self._where(second)}", e.detail))
         return tuple(found)
 
-    def _is_cheaper(self, after: Totals) -> bool:
-        """Than it was before: a cut is a call of its own, which its multiply-adds have to be worth."""
-        saved, more = self.before.macs - after.macs, after.ops - self.before.ops
+    def _is_cheaper(self, before: Totals, after: Totals) -> bool:
+        """A cut is a call of its own, which its multiply-adds have to be worth."""
+        saved, more = before.macs - after.macs, after.ops - before.ops
         if more <= 0 or self.config.objective == "macs":
             return saved > 0 or (saved == 0 and more <= 0)
         machine = self.planner.prices.machine
         return saved / machine.peak > more * machine.overhead
 
-    def _unread(self) -> list[Applied]:
+    def _unread(self, cut: Sequence[tuple[str, str]], before: int) -> Applied:
         """The calls that compute no more than is read of them."""
-        if not self.cut:
-            return []
-        paths = [path.replace(".", "/") for path, _ in self.cut if path] or ["model"]
+        paths = [path.replace(".", "/") for path, _ in cut if path] or ["model"]
         where = commonpath(paths) or f"{paths[0]} … {paths[-1]}"
-        before, after = self.before.macs, self.graph.measure().macs
-        calls = _listed(Counter(kind for _, kind in self.cut))
-        return [Applied(where.replace("/", "."), calls, "the same, on positions that are read", before, after)]
+        calls, after = _listed(Counter(kind for _, kind in cut)), self.graph.measure().macs
+        return Applied(where.replace("/", "."), calls, "the same, on positions that are read", before, after)
 
     def _mended(self, plan: Plan) -> Iterator[Mended]:
         """How each border of a rewritten stretch is what it was."""

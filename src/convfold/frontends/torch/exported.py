@@ -25,7 +25,7 @@ from convfold.frontends.torch.program import FxProgram, path_of
 from convfold.frontends.torch.read import Source
 from convfold.frontends.torch.sizes import ExampleSizes
 from convfold.frontends.torch.unlift import unlift
-from convfold.frontends.torch.written import infer
+from convfold.frontends.torch.written import infer, overwritten
 from convfold.lift import Stretches, lift
 from convfold.lower import Lowering
 from convfold.places import Places
@@ -55,6 +55,7 @@ class Graph:
     ) -> None:
         self.source, self.excluded, self.original = source, excluded, original
         self.evaluated: list[str] = []  # modules whose weights were computed from weights, and are constants now
+        self.inferred = True  # is it known of every call what it computes?
         self.calls = unlift(source.program)
         self.given = self.calls.read()
         self.sizes = ExampleSizes(_example_sizes(source, self.calls.graph))
@@ -86,7 +87,8 @@ class Graph:
     def cut(self, share: float, pays: Callable[[Totals], bool]) -> list[tuple[str, str]]:
         whole = self.calls.graph
         excluded = {node.name for node in whole.nodes if self.excluded(path_of(node))}
-        if not unread(whole, share, excluded).less:
+        excluded |= {node.name for node in overwritten(whole)}
+        if not self.inferred or not unread(whole, share, excluded).less:
             return []
         graph = FxGraph()
         graph.output(graph.graph_copy(whole, {}))
@@ -118,7 +120,7 @@ class Graph:
         program.written.name_parameters()
 
     def again(self) -> Graph:
-        infer(self.calls)
+        self.inferred = infer(self.calls)
         normalise(self.calls.graph)
         return self
 

@@ -56,7 +56,7 @@ class Insert:
         """What a call computes at the example. Raises `Unsure` where that is not known."""
         if self.mode is None:
             raise Unsure("the program has no values to infer others from")
-        given = map_arg((args, kwargs), lambda n: n.meta["val"])
+        given = map_arg((args, kwargs), _known)
         try:
             with self.mode, enable_python_dispatcher(), torch.no_grad():  # else some pin sizes that are free
                 return target(*given[0], **given[1])
@@ -78,6 +78,12 @@ class Insert:
             if is_free(m) and m.node.expr == n.node.expr:
                 return self(aten.sym_size.int, of, i)
         raise Unsure(f"size {n} is not among those of {of.name}")
+
+
+def _known(node: Node) -> Any:
+    if "val" not in node.meta:
+        raise Unsure(f"{node.name} is not known")
+    return node.meta["val"]
 
 
 def value(node: Node) -> Tensor:

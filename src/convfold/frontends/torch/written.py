@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any, TypeGuard
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from torch.fx import Graph, Node
 
 from convfold.frontends.torch.free import is_free
-from convfold.frontends.torch.insert import Insert
+from convfold.frontends.torch.insert import Insert, value
 from convfold.frontends.torch.unlift import Calls
 from convfold.frontends.torch.unsure import Unsure
 from convfold.frontends.torch.views import storage
@@ -18,21 +17,26 @@ from convfold.frontends.torch.views import storage
 aten = torch.ops.aten
 
 
-def infer(calls: Calls) -> None:
-    """What every call that is new computes at the example.
+def infer(calls: Calls) -> bool:
+    """What every call that is new computes at the example; is it known of all?
 
     Nothing of one whose sizes are known at run time only, nor of the end of a signal that may be shorter than it is.
     """
-    insert = Insert.of(calls.graph)
+    insert, known = Insert.of(calls.graph), True
     for node in calls.graph.nodes:
         if "val" in node.meta or node.op == "output":
             continue
         if node.op == "get_attr":
             if insert.mode is not None and isinstance(weight := calls.weights[str(node.target)], Tensor):
                 node.meta["val"] = insert.mode.from_tensor(weight, static_shapes=True)
-        elif all("val" in x.meta for x in node.all_input_nodes) and not _is_end(node):
-            with suppress(Unsure):
-                node.meta["val"] = insert.computed(node.target, node.args, node.kwargs)
+            continue
+        try:
+            if _is_end(node):
+                raise Unsure("a part that may be all there is")
+            node.meta["val"] = insert.computed(node.target, node.args, node.kwargs)
+        except Unsure:
+            known = False
+    return known
 
 
 def overwritten(graph: Graph) -> set[Node]:
@@ -58,7 +62,7 @@ def _is_end(node: Node) -> bool:
         return False
     x, axis = node.args[:2]
     assert isinstance(x, Node) and isinstance(axis, int)
-    return is_free(x.meta["val"].shape[axis])
+    return is_free(value(x).shape[axis])
 
 
 def _writes(node: Node) -> bool:

@@ -65,6 +65,9 @@ class Ops(Protocol[T]):
     def pad(self, x: T, flat: Ints, mode: str = "constant") -> T:
         """Zeros or copies added, or positions cropped: (lo, hi) of the last axis, then of the one before it."""
 
+    def wrapped(self, x: T, axis: int, lo: int, hi: int) -> T:
+        """A circular pad by any number of positions, whatever the length: position i mod n at each place i."""
+
     def slice(self, x: T, axis: int, start: int, stop: int | None, step: int = 1) -> T: ...
 
     def select(self, x: T, axis: int, index: int) -> T: ...
@@ -166,6 +169,10 @@ class Eager:
 
     def pad(self, x: Tensor, flat: Ints, mode: str = "constant") -> Tensor:
         return F.pad(x, list(flat), mode)
+
+    def wrapped(self, x: Tensor, axis: int, lo: int, hi: int) -> Tensor:
+        n = x.shape[axis]
+        return x.index_select(axis, torch.arange(-lo, n + hi, device=x.device) % n)
 
     def slice(self, x: Tensor, axis: int, start: int, stop: int | None, step: int = 1) -> Tensor:
         return x[(slice(None),) * axis + (slice(start, stop, step),)]

@@ -86,6 +86,30 @@ def test_a_stride_and_free_sizes() -> None:
             assert_close(result.module(x), net(x), f"{size}")
 
 
+@pytest.mark.parametrize("pads", [(1, 1), (2, 1, 1)])
+def test_what_is_circular_stays_so_at_free_sizes(pads: tuple[int, ...], tmp_path: object) -> None:
+    """The one pad goes round as often as it takes: of maps that are shorter than it, too."""
+    channels = [3, *[24] * (len(pads) - 1), 3]
+    convs = [
+        torch.nn.Conv2d(c, d, 2 * p + 1, padding=p, padding_mode="circular")
+        for p, c, d in zip(pads, channels, channels[1:], strict=False)
+    ]
+    net = double(torch.nn.Sequential(*convs))
+    result = convfold.fold(
+        net, (noise(2, 3, 20, 24),), dynamic_shapes=FREE, config=convfold.FoldConfig(objective="macs")
+    )
+    known = convfold.explain(net, (noise(2, 3, 20, 24),), config=convfold.FoldConfig(objective="macs"))
+    assert len(result.report.free) == 3 and result.report.after.layers == 1
+    assert result.report.after.macs == known.after.macs < result.report.before.macs
+    result.save(f"{tmp_path}/round.pt2")
+    saved = torch.export.load(f"{tmp_path}/round.pt2").module()
+    for size in ((20, 24), (2, 2), (3, 17), (2, 5)):
+        x = noise(3, 3, *size)
+        with torch.no_grad():
+            assert_close(result.module(x), net(x), f"{size}")
+            assert_close(saved(x), net(x), f"saved, {size}")
+
+
 def test_the_folded_border_trains_and_exports() -> None:
     net = double(edsr_tail(4))
     x = noise(1, 4, 14, 15)

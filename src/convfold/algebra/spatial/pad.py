@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convfold.algebra.operation import Shape, T
+from convfold.algebra.operation import Shape, T, Work
 from convfold.algebra.spatial.base import Spatial
 from convfold.ops import Ops
 
@@ -22,12 +23,14 @@ class Pad(Spatial):
 
     ``fill``: the number that is added, where that is not copied: by itself it is a pad with zeros and a constant.
     ``wraps``: of each space axis the (lo, hi) that a circular pad adds: it may go before a convolution.
+    ``around``: may that be more than there are positions? Frameworks' own pads go round once.
     """
 
     pads: tuple[int, ...]
     mode: str = "constant"
     fill: float = 0.0
     wraps: tuple[tuple[int, int], ...] = ()
+    around: bool = False
 
     @property
     def constants(self) -> bool:
@@ -53,10 +56,24 @@ class Pad(Spatial):
                 x = x.index_select(-i, _copied(x.shape[-i], lo, hi, self.mode).to(x.device))
         return x
 
+    def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
+        if not self.around:
+            yield from super().work(xs, y)
+            return
+        n = prod(xs[0])
+        for i, pair in enumerate(zip(self.pads[::2], self.pads[1::2], strict=True), start=1):
+            before, n = n, n // xs[0][-i] * (xs[0][-i] + sum(pair))
+            yield Work(0, before + n, calls=3, ops=3)
+
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         if self.origin is not None:
             return super().lower(ops, xs, y)
-        return ops.pad(xs[0], self.pads, self.mode)
+        if not self.around:
+            return ops.pad(xs[0], self.pads, self.mode)
+        x = xs[0]
+        for i, (lo, hi) in enumerate(zip(self.pads[::2], self.pads[1::2], strict=True), start=1):
+            x = ops.wrapped(x, len(y) - i, lo, hi)
+        return x
 
 
 def _copied(n: int, lo: int, hi: int, mode: str) -> Tensor:

@@ -186,6 +186,15 @@ class Onnx:
             return self.call("Pad", x, pads=pads, mode=named)
         return self.call("Pad", x, self.ints(pads), mode=named)
 
+    def wrapped(self, x: ir.Value, axis: int, lo: int, hi: int) -> ir.Value:
+        n = self.sizes(x)[axis]
+        if isinstance(n, int):
+            return self.call("Gather", x, self.ints(i % n for i in range(-lo, n + hi)), axis=axis)
+        length = self._length(x, axis)
+        index = self._positions(self.call("Add", length, self.ints([lo + hi])))
+        index = self.call("Mod", self.call("Sub", index, self.ints([lo])), length)
+        return self.call("Gather", x, index, axis=axis)
+
     def slice(self, x: ir.Value, axis: int, start: int, stop: int | None, step: int = 1) -> ir.Value:
         """Of several axes by one call: what is a slice along others already is sliced anew."""
         stop = END if stop is None else stop
@@ -340,16 +349,16 @@ class Onnx:
         if isinstance(n, int):
             index = self.ints(i % period for i in range(n))
         else:
-            index = self._positions(y, axis + 1)
+            index = self._positions(self._length(y, axis + 1))
             index = self.call(
                 "Mod", index, self.initializer(f"{self.prefix}_folded_sizes", ir.tensor(np.array(period)))
             )
         return self.call("Gather", values, index, axis=axis)
 
-    def _positions(self, x: ir.Value, axis: int) -> ir.Value:
-        """0, 1, … of an axis whose length is not known: where that many ones are not zero."""
+    def _positions(self, length: ir.Value) -> ir.Value:
+        """0, 1, … up to a length that is not known: where that many ones are not zero."""
         one = ir.tensor(np.ones(1, np.int64))
-        found = self.call("NonZero", self.call("ConstantOfShape", self._length(x, axis), value=one))
+        found = self.call("NonZero", self.call("ConstantOfShape", length, value=one))
         return self.call("Reshape", found, self.ints([-1]))
 
 

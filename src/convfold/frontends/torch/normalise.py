@@ -38,6 +38,8 @@ def normalise(graph: Graph) -> None:
             node.target = aten.reshape.default
         elif node.target in _ASSERTIONS:
             graph.erase_node(node)
+        elif "val" not in node.meta:  # new, and not known at all sizes
+            continue
         elif node.target is aten.expand.default:
             _keeping(node)
         elif node.target is aten.type_as.default:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count, takewhile
-from operator import floordiv, getitem, mul, sub
+from operator import add, floordiv, getitem, mul, sub
 from typing import Any
 
 import torch
@@ -176,6 +176,11 @@ class Aten:
         if mode == "constant":
             return self.call(aten.constant_pad_nd.default, x, list(flat))
         return self.call(aten.pad.default, x, list(flat), mode)
+
+    def wrapped(self, x: FxNode, axis: int, lo: int, hi: int) -> FxNode:
+        n = self.call(aten.sym_size.int, x, axis)
+        index = self.call(aten.arange.start, -lo, self.call(add, n, hi), device=self.like.device)
+        return self.call(aten.index_select.default, x, axis, self.call(aten.remainder.Scalar, index, n))
 
     def slice(self, x: FxNode, axis: int, start: int, stop: int | None, step: int = 1) -> FxNode:
         return self.call(

@@ -70,13 +70,12 @@ def _before(step: Pad, t: Term, context: Context) -> Term:
         if w.stride > 1 or w.upsample > 1 or w.lo or w.hi or w.reach != lo + hi:
             raise NotFoldable("padding-mode", "what is circular does not stay so: its size changes")
     wraps = tuple((a + c, b + d) for (a, b), (c, d) in zip(inner.wraps, step.wraps, strict=True))
-    for n, pair in zip(x.known(axis, len(wraps)), wraps, strict=True):
-        if n is None or max(pair) > n:  # torch goes round once
-            raise NotFoldable("padding-mode", "circular padding by more than the size, which may be free")
+    known = zip(x.known(axis, len(wraps)), wraps, strict=True)
+    around = any(n is None or max(pair) > n for n, pair in known)
     before = x.space(axis, len(wraps))
     after = tuple(n + lo + hi for n, (lo, hi) in zip(before, wraps, strict=True))
     pads = tuple(n for pair in reversed(wraps) for n in pair)
-    together = replace(inner, pads=pads, sizes=(before, after), wraps=wraps, origin=None)
+    together = replace(inner, pads=pads, sizes=(before, after), wraps=wraps, around=around, origin=None)
     shape = (*x.shape[: axis + 1], *after, *x.shape[axis + 1 + len(wraps) :])
     return replace(t, moves=(*t.moves[:-1], Moved(together, replace(x, shape=shape))))
 

@@ -72,14 +72,23 @@ class Ops(Protocol[T]):
 
     def select(self, x: T, axis: int, index: int) -> T: ...
 
-    def end(self, x: T, axis: int, n: int, step: int = 1) -> T:
-        """The last n positions, or all there are, from a multiple of ``step`` on."""
+    def end(self, x: T, axis: int, n: int, step: int = 1, high: bool = True) -> T:
+        """The last n positions, or all there are, from a multiple of ``step`` on; or the first."""
+
+    def filled(self, x: T, axis: int, n: int, high: bool) -> T:
+        """The first or last n positions of an axis; where there are fewer, zeros beyond its other end."""
 
     def reshape(self, x: T, shape: Ints, call: str | None = None) -> T:
         """``call``: the model's own, whose free sizes it has."""
 
     def expand(self, x: T, shape: Ints) -> T:
         """Axes one long as long as ``shape`` says, which has −1 for those that stay."""
+
+    def unflatten(self, x: T, axis: int, sizes: Ints) -> T:
+        """One axis as several; other sizes may be free."""
+
+    def flatten(self, x: T, axis: int) -> T:
+        """An axis and the next as one."""
 
     def permute(self, x: T, order: Ints) -> T: ...
 
@@ -91,8 +100,12 @@ class Ops(Protocol[T]):
 
     def ones_like(self, x: T) -> T: ...
 
-    def added_to(self, y: T, axis: int, spans: Spans, part: T) -> T:
-        """``y``, which nothing else reads, with something added to a part of it, from ``axis`` on."""
+    def added_to(self, y: T, axis: int, spans: Spans, part: T, short: Ints = ()) -> T:
+        """``y``, which nothing else reads, with something added to a part of it, from ``axis`` on.
+
+        Spans that are negative are counted from the end of their axis. The axes in ``short`` may have fewer positions
+        than their spans, which then are at their ends: no more is added of the part.
+        """
 
     def put_into(self, y: T, axis: int, n: int, high: bool, part: T) -> T:
         """``y``, which nothing else reads, with its first or last n positions replaced."""
@@ -180,14 +193,26 @@ class Eager:
     def select(self, x: Tensor, axis: int, index: int) -> Tensor:
         return x.select(axis, index)
 
-    def end(self, x: Tensor, axis: int, n: int, step: int = 1) -> Tensor:
-        return end(x, axis, n, step)
+    def end(self, x: Tensor, axis: int, n: int, step: int = 1, high: bool = True) -> Tensor:
+        return end(x, axis, n, step, high)
+
+    def filled(self, x: Tensor, axis: int, n: int, high: bool) -> Tensor:
+        x = end(x, axis, n, high=high)
+        more = n - x.shape[axis]
+        return F.pad(x, [0, 0] * (x.dim() - 1 - axis) + ([more, 0] if high else [0, more]))
 
     def reshape(self, x: Tensor, shape: Ints, call: str | None = None) -> Tensor:
         return x.reshape(tuple(shape))
 
     def expand(self, x: Tensor, shape: Ints) -> Tensor:
         return x.expand(list(shape))
+
+    def unflatten(self, x: Tensor, axis: int, sizes: Ints) -> Tensor:
+        y: Tensor = x.unflatten(axis, tuple(sizes))
+        return y
+
+    def flatten(self, x: Tensor, axis: int) -> Tensor:
+        return x.flatten(axis, axis + 1)
 
     def permute(self, x: Tensor, order: Ints) -> Tensor:
         return x.permute(tuple(order))
@@ -204,9 +229,12 @@ class Eager:
     def ones_like(self, x: Tensor) -> Tensor:
         return torch.ones_like(x)
 
-    def added_to(self, y: Tensor, axis: int, spans: Spans, part: Tensor) -> Tensor:
+    def added_to(self, y: Tensor, axis: int, spans: Spans, part: Tensor, short: Ints = ()) -> Tensor:
         y = y.clone()
-        y[(slice(None),) * axis + tuple(slice(None) if r is None else slice(r.start, r.stop) for r in spans)] += part
+        for i in short:
+            part = end(part, i, y.shape[i], high=is_high(spans, i - axis))
+        places = (slice(None) if r is None else slice(r.start, r.stop or None) for r in spans)
+        y[(slice(None),) * axis + tuple(places)] += part
         return y
 
     def put_into(self, y: Tensor, axis: int, n: int, high: bool, part: Tensor) -> Tensor:
@@ -216,6 +244,12 @@ class Eager:
 
     def periodic(self, values: Tensor, axis: int, period: int, y: Tensor) -> Tensor:
         return values.index_select(axis, torch.arange(y.shape[axis + 1], device=y.device) % period)
+
+
+def is_high(spans: Spans, i: int) -> bool:
+    """Is a span at the high end of its axis?"""
+    span = spans[i]
+    return span is not None and span.start < 0
 
 
 def end(x: Tensor, axis: int, n: int, step: int = 1, high: bool = True) -> Tensor:

@@ -9,11 +9,11 @@ import torch
 
 from convfold.algebra.border import pieces
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.margins import Margin, boxes, high_strip, low_strip, margin, margins
+from convfold.algebra.margins import Margin, apart, boxes, far, high_strip, low_strip, margin, margins, shortest
 from convfold.algebra.series import chain
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
-from convfold.ops import end
+from convfold.ops import Eager, end
 from tests.laws.generate import Layer, Seeded, conv, conv_transpose, convolution, legal_spaces
 from tests.laws.oracle import assert_close
 
@@ -73,6 +73,76 @@ def test_one_convolution_and_the_pieces_are_the_chain(dims: int) -> None:
         if done == 120:
             break
     assert done == 120 and mended > 100
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_pieces_that_are_the_same_at_every_size(dims: int) -> None:
+    """Read off where the ends are far from each other, exact where they meet: down to the smallest size there is."""
+    done = mended = tiny = 0
+    for seed in range(10_000):
+        c = Seeded.of(seed)
+        layers: list[Layer] = []
+        for _ in range(c.integer(2, 4)):
+            make = c.pick([conv, conv_transpose, convolution])
+            layers.append(make(c, dims, layers[-1].value.c_out if layers else None))
+        values = [layer.value for layer in layers]
+        free = [i for i in range(dims) if c.integer(0, 3)] or [0]
+        windows = [[value.windows[i] for value in values] for i in range(dims)]
+        periods = [value.geometry.period or (1,) * dims for value in values]
+        if not all(apart(windows[i], [p[i] for p in periods]) for i in free):
+            continue
+        known = [None if i in free else c.integer(1, 5) for i in range(dims)]
+        least = tuple(shortest(w) if n is None else None for w, n in zip(windows, known, strict=True))
+        long = tuple(far(w) if n is None else n for w, n in zip(windows, known, strict=True))
+        ends = margins([steps_of(layers)], known)
+        if any(not (e.data or e.empty) for e in ends):
+            continue
+        try:
+            whole = chain(values, endless=True)
+        except NotFoldable:
+            continue
+        sizes = [tuple(n or k for n, k in zip(known, (m,) * dims, strict=True)) for m in (1, 2, 3, 4, 6, 11)]
+        sizes = legal_spaces(layers, sizes)
+        if not sizes or not legal_spaces(layers, [long]):
+            continue
+        after = long
+        for value in values:
+            after = value.geometry.size(after)
+        ends = [e if n is None else e.within(m) for e, n, m in zip(ends, known, after, strict=True)]
+        found = list(pieces([values], long, ends, least))
+        done += bool(found)
+        for size in sizes:
+            x = torch.randn(2, whole.c_in, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+            expected, got = run(layers, x), whole(x)
+            for piece in found:
+                mended += 1
+                tiny += any(n is not None and m < 4 for n, m in zip(least, size, strict=True))
+                got = piece.added(Eager(got), got, piece(x), 1)
+            assert_close(got, expected, f"seed {seed} at {size}", tolerance=1e-11)
+        if done == 40:
+            break
+    assert done == 40 and mended > 200 and tiny > 100
+
+
+def test_ends_that_meet() -> None:
+    """Of five layers that pad, two ends of one position know of each other, and their pieces do not."""
+    torch.manual_seed(0)
+    values = [Convolution(torch.randn(1, 1, 3).double(), None, 1, (Window(3, lo=1, hi=1),)) for _ in range(5)]
+    windows = [value.windows[0] for value in values]
+    assert apart(windows[:3], [1] * 3) and not apart(windows, [1] * 5)
+    assert not apart([Window(3, 2, lo=1, hi=1), Window(3, lo=1, hi=1)], [1, 1])
+    found = list(pieces([values], (far(windows),), margins([[(v.windows, False) for v in values]], [None]), (1,)))
+    whole = chain(values, endless=True)
+    wrong = []
+    for n in range(1, 9):
+        x = torch.randn(1, 1, n, dtype=torch.float64)
+        expected, got = x, whole(x)
+        for value in values:
+            expected = value(expected)
+        for piece in found:
+            got = piece.added(Eager(got), got, piece(x), 1)
+        wrong += [] if torch.allclose(got, expected, rtol=0, atol=1e-9) else [n]
+    assert wrong == [1, 2]
 
 
 @pytest.mark.parametrize("dims", [1, 2])

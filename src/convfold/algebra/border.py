@@ -24,7 +24,7 @@ from torch import Tensor
 
 from convfold.algebra import adjoint
 from convfold.algebra.convolution import Convolution
-from convfold.algebra.margins import Margin, Shape, Spans, shapes
+from convfold.algebra.margins import Margin, Shape, Spans, from_end, shapes
 from convfold.algebra.operation import T
 from convfold.algebra.structure import trimmed
 from convfold.algebra.window import Window
@@ -45,6 +45,8 @@ class Piece:
         phases: of each other axis after how many outputs the same comes again: they are channels, as rows are.
         before, sizes: lengths of the axes of the whole input, and of the whole result.
         linear: does it read anything? Else it is its bias.
+        least: of each axis None; of one whose length is free, so that ``before`` and ``sizes`` are any that are large
+            enough, how many inputs it has at least.
     """
 
     rows: Spans
@@ -54,16 +56,51 @@ class Piece:
     before: tuple[int, ...]
     sizes: tuple[int, ...]
     linear: bool
+    least: tuple[int | None, ...]
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, c_in, *before) → (N, c, *(rows or size))"""
-        for i, span in enumerate(self.reads):
-            if span is not None:
-                x = x.narrow(i + 2, span.start, len(span))
-        return self.laid_out(Eager(x), self.operator(x), [-1])
+        return self.laid_out(Eager(x), self.operator(self.read(Eager(x), x, 1)), 1)
 
-    def laid_out(self, ops: Ops[T], y: T, batch: list[int]) -> T:
-        """The operator's result as (*batch, c, *(rows or size)), with whatever computes that."""
+    def read(self, ops: Ops[T], x: T, axis: int) -> T:
+        """What it reads of the input, whose channels are on ``axis``; zeros where a shorter one has nothing."""
+        for i, (span, n, least) in enumerate(zip(self.reads, self.before, self.least, strict=True)):
+            if span is None:
+                continue
+            at = axis + 1 + i
+            if least is None:
+                x = ops.slice(x, at, span.start, span.stop)
+                continue
+            k, span = len(span), from_end(span, n)
+            high = span.start < 0
+            reach = -span.start if high else span.stop
+            if least >= reach:
+                x = ops.slice(x, at, span.start, span.stop or None)
+                continue
+            x = ops.filled(x, at, reach, high)
+            if k < reach:
+                x = ops.slice(x, at, 0, k) if high else ops.slice(x, at, reach - k, reach)
+        return x
+
+    def added(self, ops: Ops[T], y: T, part: T, axis: int) -> T:
+        """``y``, which nothing else reads, with its part added: as much of it as there is."""
+        rows = [
+            r if r is None or least is None else from_end(r, n)
+            for r, n, least in zip(self.rows, self.sizes, self.least, strict=True)
+        ]
+        lengths = zip(rows, self.sizes, self.before, self.phases, self.least, strict=True)
+        short = [  # phases are outputs an input, as strides are none where a length is free
+            axis + 1 + i
+            for i, (r, n, m, up, least) in enumerate(lengths)
+            if r is not None and least is not None and n - up * (m - least) < len(r)
+        ]
+        return ops.added_to(y, axis + 1, rows, part, short)
+
+    def laid_out(self, ops: Ops[T], y: T, axis: int) -> T:
+        """The operator's result, its channels on ``axis``, as (…, c, *(rows or size)), with whatever computes that."""
+        if any(r is None and least is not None for r, least in zip(self.rows, self.least, strict=True)):
+            return self._along_free(ops, y, axis)
+        batch = [-1] * axis
         inner = [p if r is None else len(r) for r, p in zip(self.rows, self.phases, strict=True)]
         places = [-(-n // p) if r is None else 1 for r, n, p in zip(self.rows, self.sizes, self.phases, strict=True)]
         channels, dims, first = self.operator.c_out // prod(inner), len(inner), len(batch) + 1
@@ -78,6 +115,27 @@ class Piece:
                 y = ops.slice(y, first + i, 0, n)
         return y
 
+    def _along_free(self, ops: Ops[T], y: T, axis: int) -> T:
+        """The same where the length of an axis that is not cut is free."""
+        cut = [r is not None for r in self.rows]
+        for i in reversed(range(len(cut))):
+            if cut[i]:
+                y = ops.select(y, axis + 1 + i, 0)
+        inner = [p if r is None else len(r) for r, p in zip(self.rows, self.phases, strict=True)]
+        split = [i for i, n in enumerate(inner) if cut[i] or n > 1]
+        y = ops.unflatten(y, axis, [self.operator.c_out // prod(inner), *(inner[i] for i in split)])
+        rest = iter(range(axis + 1 + len(split), axis + 1 + len(split) + cut.count(False)))
+        place = {i: [axis + 1 + k] for k, i in enumerate(split)}
+        order = [k for i in range(len(cut)) for k in ([] if cut[i] else [next(rest)]) + place.get(i, [])]
+        if order != sorted(order):
+            y = ops.permute(y, [*range(axis + 1), *order])
+        for i, (n, p) in enumerate(zip(self.sizes, self.phases, strict=True)):
+            if not cut[i] and p > 1:
+                y = ops.flatten(y, axis + 1 + i)
+                if over := -n % p:
+                    y = ops.slice(y, axis + 1 + i, 0, -over)
+        return y
+
     def constants(self) -> Tensor:
         """(c, *(rows or size)), one position for all where they are alike: what it adds whatever it reads."""
         places = [-(-n // p) if r is None else 1 for r, n, p in zip(self.rows, self.sizes, self.phases, strict=True)]
@@ -85,7 +143,7 @@ class Piece:
         if bias is None:
             bias = self.operator.kernel.new_zeros(self.operator.c_out)
         y = bias.reshape(1, -1, *(1,) * len(places)).expand(1, -1, *places)
-        return compact(self.laid_out(Eager(y), y, [-1])[0])
+        return compact(self.laid_out(Eager(y), y, 1)[0])
 
     def place(self) -> tuple[Any, ...]:
         """Where in (N, c, *size) it is added."""
@@ -100,13 +158,17 @@ def compact(y: Tensor) -> Tensor:
     return y
 
 
-def pieces(chains: Sequence[Chain], sizes: Sequence[int], ends: Sequence[Margin]) -> Iterator[Piece]:
+def pieces(
+    chains: Sequence[Chain], sizes: Sequence[int], ends: Sequence[Margin], least: tuple[int | None, ...] | None = None
+) -> Iterator[Piece]:
     """What is to be added to the border of the one convolution that a sum of chains is on signals without end.
 
     Args:
         chains: each from inputs (N, c_in, *sizes) to outputs of one shape; all steps have these many axes.
         ends: their :func:`margins` at these sizes.
+        least: see `Piece`: of the axes whose length is free, where ends must be ``apart``.
     """
+    least = (None,) * len(sizes) if least is None else least
     known = [_sizes(steps, sizes) for steps in chains]
     periods = [adjoint.period(steps) for steps in chains]
     phases = tuple(lcm(*(p[i][0] for p in periods)) for i in range(len(sizes)))
@@ -131,7 +193,7 @@ def pieces(chains: Sequence[Chain], sizes: Sequence[int], ends: Sequence[Margin]
         )
         operator = Convolution(operator.kernel, operator.bias, groups, windows)
         operator = trimmed(operator, [i for i in range(len(sizes)) if i not in cuts])
-        yield Piece(shape.rows, shape.reads, operator, phases, tuple(sizes), tuple(known[0][-1]), shape.linear)
+        yield Piece(shape.rows, shape.reads, operator, phases, tuple(sizes), tuple(known[0][-1]), shape.linear, least)
 
 
 def _sizes(steps: Chain, sizes: Sequence[int]) -> list[tuple[int, ...]]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
+from itertools import accumulate
 from math import lcm, prod
+from operator import mul
 
 from convfold.algebra.window import Window
 
@@ -48,8 +50,8 @@ def margin(windows: tuple[Window, ...], biased: tuple[bool, ...], n: int | None)
     # Far from each other the two ends do not know of each other; what is nearer reads less. How far the high end is
     # from the last position read depends on remainders: every one of them is looked at.
     step = prod(w.stride for w in windows)
-    far = _far(windows)
-    return reduce(Margin.__or__, (_margin(windows, biased, far + i) for i in range(step)))
+    long = far(windows)
+    return reduce(Margin.__or__, (_margin(windows, biased, long + i) for i in range(step)))
 
 
 def _margin(windows: tuple[Window, ...], biased: tuple[bool, ...], n: int) -> Margin:
@@ -113,6 +115,39 @@ def reads(windows: Sequence[Window], n: int, rows: range, endless: bool = False)
     return found[::-1]
 
 
+def shortest(windows: Sequence[Window]) -> int:
+    """The fewest inputs of which every step gives something."""
+    n = 1
+    while 0 in _sizes(windows, n):
+        n += 1
+    return n
+
+
+def apart(windows: Sequence[Window], periods: Sequence[int]) -> bool:
+    """Is each end of an axis wrong in its own way, the same at every length?
+
+    What is wrong at one end is a sum of ways through positions beyond it, which no step gives. No way may go through
+    positions beyond the other end too: with n inputs, the fewest there can be, the ends are nearest to each other. And
+    from the high end on everything must be where it was: no stride, no bias (``periods``, of each step) out of step.
+    """
+    ups = list(accumulate((w.upsample for w in windows), mul))
+    if any(w.stride > 1 for w in windows) or any(up % p for up, p in zip(ups, periods, strict=True)):
+        return False
+    sizes = _sizes(windows, shortest(windows))
+    for i in range(1, len(windows)):
+        low, high = -1, sizes[i]  # the nearest positions beyond what step i − 1 gives
+        for w, size in zip(windows[i:-1], sizes[i + 1 :], strict=False):
+            low, high = w.upsample * low + w.lo, w.upsample * high + w.lo - w.reach  # the farthest that read them
+            if low >= size or high < 0:
+                return False
+    return True
+
+
+def from_end(span: range, n: int) -> range:
+    """Of an axis of n positions some near one end, those near the high one counted from there: −1 is the last."""
+    return span if 2 * span.start < n else range(span.start - n, span.stop - n)
+
+
 @dataclass(frozen=True, slots=True)
 class Strip:
     """So much of a chain's input, from one end of an axis, that the steps on it alone give the outputs at that end.
@@ -128,7 +163,7 @@ class Strip:
 
 def low_strip(windows: Sequence[Window], rows: int) -> Strip:
     """Every step's signal is long enough to hold what the first ``rows`` outputs read of it."""
-    needed = reads(windows, _far(windows) + rows * prod(w.stride for w in windows), range(rows))
+    needed = reads(windows, far(windows) + rows * prod(w.stride for w in windows), range(rows))
     n = needed[0].stop
     while any(size < span.stop for size, span in zip(_sizes(windows, n), needed, strict=True)):
         n += 1
@@ -139,7 +174,7 @@ def high_strip(windows: Sequence[Window], rows: int, period: int = 1) -> Strip:
     """The same for the last ``rows`` outputs, whatever the remainder of the size; ``period`` is that of the biases."""
     step = prod(w.stride for w in windows) * period
     inputs = 0
-    for n in range(start := _far(windows) + rows * step, start + step):
+    for n in range(start := far(windows) + rows * step, start + step):
         *_, total = _sizes(windows, n)
         needed = reads(windows, n, range(total - rows, total))
         up, down = 1, 1  # position p of this step's signal lies at p·down/up of the input
@@ -167,7 +202,7 @@ def strips(
                 yield i, Strip(rows, max(s.inputs for s in found), step), high
 
 
-def _far(windows: Sequence[Window]) -> int:
+def far(windows: Sequence[Window]) -> int:
     """So many inputs that the two ends do not know of each other."""
     return 4 * sum(w.reach + abs(w.lo) + abs(w.hi) + 1 for w in windows) * prod(w.stride for w in windows)
 

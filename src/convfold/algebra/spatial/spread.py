@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from itertools import permutations
 from math import prod
 from typing import ClassVar
 
@@ -56,36 +57,51 @@ class Spread(Move):
             for w, s, m in zip(self.windows, self.spatial.matrices(), self.after, strict=True)
         )
 
+    @property
+    def rows(self) -> list[int]:
+        """Of each axis, taps times positions."""
+        return [w.taps * n for w, n in zip(self.windows, self.before, strict=True)]
+
+    @cached_property
+    def order(self) -> tuple[int, ...]:
+        """The axes as they are multiplied along, with the fewest multiply-adds; of such orders the last axis first."""
+        return min(permutations(reversed(range(len(self.before)))), key=lambda order: sum(self._macs(order)))
+
+    def _macs(self, order: Sequence[int]) -> Iterator[int]:
+        """Of each product along an axis, for one channel of one batch item."""
+        now = self.rows
+        for i in order:
+            yield prod(now) * self.after[i]
+            now[i] = self.after[i]
+
     def macs(self, channels: int) -> int:
-        """Multiply-adds for one batch item, last axis first."""
-        rows = [w.taps * n for w, n in zip(self.windows, self.before, strict=True)]
-        return sum(channels * prod(rows[: i + 1]) * prod(self.after[i:]) for i in range(len(rows)))
+        """Multiply-adds for one batch item."""
+        return channels * sum(self._macs(self.order))
 
     def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
         """Taps laid out in rows, then one matrix product an axis, each writing what the next one reads."""
-        channels = y[self.spatial.axis]
         yield Work(0, 2 * prod(xs[0]))
-        batch = prod(y) // max(channels * prod(self.after), 1)
-        rows = [w.taps * n for w, n in zip(self.windows, self.before, strict=True)]
-        for i in reversed(range(len(rows))):
-            rest = batch * channels * prod(rows[:i]) * prod(self.after[i + 1 :])
-            moved = rest * (rows[i] + self.after[i]) + rows[i] * self.after[i]
-            yield Work(rest * rows[i] * self.after[i], moved)
+        signals = prod(y) // max(prod(self.after), 1)  # batch items times channels
+        for i, macs in zip(self.order, self._macs(self.order), strict=True):
+            n, m = self.rows[i], self.after[i]
+            yield Work(signals * macs, signals * (macs // m + macs // n) + n * m)
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
-        """The last axis first, for its matrix then works on long rows."""
+        """Along the last axis the matrix is on the right; along another one on the left of all axes behind as one."""
         (x,), channels = xs, y[self.spatial.axis]
         taps, dims = [w.taps for w in self.windows], len(self.windows)
-        *left, right = [ops.constant("resize", m) for m in (*self.matrices[:-1], self.matrices[-1].t())]
+        matrices = [ops.constant("resize", m.t() if i == dims - 1 else m) for i, m in enumerate(self.matrices)]
         x = ops.reshape(x, [-1, channels, *taps, *self.before])
         x = ops.permute(x, [0, 1, *(a for i in range(dims) for a in (2 + i, 2 + dims + i))])
-        rows = [t * n for t, n in zip(taps, self.before, strict=True)]
-        x = ops.reshape(x, [-1, channels, *rows])
-        x = ops.matmul(x, right)
-        for i in reversed(range(dims - 1)):
-            x = ops.reshape(x, [-1, channels, *rows[: i + 1], prod(self.after[i + 1 :])])
-            x = ops.matmul(left[i], x)
-        return ops.reshape(x, [-1, channels, *self.after]) if dims > 2 else x
+        now = self.rows
+        x = ops.reshape(x, seen := [-1, channels, *now])
+        for i in self.order:
+            view = [-1, channels, *now] if i >= dims - 2 else [-1, channels, *now[: i + 1], prod(now[i + 1 :])]
+            x = x if view == seen else ops.reshape(x, view)
+            x = ops.matmul(x, matrices[i]) if i == dims - 1 else ops.matmul(matrices[i], x)
+            now[i] = self.after[i]
+            seen = [-1, channels, *now] if i >= dims - 2 else [*view[:-2], now[i], view[-1]]
+        return x if seen == [-1, channels, *self.after] else ops.reshape(x, [-1, channels, *self.after])
 
 
 @dataclass(frozen=True, eq=False)

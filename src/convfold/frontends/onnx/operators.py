@@ -14,7 +14,7 @@ from torch import Tensor
 from convfold.frontends.onnx.sizes import Free
 from convfold.frontends.onnx.tensors import from_torch
 from convfold.frontends.onnx.written import Written
-from convfold.ops import Ends, Ints, Spans, Weights
+from convfold.ops import Ends, Ints, Spans, Weights, is_high
 
 END = 2**63 - 1
 
@@ -58,6 +58,9 @@ class Onnx:
 
     def ints(self, numbers: Iterable[int]) -> ir.Value:
         return self.initializer(f"{self.prefix}_folded_sizes", ir.tensor(np.array(list(numbers), np.int64)))
+
+    def number(self, n: int) -> ir.Value:
+        return self.initializer(f"{self.prefix}_folded_sizes", ir.tensor(np.array(n, np.int64)))
 
     def constant(self, kind: str, content: Tensor) -> ir.Value:
         return self.initializer(f"{self.prefix}.folded_{kind}", from_torch(content.to(self.like)))
@@ -223,8 +226,7 @@ class Onnx:
         return {i % rank: (start, stop, step) for i, start, stop, step in rows}
 
     def select(self, x: ir.Value, axis: int, index: int) -> ir.Value:
-        at = self.initializer(f"{self.prefix}_folded_sizes", ir.tensor(np.array(index)))
-        return self.call("Gather", x, at, axis=axis)
+        return self.call("Gather", x, self.number(index), axis=axis)
 
     def _content(self, x: ir.Value) -> np.ndarray[Any, Any] | None:
         """Of a small constant, the same at all sizes."""
@@ -240,7 +242,9 @@ class Onnx:
         at = range(n)[span.start : span.stop : span.step]
         return self.call("Gather", x, self.ints(at), axis=axis)
 
-    def end(self, x: ir.Value, axis: int, n: int, step: int = 1) -> ir.Value:
+    def end(self, x: ir.Value, axis: int, n: int, step: int = 1, high: bool = True) -> ir.Value:
+        if not high:
+            return self.slice(x, axis, 0, n)
         length = self.sizes(x)[axis]
         if isinstance(length, int):
             return self.slice(x, axis, max(length - n, 0) // step * step, None)
@@ -254,6 +258,11 @@ class Onnx:
     def _length(self, x: ir.Value, axis: int) -> ir.Value:
         return self.call("Gather", self.call("Shape", x), self.ints([axis]), axis=0)
 
+    def filled(self, x: ir.Value, axis: int, n: int, high: bool) -> ir.Value:
+        x = self.end(x, axis, n, high=high)
+        x = self.pad(x, [0, 0] * (len(self.sizes(x)) - 1 - axis) + ([n, 0] if high else [0, n]))
+        return self.slice(x, axis, -n, None) if high else self.slice(x, axis, 0, n)
+
     def reshape(self, x: ir.Value, shape: Ints, call: str | None = None) -> ir.Value:
         if call is not None:
             return self.again_(self, call, x, shape, 0)
@@ -261,6 +270,23 @@ class Onnx:
 
     def expand(self, x: ir.Value, shape: Ints) -> ir.Value:
         return self.call("Expand" if self.written.opset >= 8 else "Tile", x, self.ints([max(n, 1) for n in shape]))
+
+    def unflatten(self, x: ir.Value, axis: int, sizes: Ints) -> ir.Value:
+        return self._viewed(x, axis, list(sizes), axis + 1)
+
+    def flatten(self, x: ir.Value, axis: int) -> ir.Value:
+        return self._viewed(x, axis, [-1], axis + 2)
+
+    def _viewed(self, x: ir.Value, axis: int, sizes: list[int], rest: int) -> ir.Value:
+        """With other axes from one on; those before stay, and those from ``rest`` on, whatever their sizes."""
+        behind = self.sizes(x)[rest:]
+        shape = [0] * axis + sizes
+        if all(isinstance(n, int) for n in behind):
+            return self.call("Reshape", x, self.ints([*shape, *behind]))  # type: ignore[list-item]
+        if -1 not in sizes and sum(not isinstance(n, int) for n in behind) == 1:
+            return self.call("Reshape", x, self.ints([*shape, *(n if isinstance(n, int) else -1 for n in behind)]))
+        lengths = self.slice(self.call("Shape", x), 0, rest, None)
+        return self.call("Reshape", x, self.concat([self.ints(shape), lengths], 0))
 
     def permute(self, x: ir.Value, order: Ints) -> ir.Value:
         return self.call("Transpose", x, perm=list(order))
@@ -294,18 +320,27 @@ class Onnx:
             return self.call("Expand", self.constant("ones", one), self.call("Shape", x))
         return self.call("ConstantOfShape", self.call("Shape", x), value=from_torch(one))
 
-    def added_to(self, y: ir.Value, axis: int, spans: Spans, part: ir.Value) -> ir.Value:
+    def _fitted(self, x: ir.Value, axis: int, y: ir.Value, high: bool) -> ir.Value:
+        """As many of the first or last positions of an axis as ``y`` has of it, or all."""
+        n, at = self._length(y, axis), self.ints([axis])
+        if high:
+            return self.call("Slice", x, self.call("Neg", n), self.ints([END]), at)
+        return self.call("Slice", x, self.ints([0]), n, at)
+
+    def added_to(self, y: ir.Value, axis: int, spans: Spans, part: ir.Value, short: Ints = ()) -> ir.Value:
         """Padded to where it belongs, and added; where that is not known before, laid end to end with the rest."""
+        for i in short:
+            part = self._fitted(part, i, y, is_high(spans, i - axis))
         sizes = self.sizes(y)
         cut = [(i, s) for i, s in enumerate(spans, start=axis) if s is not None]
         if all(isinstance(sizes[i], int) for i, _ in cut):
             return self.add(y, self._placed(part, sizes, cut, axis))
         (i, span), *rest = cut
-        inner = self.slice(y, i, span.start, span.stop)
+        inner = self.slice(y, i, span.start, span.stop or None)
         within = [None if k == i else s for k, s in enumerate(spans, start=axis)]
         inner = self.added_to(inner, axis, within, part) if rest else self.add(inner, part)
         pieces = [self.slice(y, i, 0, span.start)] if span.start else []
-        return self.concat([*pieces, inner, self.slice(y, i, span.stop, None)], i)
+        return self.concat([*pieces, inner, *([self.slice(y, i, span.stop, None)] if span.stop else [])], i)
 
     def _placed(self, part: ir.Value, sizes: Sequence[int | Free], cut: list[tuple[int, range]], axis: int) -> ir.Value:
         rank = len(sizes)
@@ -350,13 +385,14 @@ class Onnx:
             index = self.ints(i % period for i in range(n))
         else:
             index = self._positions(self._length(y, axis + 1))
-            index = self.call(
-                "Mod", index, self.initializer(f"{self.prefix}_folded_sizes", ir.tensor(np.array(period)))
-            )
+            index = self.call("Mod", index, self.number(period))
         return self.call("Gather", values, index, axis=axis)
 
     def _positions(self, length: ir.Value) -> ir.Value:
-        """0, 1, … up to a length that is not known: where that many ones are not zero."""
+        """0, 1, … up to a length that is not known: before opset 11, where that many ones are not zero."""
+        if self.written.opset >= 11:
+            first, step = (self.number(n) for n in (0, 1))
+            return self.call("Range", first, self.call("Reshape", length, self.ints([])), step)
         one = ir.tensor(np.ones(1, np.int64))
         found = self.call("NonZero", self.call("ConstantOfShape", length, value=one))
         return self.call("Reshape", found, self.ints([-1]))

@@ -190,13 +190,24 @@ class Aten:
     def select(self, x: FxNode, axis: int, index: int) -> FxNode:
         return self.call(aten.select.int, x, axis, index)
 
-    def end(self, x: FxNode, axis: int, n: int, step: int = 1) -> FxNode:
-        if step == 1:
-            return self.slice(x, axis, -n, None)
+    def end(self, x: FxNode, axis: int, n: int, step: int = 1, high: bool = True) -> FxNode:
+        """What is said in sizes holds at all of them for torch.export, too: a plain slice has to be long enough."""
         size = self.call(aten.sym_size.int, x, axis)
-        first = self.call(torch.sym_max, self.call(sub, size, n), 0)
-        first = self.call(mul, self.call(floordiv, first, step), step)
+        length = self.call(torch.sym_min, size, n)
+        if not high:
+            return self.call(aten.slice.Tensor, x, axis, 0, length)
+        first = self.call(sub, size, length)
+        if step > 1:
+            first = self.call(mul, self.call(floordiv, first, step), step)
         return self.call(aten.slice.Tensor, x, axis, first, END)
+
+    def filled(self, x: FxNode, axis: int, n: int, high: bool) -> FxNode:
+        """A copy of the part: of the part itself torch.export asks whether it is all, and keeps the answer."""
+        x = self.end(x, axis, n, high=high)
+        x.target = aten.slice_copy.Tensor
+        more = self.call(sub, n, self.call(aten.sym_size.int, x, axis))
+        behind = [0, 0] * (self.like.dim() - 1 - axis)
+        return self.call(aten.constant_pad_nd.default, x, [*behind, *((more, 0) if high else (0, more))])
 
     def reshape(self, x: FxNode, shape: Ints, call: str | None = None) -> FxNode:
         node = None if call is None else self.nodes[call]
@@ -215,6 +226,12 @@ class Aten:
     def expand(self, x: FxNode, shape: Ints) -> FxNode:
         return self.call(aten.expand.default, x, list(shape))
 
+    def unflatten(self, x: FxNode, axis: int, sizes: Ints) -> FxNode:
+        return self.call(aten.unflatten.int, x, axis, list(sizes))
+
+    def flatten(self, x: FxNode, axis: int) -> FxNode:
+        return self.call(aten.flatten.using_ints, x, axis, axis + 1)
+
     def permute(self, x: FxNode, order: Ints) -> FxNode:
         return self.call(aten.permute.default, x, list(order))
 
@@ -231,16 +248,21 @@ class Aten:
     def ones_like(self, x: FxNode) -> FxNode:
         return self.call(aten.ones_like.default, x)
 
-    def added_to(self, y: FxNode, axis: int, spans: Spans, part: FxNode) -> FxNode:
+    def added_to(self, y: FxNode, axis: int, spans: Spans, part: FxNode, short: Ints = ()) -> FxNode:
         place = y
         for i, span in enumerate(spans, start=axis):
-            if span is not None:
-                place = self.slice(place, i, span.start, span.stop)
+            if span is not None and i in short:
+                place = self.end(place, i, len(span), high=span.start < 0)
+                n = self.call(aten.sym_size.int, place, i)
+                first = self.call(sub, len(span), n) if span.start < 0 else 0
+                part = self.call(aten.slice.Tensor, part, i, first, END if span.start < 0 else n)
+            elif span is not None:
+                place = self.slice(place, i, span.start, span.stop or None)
         self.call(aten.add_.Tensor, place, part)
         return y
 
     def put_into(self, y: FxNode, axis: int, n: int, high: bool, part: FxNode) -> FxNode:
-        self.call(aten.copy_.default, self.end(y, axis, n) if high else self.slice(y, axis, 0, n), part)
+        self.call(aten.copy_.default, self.end(y, axis, n, high=high), part)
         return y
 
     def periodic(self, values: FxNode, axis: int, period: int, y: FxNode) -> FxNode:

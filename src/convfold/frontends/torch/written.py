@@ -58,7 +58,7 @@ def overwritten(graph: Graph) -> set[Node]:
 
 def _is_end(node: Node) -> bool:
     """A slice of an axis that is free: some positions, or all if there are fewer."""
-    if node.target is not aten.slice.Tensor:
+    if node.target not in (aten.slice.Tensor, aten.slice_copy.Tensor):
         return False
     x, axis = node.args[:2]
     assert isinstance(x, Node) and isinstance(axis, int)

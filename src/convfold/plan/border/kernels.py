@@ -25,7 +25,9 @@ class Kernels(Way):
     reads = True
 
     def exact(self, border: Border) -> bool:
-        return border.fixed and not border.constant and _largest(border) <= LARGEST
+        if border.constant or not (border.fixed or (border.apart and all(e.data or e.empty for e in border.ends))):
+            return False
+        return _largest(border) <= LARGEST
 
     def works(self, border: Border, prices: Prices, x: Signal, y: Signal, axis: int) -> Works:
         g = border.whole.geometry
@@ -45,7 +47,8 @@ class Kernels(Way):
                 weights *= w.upsample * -(-w.taps // w.upsample) if w.upsample > 1 else w.taps
                 positions *= -(-border.after[i] // w.upsample)
             strip = batch * g.c_in * read * prod(border.sizes[i] for i in rest)
-            found.append(Work(weights * positions, 2 * strip + weights + 4 * out, calls=3, ops=3))
+            calls = 3 + 2 * sum(q is not None and n is not None for q, n in zip(shape.reads, border.least, strict=True))
+            found.append(Work(weights * positions, 2 * strip + weights + 4 * out, calls=calls, ops=calls))
         return tuple(found)
 
     def composed(self, border: Border, prices: Prices, x: Signal, y: Signal, axis: int) -> Mending:
@@ -57,6 +60,7 @@ class Kernels(Way):
                 batch * c_out * prod(n if r is None else len(r) for r, n in zip(piece.rows, border.after, strict=True))
             )
             cuts = sum(r is not None for r in piece.rows)
+            pads = 2 * sum(r is not None and n is not None for r, n in zip(piece.rows, border.least, strict=True))
             works.append(Work(0, 3 * out, calls=cuts + 1, ops=cuts + 1))
             if not piece.linear:
                 pieces.append((piece, None))
@@ -65,7 +69,7 @@ class Kernels(Way):
             strip = Signal((*x.shape[: axis + 1], *read), frozenset(), x.itemsize)
             how = cheapest(piece.operator.geometry, strip, axis, prices)[0]
             works += how.work(piece.operator.geometry, strip.shape, axis)
-            works += [Work(0, 2 * strip.numbers, calls=cuts, ops=cuts), Work(0, 2 * out, calls=3, ops=3)]
+            works += [Work(0, 2 * strip.numbers, calls=cuts + pads, ops=cuts + pads), Work(0, 2 * out, calls=3, ops=3)]
             pieces.append((piece, how))
         return _Pieces(border, tuple(works), tuple(pieces))
 
@@ -78,18 +82,15 @@ class _Pieces(Mending):
 
     def lower(self, ops: Ops[T], y: T, x: T, axis: int, rank: int) -> T:
         for piece, how in self.pieces:
-            y = ops.added_to(y, axis + 1, piece.rows, self._piece(ops, piece, how, x, axis, rank))
+            y = piece.added(ops, y, self._piece(ops, piece, how, x, axis, rank), axis)
         return y
 
     def _piece(self, ops: Ops[T], piece: Piece, how: Realisation | None, x: T, axis: int, rank: int) -> T:
         if how is None:
             return ops.constant("border", piece.constants())
-        for i, span in enumerate(piece.reads):
-            if span is not None:
-                x = ops.slice(x, axis + 1 + i, span.start, span.stop)
         weights = ops.weights([*self.border.parts], "border_")
-        y = how.lower(ops, piece.operator.to(ops.like), axis, x, rank, weights)
-        return piece.laid_out(ops, y, [-1] * axis)
+        y = how.lower(ops, piece.operator.to(ops.like), axis, piece.read(ops, x, axis), rank, weights)
+        return piece.laid_out(ops, y, axis)
 
 
 def _largest(border: Border) -> int:
@@ -98,7 +99,7 @@ def _largest(border: Border) -> int:
     for shape in border.shapes():
         for steps in border.geometries:
             numbers = [g.weights for g in steps]
-            for i, (rows, n) in enumerate(zip(shape.rows, border.sizes, strict=True)):
+            for i, (rows, n) in enumerate(zip(shape.rows, border.lengths, strict=True)):
                 if rows is not None:
                     spans = reads([g.windows[i] for g in steps], n, rows, endless=True)
                     for k, (g, a, b) in enumerate(zip(steps, spans, spans[1:], strict=False)):

@@ -16,7 +16,7 @@ from torch import Tensor
 from convfold.algebra.border import Piece, pieces
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.geometry import Geometry
-from convfold.algebra.margins import Margin, Shape, Strip, depends, margins, shapes, strips
+from convfold.algebra.margins import Margin, Shape, Strip, apart, depends, far, margins, shapes, shortest, strips
 from convfold.plan.deferred import Deferred, lifted
 from convfold.region import Signal
 
@@ -82,6 +82,31 @@ class Border:
     def fixed(self) -> bool:
         return None not in self.known
 
+    @cached_property
+    def apart(self) -> bool:
+        """Is each end of an axis whose length is free wrong in its own way, the same at every length?"""
+        return all(
+            n is not None or apart([g.windows[i] for g in steps], [g.period[i] if g.period else 1 for g in steps])
+            for steps in self.geometries
+            for i, n in enumerate(self.known)
+        )
+
+    @cached_property
+    def least(self) -> tuple[int | None, ...]:
+        """Of each axis whose length is free how many inputs it has at least, as every step gives something."""
+        return tuple(
+            None if n is not None else max(shortest([g.windows[i] for g in steps]) for steps in self.geometries)
+            for i, n in enumerate(self.known)
+        )
+
+    @cached_property
+    def lengths(self) -> tuple[int, ...]:
+        """The sizes, free ones so long that the two ends do not know of each other."""
+        return tuple(
+            n if n is not None else max(far([g.windows[i] for g in steps]) for steps in self.geometries)
+            for i, n in enumerate(self.known)
+        )
+
     @property
     def parts(self) -> Iterator[Deferred]:
         return chain.from_iterable(self.paths)
@@ -130,10 +155,11 @@ class Border:
         return strips([[(g.windows, g.period) for g in steps] for steps in self.geometries], self.ends)
 
     def shapes(self) -> Iterator[Shape]:
-        return shapes([[g.windows for g in steps] for steps in self.geometries], self.sizes, self.ends)
+        """At ``lengths``."""
+        return shapes([[g.windows for g in steps] for steps in self.geometries], self.lengths, self.ends)
 
     def pieces(self) -> Iterator[Piece]:
-        return pieces(self.chains(), self.sizes, self.ends)
+        return pieces(self.chains(), self.lengths, self.ends, self.least)
 
     def chains(self) -> list[list[Convolution]]:
         """The paths composed, step by step."""

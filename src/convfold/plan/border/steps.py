@@ -58,7 +58,7 @@ class _Strips(Mending):
         weights = {id(step): ops.weights([step], "") for path in self.paths for step in path}
         for stepped in self.strips:
             dim, strip = axis + 1 + stepped.axis, stepped.strip
-            part, total = _cut(ops, x, dim, strip.inputs, strip.step, stepped.high), None
+            part, total = ops.end(x, dim, strip.inputs, strip.step, stepped.high), None
             for path, hows in zip(self.paths, stepped.hows, strict=True):
                 value = part
                 for step, how in zip(path, hows, strict=True):
@@ -68,14 +68,9 @@ class _Strips(Mending):
                         value = how.lower(ops, step.value.to(ops.like), axis, value, rank, weights[id(step)])
                 total = value if total is None else ops.add(total, value)
             assert total is not None
-            exact = _cut(ops, total, dim, strip.rows, 1, stepped.high)
+            exact = ops.end(total, dim, strip.rows, high=stepped.high)
             y = ops.put_into(y, dim, strip.rows, stepped.high, exact)
         return y
-
-
-def _cut(ops: Ops[T], x: T, axis: int, n: int, step: int, high: bool) -> T:
-    """The first or last n positions, or all there are; the last from a multiple of ``step`` on."""
-    return ops.end(x, axis, n, step) if high else ops.slice(x, axis, 0, n)
 
 
 def _stepped(border: Border, paths: Paths, prices: Prices, x: Signal, y: Signal, axis: int) -> Iterator[Stepped]:

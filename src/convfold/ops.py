@@ -41,6 +41,9 @@ class Ops(Protocol[T]):
     def again(self, call: str, operator: Callable[[Tensor], Tensor], x: T, at: int = 0) -> T:
         """A call of the model on another value, its argument ``at``; ``operator`` is what it computes."""
 
+    def along(self, call: str, operator: Callable[[Tensor], Tensor], x: T, axis: int) -> T:
+        """A resize of the model along one of its axes only, of another value; ``operator`` is what it computes."""
+
     def conv(self, x: T, weight: T, bias: T | None, stride: Ints, padding: Ends, dilation: Ints, groups: int) -> T: ...
 
     def conv_transpose(
@@ -127,6 +130,9 @@ class Eager:
         return self.constant
 
     def again(self, call: str, operator: Callable[[Tensor], Tensor], x: Tensor, at: int = 0) -> Tensor:
+        return operator(x)
+
+    def along(self, call: str, operator: Callable[[Tensor], Tensor], x: Tensor, axis: int) -> Tensor:
         return operator(x)
 
     def conv(

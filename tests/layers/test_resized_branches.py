@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.export import Dim
 
 import convfold
 from tests.folding import BATCHES, Net, assert_calls, calls, double, fold_checked, noise
@@ -153,6 +156,41 @@ def test_taps_below_a_resize(dims: int) -> None:
     assert calls(result)["matmul"] == dims * len(cases)
     assert calls(result)[f"conv{dims}d"] == len(cases)
     assert result.report.after.macs < result.report.before.macs
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("named", ["factors", "sizes"])
+def test_taps_below_a_resize_at_free_sizes(dims: int, named: str, tmp_path: Path) -> None:
+    """By the model's own resize, one axis after the other; as many multiply-adds as the taps take below."""
+    modes = [*SMOOTH[dims], *([{"mode": "nearest-exact"}] if dims == 2 else [])]
+    factors, conv = (2.5, 2, 3)[:dims], CONV[dims]
+    space = tuple(range(2, 2 + dims))
+    for k, options in enumerate(modes):
+
+        def forward(m: Net, x: Tensor, options: dict[str, Any] = options) -> Tensor:
+            if named == "factors":
+                return m.conv(F.interpolate(x, scale_factor=factors, **options))
+            sizes = [int(2 * f) * n // 2 for f, n in zip(factors, x.shape[2:], strict=True)]
+            return m.conv(F.interpolate(x, sizes, **options))
+
+        taps = (3, 2, 3)[:dims]
+        net = Net(forward, conv=conv(24, 4, taps, padding=(1, 0, 1)[:dims], dilation=(1, 2, 1)[:dims], bias=k == 0))
+        free = (({axis: Dim.AUTO for axis in (0, *space)},),)
+        before = (8, 6, 4)[:dims]
+        config = convfold.FoldConfig(objective="macs")
+        result = convfold.fold(double(net), (noise(2, 24, *before),), dynamic_shapes=free, config=config)
+        if options["mode"] == "nearest" and named == "factors":
+            continue
+        assert len(result.report.free) == 1 + dims, options
+        assert result.report.after.macs == 2 * 24 * 4 * prod(taps) * prod(before) < result.report.before.macs
+        result.save(tmp_path / "taps.pt2")
+        saved = torch.export.load(tmp_path / "taps.pt2").module()
+        for size in (before, (2, 3, 5)[:dims], (11, 2, 3)[:dims]):
+            x = noise(3, 24, *size)
+            with torch.no_grad():
+                expected = double(net)(x)
+                assert_close_apart(result.module(x), expected, space, f"{options} at {size}")
+                assert_close_apart(saved(x), expected, space, f"saved, {options} at {size}")
 
 
 @pytest.mark.parametrize(

@@ -550,3 +550,37 @@ def test_maps_smaller_than_the_border(objective: str) -> None:
     assert (result.report.after.macs < result.report.before.macs) == (objective == "macs")
     for h, w in ((1, 1), (1, 6), (2, 2), (3, 1), (4, 4), (9, 5)):
         assert_same(m, result.proto, {"x": array((2, 4, h, w), 3)}, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("opset", "resize"),
+    [
+        (9, 'Upsample<mode = "linear">(x, f)'),
+        (10, 'Resize<mode = "linear">(x, f)'),
+        (11, 'Resize<mode = "cubic", coordinate_transformation_mode = "align_corners">(x, n, f)'),
+        (13, 'Resize<mode = "linear", coordinate_transformation_mode = "asymmetric">(x, n, f)'),
+        (17, 'Resize<mode = "cubic", exclude_outside = 1>(x, n, n, s)'),
+        (18, 'Resize<mode = "linear", axes = [2, 3], antialias = 1>(x, n, n, t)'),
+        (19, 'Resize<mode = "nearest", axes = [-1, 2]>(x, n, g)'),
+    ],
+)
+def test_taps_below_a_resize_at_free_sizes(opset: int, resize: str) -> None:
+    """By the model's own Resize, one axis after the other, whether it has factors or sizes and names axes or not."""
+    asked = "z = Shape(x) c = Slice(z, i, j) h = Slice(z, j, l) t = Mul(h, e) s = Concat<axis = 0>(c, t) "
+    m = model(
+        f"g (float[N,24,H,W] x) => (float[P,4,Q,R] y) {{ {asked if opset > 13 else ''}r = {resize} "
+        "y = Conv<pads = [1, 0, 0, 1]>(r, k, b) }",
+        opset=opset,
+        ir=8,
+        k=(4, 24, 3, 2),
+        b=(4,),
+        n=np.zeros(0, np.float32),
+        f=np.array([1, 1, 2, 3], np.float32),
+        g=np.array([2.5, 1.5], np.float32),
+        e=np.array([3, 2]),
+        **{name: np.array([at]) for name, at in (("i", 0), ("j", 2), ("l", 4))},
+    )
+    result = convfold.fold(m, [(1, 24, 8, 6)], config=convfold.FoldConfig(objective="macs"))
+    assert result.report.after.macs == 24 * 4 * 6 * 8 * 6 < result.report.before.macs
+    for h, w in ((8, 6), (3, 2), (13, 5)):
+        assert_same(m, result.proto, {"x": array((2, 24, h, w), 3)}, 1e-5)

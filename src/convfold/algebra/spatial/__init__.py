@@ -8,7 +8,7 @@ from convfold.algebra.spatial.pool import AdaptivePool, AveragePool, Reduce, Win
 from convfold.algebra.spatial.positions import Take, Weigh
 from convfold.algebra.spatial.reorder import Flip, Repeat, Roll, Stride, Tile
 from convfold.algebra.spatial.resize import Expand, Resize
-from convfold.algebra.spatial.spread import Resample, Spread, always_inside
+from convfold.algebra.spatial.spread import Resample, Shifts, Spread, Tapped, always_inside
 
 __all__ = [
     "AdaptivePool",
@@ -23,10 +23,12 @@ __all__ = [
     "Resample",
     "Resize",
     "Roll",
+    "Shifts",
     "Spatial",
     "Spread",
     "Stride",
     "Take",
+    "Tapped",
     "Tile",
     "Weigh",
     "WindowMean",

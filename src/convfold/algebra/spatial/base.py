@@ -57,6 +57,10 @@ class Spatial(Move):
             y = y.unsqueeze(axis)
         return y.movedim((axis, other), (0, 1)).flatten(1)
 
+    def alone(self, i: int) -> Callable[[Tensor], Tensor] | None:
+        """The same along its i-th axis only, in any signal; None where it is not one such map after the other."""
+        return None
+
     @property
     def reads(self) -> int:
         """How many values it reads for each it writes; 0: each of its inputs once."""

@@ -62,6 +62,12 @@ class Interpolate(Spatial):
         behind = self.axes == tuple(range(self.axis + 1, self.axis + 1 + len(self.axes)))
         return self._matrices if fixed and behind and self._certain(before) else None
 
+    def alone(self, i: int) -> Callable[[Tensor], Tensor] | None:
+        if self.coordinates == "tf_crop_and_resize" or self.axes[0] != self.axis + 1:
+            return None
+        at = self.axes[i]
+        return lambda x: along_axes(x, [self._weights(i, x.shape[at], torch.float64)], [at])
+
     def _matrices(self) -> tuple[Tensor, ...]:
         return self.along([int(n) for n in self.sizes[0]])  # type: ignore[call-overload]
 

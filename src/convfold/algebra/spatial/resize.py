@@ -43,6 +43,21 @@ class Resize(Spatial):
     def __call__(self, x: Tensor) -> Tensor:
         return self._to(x, [int(n) for n in self.sizes[1]], self.scales)  # type: ignore[call-overload]
 
+    def alone(self, i: int) -> Callable[[Tensor], Tensor] | None:
+        """Not antialiased: to one column torch then reads the wrong rows."""
+        if self.antialiased:
+            return None
+
+        def resized(x: Tensor) -> Tensor:
+            sizes = [int(self.sizes[1][i]) if j == i else n for j, n in enumerate(x.shape[2:])]  # type: ignore[call-overload]
+            return self._to(x, sizes, self._scales(i))
+
+        return resized
+
+    def _scales(self, i: int) -> tuple[float, ...] | None:
+        """Along its i-th axis only."""
+        return None if self.scales is None else tuple(s if j == i else 1.0 for j, s in enumerate(self.scales))
+
     def _to(self, x: Tensor, size: list[int], scales: tuple[float, ...] | None) -> Tensor:
         smooth = not self.mode.startswith("nearest")
         return F.interpolate(
@@ -77,8 +92,7 @@ class Resize(Spatial):
             wide = [n if j == i else 2 for j in range(dims)]
             impulses = torch.eye(n, dtype=torch.float64).reshape(n, 1, *along).expand(n, 1, *wide)
             size = [m if j == i else 2 for j in range(dims)]
-            scales = None if self.scales is None else tuple(s if j == i else 1.0 for j, s in enumerate(self.scales))
-            response = self._to(impulses, size, scales).movedim(2 + i, 2)
+            response = self._to(impulses, size, self._scales(i)).movedim(2 + i, 2)
             found.append(response.reshape(n, m, -1)[:, :, 0].t())
         return tuple(found)
 

@@ -29,6 +29,29 @@ def again(ops: Onnx, node: ir.Node, old: ir.Value, x: ir.Value, shape: Sequence[
     return ops.insert(ir.Node("", node.op_type, [*before_it, x, *rest], node.attributes.values(), num_outputs=1))[0]
 
 
+def along(ops: Onnx, node: ir.Node, x: ir.Value, axis: int) -> ir.Value:
+    """A resize along one of its axes only: the sizes of the others are what they are, their factors one."""
+    named, rank = node.attributes.get("axes"), len(ops.sizes(x))
+    axes = [i % rank for i in named.as_ints()] if named is not None else list(range(rank))
+    kept, rest = dict(node.attributes.items()), list(node.inputs[1:])
+    if (factors := kept.pop("scales", None)) is not None:
+        ones = [f if i == axis else 1.0 for i, f in zip(axes, factors.as_floats(), strict=True)]
+        kept["scales"] = ir.AttrFloat32s("scales", ones)
+    for i, argument in enumerate(rest):
+        if argument is None or 0 in ops.sizes(argument) or (i == 0 and len(rest) > 1):  # which part of a signal to take
+            continue
+        whole = next(k for k in (trial[argument].dtype for trial in ops.written.trials)) == ir.DataType.INT64
+        own = ops.call("Gather", argument, ops.ints([axes.index(axis)]), axis=0)
+        if whole:
+            lengths = ops.call("Shape", x)
+            others = [own if j == axis else ops.call("Gather", lengths, ops.ints([j]), axis=0) for j in axes]
+        else:
+            one = ops.initializer(f"{ops.prefix}_folded_scale", ir.tensor([1.0], ir.DataType.FLOAT))
+            others = [own if j == axis else one for j in axes]
+        rest[i] = ops.call("Concat", *others, axis=0)
+    return ops.insert(ir.Node("", node.op_type, [x, *rest], kept.values(), num_outputs=1))[0]
+
+
 def _names_axes(node: ir.Node, after: Sequence[int | Free]) -> bool:
     """Is it right on any signal of as many axes? Of some that are one long a Flatten may join others than it did."""
     named = "axes" in node.attributes or len(node.inputs) > 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Self
 
 import onnx_ir as ir
 import torch
@@ -69,8 +70,8 @@ class Graph:
         sweep(model)  # where nothing is folded, too: what does nothing was passed over as it was read
         declare_all(model)
 
-    def again(self) -> Graph:
-        return Graph(self.source, self.excluded)
+    def again(self) -> Self:
+        return type(self)(self.source, self.excluded)
 
     def model(self) -> ir.Model:
         return self.source.model

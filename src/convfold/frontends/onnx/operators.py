@@ -29,6 +29,7 @@ class Onnx:
     like: Tensor
     prefix: str
     again_: Callable[[Onnx, str, ir.Value, Sequence[int] | None, int], ir.Value]
+    along_: Callable[[Onnx, str, ir.Value, int], ir.Value]
 
     # --- what all are written with -------------------------------------------------------------------------------
 
@@ -86,6 +87,9 @@ class Onnx:
 
     def again(self, call: str, operator: Any, x: ir.Value, at: int = 0) -> ir.Value:
         return self.again_(self, call, x, None, at)
+
+    def along(self, call: str, operator: Any, x: ir.Value, axis: int) -> ir.Value:
+        return self.along_(self, call, x, axis)
 
     # --- the operations --------------------------------------------------------------------------------------------
 

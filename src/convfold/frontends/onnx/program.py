@@ -15,7 +15,7 @@ import torch
 from convfold.algebra.spatial import Spatial
 from convfold.errors import InvalidInput, NotFoldable
 from convfold.frontends.onnx import kept
-from convfold.frontends.onnx.again import again
+from convfold.frontends.onnx.again import again, along
 from convfold.frontends.onnx.constants import Constants
 from convfold.frontends.onnx.index import Index, graph_of
 from convfold.frontends.onnx.known import Knowledge, bodies, overridable
@@ -198,11 +198,14 @@ class OnnxProgram:
         node = self.nodes[call]
         dtype = self.value(call).dtype
         prefix = self.values[call].name or call
-        yield Onnx(self.written, node, graph_of(node), torch.empty(0, dtype=dtype), prefix, self._again)
+        yield Onnx(self.written, node, graph_of(node), torch.empty(0, dtype=dtype), prefix, self._again, self._along)
 
     def _again(self, ops: Onnx, call: str, x: ir.Value, shape: Sequence[int] | None, at: int) -> ir.Value:
         """The call on another signal, of another number of channels perhaps; ``shape``: what it is to give."""
         return again(ops, self.nodes[call], self.values[call], x, shape, at)
+
+    def _along(self, ops: Onnx, call: str, x: ir.Value, axis: int) -> ir.Value:
+        return along(ops, self.nodes[call], x, axis)
 
     def bare(self, call: str, replaced: dict[str, Any]) -> ir.Value:
         """A norm before its scale and shift: with ones and without, or zeros where it has to have one."""

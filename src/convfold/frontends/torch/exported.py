@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -119,7 +119,7 @@ class Graph:
         sweep(self.calls.graph)
         program.written.name_parameters()
 
-    def again(self) -> Graph:
+    def again(self) -> Self:
         self.inferred = infer(self.calls)
         normalise(self.calls.graph)
         return self

@@ -27,6 +27,10 @@ _TRANSPOSE = {
 }
 
 
+#: The factors of a resize, by axis.
+_SCALES = {1: ("scales",), 2: ("scales_h", "scales_w"), 3: ("scales_d", "scales_h", "scales_w")}
+
+
 @dataclass
 class NewParameter:
     """A weight the plan computed, read by ``node``; it gets its name when the old ones are gone."""
@@ -123,6 +127,23 @@ class Aten:
         """Its other arguments do not depend on how many channels there are."""
         node = self.nodes[call]
         return self.call(node.target, *node.args[:at], x, *node.args[at + 1 :], **node.kwargs)
+
+    def along(self, call: str, operator: Callable[[Tensor], Tensor], x: FxNode, axis: int) -> FxNode:
+        """Other axes are asked to be as long as they are, by factors of one."""
+        node, i = self.nodes[call], axis - 2
+        names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
+        given = dict(zip(names, node.args, strict=False)) | node.kwargs
+        dims = self.nodes[call].meta["val"].dim() - 2
+        if isinstance(sizes := given["output_size"], list | tuple):
+            given["output_size"] = [
+                n if j == i else self.call(aten.sym_size.int, x, 2 + j) for j, n in enumerate(sizes)
+            ]
+        for name, value in given.items():
+            if name == "scale_factors" and isinstance(value, list | tuple):
+                given[name] = [n if j == i else 1.0 for j, n in enumerate(value)]
+            elif name.startswith("scales") and value is not None and name != _SCALES[dims][i]:
+                given[name] = 1.0
+        return self.call(node.target, x, *(given.get(name) for name in names[1:]))
 
     def conv(
         self,

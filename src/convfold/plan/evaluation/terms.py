@@ -70,7 +70,7 @@ def _ways(term: Term, context: Context) -> Iterator[Term]:
         yield from _places(term)
     else:
         yield term
-        if (apart := tapped(term, context)) is not None:
+        for apart in tapped(term, context):
             yield from _places(apart)
 
 

@@ -38,6 +38,8 @@ def check(seed: int) -> bool:
     counted = (multiply_adds(network, x), *(multiply_adds(result.module, x),) * 2)
     assert figures == counted, f"seed {seed}: planned {figures}, counted {counted}"
     assert all(r.code in convfold.REASONS for r in result.report.refused)
+    again = convfold.fold(result.module, (x,), dynamic_shapes="static", config=config).report
+    assert not again.changed, f"seed {seed}: {again.applied}"
     return result.report.changed
 
 

@@ -64,7 +64,7 @@ def test_at_a_free_size_the_ring_is_what_a_convolution_makes_of_ones() -> None:
     free = ({0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO},)
     result = fold_checked(net, (2, 3, 6, 6), dynamic_shapes=free)
     assert len(result.report.free) == 3
-    assert calls(result)["ones_like"] == 1 and calls(result)["conv2d"] == 2
+    assert calls(result)["new_ones"] == 1 and calls(result)["conv2d"] == 2
     for space in ((1, 1), (1, 5), (2, 2), (3, 1), (7, 12)):
         assert_same(result.module, net, [(2, 3, *space)])
     assert_unchanged(fold_checked(net, (2, 3, 6, 6), dynamic_shapes=free, config=REFUSE), "ghost-is-constant")

@@ -116,24 +116,27 @@ class Piece:
         return y
 
     def _along_free(self, ops: Ops[T], y: T, axis: int) -> T:
-        """The same where the length of an axis that is not cut is free."""
-        cut = [r is not None for r in self.rows]
-        for i in reversed(range(len(cut))):
-            if cut[i]:
-                y = ops.select(y, axis + 1 + i, 0)
+        """The same where the length of an axis that is not cut is free: only axes of more than one row are moved."""
+        first, dims = axis + 1, len(self.rows)
         inner = [p if r is None else len(r) for r, p in zip(self.rows, self.phases, strict=True)]
-        split = [i for i, n in enumerate(inner) if cut[i] or n > 1]
-        y = ops.unflatten(y, axis, [self.operator.c_out // prod(inner), *(inner[i] for i in split)])
-        rest = iter(range(axis + 1 + len(split), axis + 1 + len(split) + cut.count(False)))
-        place = {i: [axis + 1 + k] for k, i in enumerate(split)}
-        order = [k for i in range(len(cut)) for k in ([] if cut[i] else [next(rest)]) + place.get(i, [])]
+        split = [i for i, n in enumerate(inner) if n > 1]
+        gone = [i for i in split if self.rows[i] is not None]  # their rows take the place of their one position
+        for i in reversed(gone):
+            y = ops.select(y, first + i, 0)
+        if split:
+            y = ops.unflatten(y, axis, [self.operator.c_out // prod(inner), *(inner[i] for i in split)])
+        places = iter(range(first + len(split), first + len(split) + dims))
+        order: list[int] = []
+        for i in range(dims):
+            order += [] if i in gone else [next(places)]
+            order += [first + split.index(i)] if i in split else []
         if order != sorted(order):
-            y = ops.permute(y, [*range(axis + 1), *order])
-        for i, (n, p) in enumerate(zip(self.sizes, self.phases, strict=True)):
-            if not cut[i] and p > 1:
-                y = ops.flatten(y, axis + 1 + i)
+            y = ops.permute(y, [*range(first), *order])
+        for i, (r, n, p) in enumerate(zip(self.rows, self.sizes, self.phases, strict=True)):
+            if r is None and p > 1:
+                y = ops.flatten(y, first + i)
                 if over := -n % p:
-                    y = ops.slice(y, axis + 1 + i, 0, -over)
+                    y = ops.slice(y, first + i, 0, -over)
         return y
 
     def constants(self) -> Tensor:

@@ -223,10 +223,13 @@ class Aten:
         return self.call(aten.slice.Tensor, x, axis, first, END)
 
     def filled(self, x: FxNode, axis: int, n: int, high: bool) -> FxNode:
-        """A copy of the part: of the part itself torch.export asks whether it is all, and keeps the answer."""
-        x = self.end(x, axis, n, high=high)
-        x.target = aten.slice_copy.Tensor
-        more = self.call(sub, n, self.call(aten.sym_size.int, x, axis))
+        """A copy of the part: of a slice torch.export asks whether it is all, and keeps the answer."""
+        size = self.call(aten.sym_size.int, x, axis)
+        length = self.call(torch.sym_min, size, n)
+        first, last = (self.call(sub, size, length), size) if high else (0, length)
+        index = self.call(aten.arange.start, first, last, device=self.like.device)
+        x = self.call(aten.index_select.default, x, axis, index)
+        more = self.call(sub, n, length)
         behind = [0, 0] * (self.like.dim() - 1 - axis)
         return self.call(aten.constant_pad_nd.default, x, [*behind, *((more, 0) if high else (0, more))])
 

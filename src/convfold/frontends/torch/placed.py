@@ -26,6 +26,8 @@ def place(program: ExportedProgram) -> None:
     """Rewrite the program's graph."""
     graph = program.graph
     for node in list(graph.nodes):
+        if node.target is aten.index_select.default and (span := _ordered(node.args[2])) is not None:
+            node.target, node.args = aten.slice.Tensor, (*node.args[:2], *span)
         if node.target is aten.slice_scatter.default:
             with graph.inserting_before(node):
                 new = _placed(graph, node)
@@ -38,6 +40,14 @@ def place(program: ExportedProgram) -> None:
                 graph.erase_node(node)
     graph.eliminate_dead_code()
     program.graph_module.recompile()
+
+
+def _ordered(index: Any) -> tuple[Any, Any] | None:
+    """From where to where an index goes up one by one; None where it does not."""
+    if not isinstance(index, Node) or index.target not in (aten.arange.start, aten.arange.start_step):
+        return None
+    first, last, *step = index.args
+    return (first, last) if step in ([], [1]) else None
 
 
 def outputs_of(program: ExportedProgram) -> list[str]:

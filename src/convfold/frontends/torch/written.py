@@ -8,19 +8,17 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, Node
 
-from convfold.frontends.torch.free import is_free
-from convfold.frontends.torch.insert import Insert, value
+from convfold.frontends.torch.insert import Insert
 from convfold.frontends.torch.unlift import Calls
 from convfold.frontends.torch.unsure import Unsure
 from convfold.frontends.torch.views import storage
-
-aten = torch.ops.aten
 
 
 def infer(calls: Calls) -> bool:
     """What every call that is new computes at the example; is it known of all?
 
-    Nothing of one whose sizes are known at run time only, nor of the end of a signal that may be shorter than it is.
+    Nothing of one whose sizes are known at run time only, nor of what takes the lesser of two: the end of a signal, or
+    all of it.
     """
     insert, known = Insert.of(calls.graph), True
     for node in calls.graph.nodes:
@@ -31,8 +29,8 @@ def infer(calls: Calls) -> bool:
                 node.meta["val"] = insert.mode.from_tensor(weight, static_shapes=True)
             continue
         try:
-            if _is_end(node):
-                raise Unsure("a part that may be all there is")
+            if node.target is torch.sym_min:
+                raise Unsure("another one at other sizes")
             node.meta["val"] = insert.computed(node.target, node.args, node.kwargs)
         except Unsure:
             known = False
@@ -54,15 +52,6 @@ def overwritten(graph: Graph) -> set[Node]:
             place = place.args[0] if t is None else None  # a part of a value, of which it is not known how large
     memory = {n: storage(t) for n in graph.nodes if written and _is_call(n) and (t := _tensor(n)) is not None}
     return found | {node for node, of in memory.items() if of in written}
-
-
-def _is_end(node: Node) -> bool:
-    """A slice of an axis that is free: some positions, or all if there are fewer."""
-    if node.target not in (aten.slice.Tensor, aten.slice_copy.Tensor):
-        return False
-    x, axis = node.args[:2]
-    assert isinstance(x, Node) and isinstance(axis, int)
-    return is_free(value(x).shape[axis])
 
 
 def _writes(node: Node) -> bool:

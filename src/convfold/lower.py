@@ -31,7 +31,8 @@ class Lowering(Generic[T]):
         unchanged = self._unchanged(before, after)
         parts = shared_out(after)
         split = {n.inputs for n in before.steps if n.name in unchanged and n.name in parts}  # by a call that stays
-        cuts = {(n.operation, n.inputs): n.name for n in before.steps if n.inputs in split and _own_cut(n, self.own)}
+        own = [n for n in before.steps if n.inputs in split and _own_cut(n, self.own)]
+        cuts = {(n.operation, n.inputs): n.name for n in reversed(own)}  # of two alike the first, which all come after
         implied = {n.name: n.inputs[0] for n in after.steps if _is_implied(n, after)}
         for node in after.steps:
             if node.name in unchanged or node.name in implied:

@@ -71,6 +71,9 @@ class Graph:
         declare_all(model)
 
     def again(self) -> Self:
+        for trial in self.source.trials:
+            for graph in kept.graphs(self.source.model):
+                trial.renew(graph)
         return type(self)(self.source, self.excluded)
 
     def model(self) -> ir.Model:

@@ -108,7 +108,7 @@ class Chains:
 
     def _chain(self, region: Region, x: str, y: str) -> list[Link]:
         """A link ends wherever all that follows reads a single value."""
-        steps = _needed(region, y)
+        steps = region.needed([y])
         last_read = {name: i for i, node in enumerate(steps) for name in node.inputs}
         start = _Value(((),), tuple((i,) for i in range(self.dims + 2)))
         found, channels, values = list[Link](), self.channels, {x: start}
@@ -192,16 +192,6 @@ class Chains:
 
     def _identity(self, channels: int) -> Convolution:
         return Convolution.identity(channels, self.dims).to(torch.float64)
-
-
-def _needed(region: Region, y: str) -> list[Node]:
-    """The steps that one output takes."""
-    wanted, found = {y}, list[Node]()
-    for node in reversed(region.steps):
-        if node.name in wanted:
-            found.append(node)
-            wanted.update(node.inputs)
-    return found[::-1]
 
 
 def _laid_out(layout: Layout, x: _Value) -> _Value:

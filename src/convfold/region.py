@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
@@ -79,6 +79,15 @@ class Region:
             for i in n.inputs:
                 users[i].append(n.name)
         return users
+
+    def needed(self, outputs: Iterable[str]) -> tuple[Node, ...]:
+        """The steps that some values take, in order."""
+        wanted, found = set(outputs), list[Node]()
+        for node in reversed(self.steps):
+            if node.name in wanted:
+                found.append(node)
+                wanted.update(node.inputs)
+        return tuple(found[::-1])
 
     def evaluate(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The outputs for given inputs: what a plan is tested by."""

@@ -26,7 +26,7 @@ from convfold.algebra import adjoint
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.margins import Margin, Shape, Spans, from_end, shapes
 from convfold.algebra.operation import T
-from convfold.algebra.structure import trimmed
+from convfold.algebra.structure import alive, trimmed
 from convfold.algebra.window import Window
 from convfold.ops import Eager, Ops
 
@@ -196,6 +196,8 @@ def pieces(
         )
         operator = Convolution(operator.kernel, operator.bias, groups, windows)
         operator = trimmed(operator, [i for i in range(len(sizes)) if i not in cuts])
+        uncut = [n if r is None and m is None else None for r, n, m in zip(shape.rows, sizes, least, strict=True)]
+        operator = alive(operator, uncut)
         yield Piece(shape.rows, shape.reads, operator, phases, tuple(sizes), tuple(known[0][-1]), shape.linear, least)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import gcd
+from typing import Any
 
 import torch
 
+from convfold.algebra import window
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
 
@@ -39,6 +41,14 @@ def trimmed(op: Convolution, axes: Iterable[int]) -> Convolution:
         lo, hi = w.lo - w.dilation * first, w.hi - w.dilation * (w.taps - 1 - last)
         windows[i] = Window((last - first) // step + 1, w.stride, w.upsample, w.dilation * step, lo, hi)
     return Convolution(kernel, op.bias, op.groups, tuple(windows))
+
+
+def alive(op: Convolution, sizes: Sequence[int | None]) -> Convolution:
+    """End taps dropped that in a signal of these sizes, where they are known, read nothing but zeros."""
+    taps = [range(w.taps) if n is None else window.alive(w, n) for w, n in zip(op.windows, sizes, strict=True)]
+    index: tuple[Any, ...] = (..., *(slice(r.start, r.stop) for r in taps))
+    windows = tuple(window.cut(w, r) for w, r in zip(op.windows, taps, strict=True))
+    return Convolution(op.kernel[index], op.bias, op.groups, windows)
 
 
 def _groups(op: Convolution) -> Convolution:

@@ -25,7 +25,8 @@ def realize(search: Search, materialised: dict[str, Form], together: list[Siblin
             builder.add_sibling(name, groups[name])
         else:
             builder.add(node, search.computed(node, form))
-    return Region((*region.inputs, *builder.nodes), region.outputs)
+    done = Region((*region.inputs, *builder.nodes), region.outputs)
+    return Region((*region.inputs, *done.needed(region.outputs)), region.outputs)  # a form may read none of what it did
 
 
 class _Builder:

@@ -93,9 +93,9 @@ class Knowledge:
     def renew(self, graph: ir.Graph) -> None:
         """Of calls in a graph that read constants alone since it was written to."""
         for node in graph:
-            if not all(self[y].constant for y in node.outputs):
-                if node.inputs and all(x is None or self[x].constant for x in node.inputs):
-                    self.add(node)
+            given = node.inputs and all(x is None or self[x].constant for x in node.inputs)
+            if given and not all(self[y].constant for y in node.outputs):
+                self.add(node)
 
     def _graph(self, graph: ir.Graph, shapes: Mapping[str, Sequence[int]]) -> None:
         for x in graph.inputs:

@@ -36,6 +36,7 @@ class Known:
     source: str = ""  # the path of the module that the model's own belongs to
     operation: Operation | None = None
     inputs: tuple[Known, ...] = ()
+    composed: bool = False  # the content is computed of kernels, and not all zeros: it is not to be looked at
 
     @cached_property
     def value(self) -> Tensor:
@@ -53,7 +54,7 @@ class Known:
     def zero(self) -> bool:
         """Is it known to be nothing but zeros?"""
         if self.content is not None:
-            return is_zero(self.content)
+            return not self.composed and is_zero(self.content)
         own = isinstance(self.operation, Apply) and self.operation.operator.geometry.period is not None
         return not own and all(x.zero for x in self.inputs)
 

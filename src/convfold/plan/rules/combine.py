@@ -60,7 +60,8 @@ def corrected(border: Border, axis: int, x: Form, y: Signal, context: Context) -
 
     if len(x.blocks) != 1:
         raise NotFoldable("partition-differs", "a border of several parts")
-    lacks = Known(y, None, lacking, frozenset(range(axis)), next(border.whole.sources, ""))
+    source = next(border.whole.sources, "")
+    lacks = Known(y, None, lacking, frozenset(range(axis)), source, composed=True)
     return Form((combined((*x.blocks[0], Term("", constant=lacks)), context),))
 
 

@@ -17,6 +17,7 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from convfold.algebra.layout import Layout
+from convfold.frontends.torch.free import is_free
 from convfold.frontends.torch.insert import Insert
 from convfold.frontends.torch.sizes import symbol
 from convfold.frontends.torch.views import SPLITS
@@ -34,7 +35,7 @@ Axes = tuple[int | None, ...]
 def whole(node: Node) -> Ranges:
     """All positions of a value; of one that is no tensor none are known."""
     t = node.meta.get("val")
-    return tuple(range(n) if isinstance(n, int) else None for n in t.shape) if isinstance(t, Tensor) else ()
+    return tuple(None if is_free(n) else range(int(n)) for n in t.shape) if isinstance(t, Tensor) else ()
 
 
 @dataclass
@@ -368,7 +369,7 @@ def _select(node: Node, given: Mapping[str, Any]) -> Rule | None:
 
 def _concatenated(node: Node, given: Mapping[str, Any]) -> Rule | None:
     parts, axis = given["tensors"], given["dim"] % len(whole(node))
-    if any(len(whole(x)) != len(whole(node)) or whole(x)[axis] is None for x in parts):
+    if any(len(whole(x)) != len(whole(node)) or whole(x)[axis] is None for x in (node, *parts)):
         return None
     return _Joined(node, parts, axis)
 

@@ -11,6 +11,7 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from convfold.errors import NotFoldable
+from convfold.frontends.torch.free import is_free
 from convfold.frontends.torch.running.precision import cast, computing_in
 from convfold.frontends.torch.sizes import symbol
 from convfold.frontends.torch.unlift import Calls
@@ -93,8 +94,8 @@ class Constants:
         content = self.broadcast(x)
         if name in ("expand", "to", "_to_copy") or content is None:
             return content
-        before = [n if isinstance(n, int) else 1 for n in x.meta["val"].shape]
-        if name == "slice" and not isinstance(t.shape[axis := _axis(node)], int):
+        before = [1 if is_free(n) else int(n) for n in x.meta["val"].shape]
+        if name == "slice" and is_free(t.shape[axis := _axis(node)]):
             return content if symbol(t.shape[axis]) == symbol(x.meta["val"].shape[axis]) else None
         if name == "slice" and len(node.all_input_nodes) > 1:
             return None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node as FxNode
 
+from convfold.frontends.torch.free import is_free
 from convfold.frontends.torch.unlift import Calls
 from convfold.ops import Ends, Ints, Spans, Weights
 from convfold.plan.deferred import Deferred, Given
@@ -244,7 +245,7 @@ class Aten:
         # Free sizes stay the nodes they were; only the carried axis may have another length now.
         before, asked = node.meta["val"].shape, node.args[1]
         assert isinstance(asked, list | tuple)
-        now = [m if isinstance(n, int) and n != m else a for n, m, a in zip(before, shape, asked, strict=True)]
+        now = [m if not is_free(n) and n != m else a for n, m, a in zip(before, shape, asked, strict=True)]
         return self.call(aten.reshape.default, x, now)
 
     def expand(self, x: FxNode, shape: Ints) -> FxNode:

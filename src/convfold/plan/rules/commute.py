@@ -142,10 +142,11 @@ def _on_parts(step: Spatial, x: Form, before: Signal, y: Signal, context: Contex
     """A map along the axis that parts one long lie on, as they were stacked: sums of them, each times a number."""
     kept = {i for i, _ in step.carried}
     mapped = [i for i in range(len(before.shape)) if i not in kept]
-    if not kept or mapped != [x.axis] or any(n != 1 for n in x.sizes):
+    fixed = kept - before.free
+    if not fixed or mapped != [x.axis] or any(n != 1 for n in x.sizes):
         return []
     axis, gone = x.axis, len(y.shape) < len(before.shape)
-    other = max(kept)  # a number is one on any axis, and this one was there before
+    other = max(fixed)  # a number is one on any axis, and this one was there before
     blocks = []
     for factors in step.matrix(len(before.shape), axis, len(x.blocks)).tolist():
         terms: list[Term] = []

@@ -18,9 +18,12 @@ DIMS = 3
 
 
 def cut_of(step: Slice, x: Signal, axis: int, dims: int) -> Deferred | None:
-    """A slice of x, whose channels are on ``axis``, as a depthwise operator of space; or None."""
+    """A slice of x, whose channels are on ``axis``, as a depthwise operator of space; or None.
+
+    One axis is before them: of more no framework's convolution takes.
+    """
     i = step.axis - axis - 1
-    if not 0 <= i < dims or axis + dims >= len(x.shape):
+    if axis != 1 or not 0 <= i < dims or axis + dims >= len(x.shape):
         return None
     window = step.window(x.known(axis, dims)[i])
     if window is None:

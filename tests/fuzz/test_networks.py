@@ -40,7 +40,7 @@ def check(seed: int) -> bool:
     assert all(r.code in convfold.REASONS for r in result.report.refused)
     if not report.borders:  # a border is written in place; read again it is a sum like others, which now and then pays
         again = convfold.fold(result.module, (x,), dynamic_shapes="static", config=config).report
-        changed = [a for a in again.applied if a.after != "constant"]  # an index that counts to a size is one, traced anew
+        changed = [a for a in again.applied if a.after != "constant"]  # an index that counts to a size is, traced anew
         assert not changed, f"seed {seed}: {changed}"
     return result.report.changed
 

@@ -89,6 +89,14 @@ class Region:
                 wanted.update(node.inputs)
         return tuple(found[::-1])
 
+    def pruned(self) -> Region:
+        """Without steps that no output takes, and without what only they read."""
+        steps = self.needed(self.outputs)
+        if len(steps) == len(self.steps):
+            return self
+        kept = {*self.outputs, *(node.name for node in steps), *(i for node in steps for i in node.inputs)}
+        return Region(tuple(node for node in self.nodes if node.name in kept), self.outputs)
+
     def evaluate(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The outputs for given inputs: what a plan is tested by."""
         values = dict(inputs)

@@ -130,7 +130,7 @@ class _Lifting:
                     owner = program.owner(name) if x.constant and program.has(name) else None
                     built[i] = Node(i, None, (), x.signal, owner, x.content)
         regions = split(built, order, self._is_read_outside)
-        self.out.regions = [r for r in regions if r.outputs]  # others are read for their sizes only, or not at all
+        self.out.regions = [r.pruned() for r in regions if r.outputs]  # others are read for sizes only, or not at all
         return self.out
 
     def _fill(self) -> None:

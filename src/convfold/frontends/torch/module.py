@@ -40,6 +40,21 @@ class Folded(GraphModule):
         new.graph = copy.deepcopy(self.graph)
         return new
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Folded:
+        """Calls that make a tensor where the weights were make it where they are now: an index, a mask."""
+        before = self._device()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        after = self._device()
+        if before != after:
+            for node in self.graph.nodes:
+                if before is not None and node.kwargs.get("device") == before:
+                    node.kwargs = {**node.kwargs, "device": after}
+            self.recompile()
+        return self
+
+    def _device(self) -> torch.device | None:
+        return next((t.device for t in (*self.parameters(), *self.buffers())), None)
+
     def _state(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_graph"}
 

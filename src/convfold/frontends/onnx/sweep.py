@@ -29,12 +29,22 @@ def _sweep(graph: ir.Graph, named: set[str]) -> None:
         outputs = [y for y in node.outputs if y.name]
         if outputs and not any(y.uses() or y.is_graph_output() for y in outputs):
             graph.remove(node, safe=True)
+            for inner in bodies(node):
+                _let_go(inner)
             continue
         for inner in bodies(node):
             _sweep(inner, named)
     for name, value in list(graph.initializers.items()):
         if not (value.uses() or value.is_graph_output() or value.is_graph_input() or name in named):
             del graph.initializers[name]
+
+
+def _let_go(graph: ir.Graph) -> None:
+    """Of what the calls of a branch read outside, when the branch is gone."""
+    for node in graph:
+        node.resize_inputs(0)
+        for inner in bodies(node):
+            _let_go(inner)
 
 
 def _as_inputs(model: ir.Model) -> None:

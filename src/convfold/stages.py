@@ -76,7 +76,7 @@ class Stages(Generic[G]):
         with self.timed("plan"):
             self.plans: list[Plan] = [self.planner(region) for region in self.stretches.regions]
             self.holds("plan", *self.plans)
-        self.is_still = True  # is every stretch that is written one call that multiplies, with nothing beside it?
+        self.is_still = True  # is every stretch that is written one call that multiplies, of what no other reads?
 
     def traced(self, where: str) -> tuple[Stretch | Stop, ...]:
         """While the graph is as it was lifted."""
@@ -127,12 +127,14 @@ class Stages(Generic[G]):
 
     def _changes(self) -> Iterator[tuple[Region, Region]]:
         """Regions and what takes their place, composed as they are asked for: not all numbers are there at once."""
+        readers = Counter(x.name for region in self.stretches.regions for x in region.inputs)
         for region, plan in zip(self.stretches.regions, self.plans, strict=True):
             if plan.changed and (done := plan.composed(self.planner.prices)).changed:
                 self.holds("compose", done)
                 self.applied.append(self._applied(region, done))
                 self.mended += self._mended(done)
-                self.is_still &= done.after.ops == 1 and done.after.macs > 0
+                alone = all(readers[x.name] == 1 for x in region.inputs)
+                self.is_still &= alone and done.after.ops == 1 and done.after.macs > 0
                 yield region, done.region
 
     def report(self, verdict: Verdict | None) -> Report:

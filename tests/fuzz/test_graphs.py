@@ -104,7 +104,11 @@ def measured(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> Tota
     return measure(read, Knowledge(read, shapes))
 
 
-@pytest.mark.parametrize("seed", range(60))
+#: Which once were miscounted or not folded to the end.
+FOUND = (42632, 43146, 43336, 45038)
+
+
+@pytest.mark.parametrize("seed", [*range(60), *FOUND])
 def test_random_graphs(seed: int) -> None:
     check(seed)
 

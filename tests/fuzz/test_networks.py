@@ -45,7 +45,11 @@ def check(seed: int) -> bool:
     return result.report.changed
 
 
-@pytest.mark.parametrize("seed", range(40))
+#: Which once were wrong, crashed, were miscounted or not folded to the end.
+FOUND = (204, 312, 702, 1254, 3937)
+
+
+@pytest.mark.parametrize("seed", [*range(40), *FOUND])
 def test_random_networks(seed: int) -> None:
     check(seed)
 

@@ -1,4 +1,4 @@
-"""What was written is read again; the module it becomes follows its weights; sizes that are free, and some that are not."""
+"""What was written is read again; a module follows its weights; sizes that are free, and some that are not."""
 
 from __future__ import annotations
 

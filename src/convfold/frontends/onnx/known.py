@@ -245,6 +245,8 @@ def _corrected(node: ir.Node, inputs: Sequence[Known | None]) -> dict[str, Any]:
     if node.op_type in _LIKE:
         return {name: onnx.helper.make_tensor_type_proto(int(x.dtype), x.shape)}
     weight = rest[0] if rest else None
+    if node.op_type == "Einsum" and (shape := _contracted(node, inputs)) is not None:
+        return {name: onnx.helper.make_tensor_type_proto(int(x.dtype), shape)}
     if node.op_type == "ConvTranspose" and weight is not None and weight.shape is not None:
         given = {name: a.value for name, a in node.attributes.items()}
         space, dims = given.get("output_shape"), len(x.shape) - 2
@@ -254,6 +256,22 @@ def _corrected(node: ir.Node, inputs: Sequence[Known | None]) -> dict[str, Any]:
             shape = [x.shape[0], weight.shape[1] * given.get("group", 1), *space[-dims:]]
             return {name: onnx.helper.make_tensor_type_proto(int(x.dtype), shape)}
     return {}
+
+
+def _contracted(node: ir.Node, inputs: Sequence[Known | None]) -> list[int] | None:
+    """Sizes of an Einsum's result where each axis is named: of two that share a name one may be one long."""
+    equation = node.attributes["equation"].as_string().replace(" ", "")
+    terms, arrow, out = equation.partition("->")
+    shapes = [None if x is None else x.shape for x in inputs]
+    if not arrow or "." in equation or len(terms.split(",")) != len(shapes):
+        return None
+    sizes: dict[str, int] = {}
+    for term, shape in zip(terms.split(","), shapes, strict=True):
+        if shape is None or len(shape) != len(term):
+            return None
+        for label, n in zip(term, shape, strict=True):
+            sizes[label] = n if sizes.get(label, 1) == 1 else sizes[label]
+    return [sizes[label] for label in out]
 
 
 def _key(node: ir.Node, inputs: Sequence[Known | None]) -> object:

@@ -78,8 +78,8 @@ class Ops(Protocol[T]):
     def end(self, x: T, axis: int, n: int, step: int = 1, high: bool = True) -> T:
         """The last n positions, or all there are, from a multiple of ``step`` on; or the first."""
 
-    def filled(self, x: T, axis: int, n: int, high: bool) -> T:
-        """The first or last n positions of an axis; where there are fewer, zeros beyond its other end."""
+    def filled(self, x: T, axis: int, rank: int, n: int, high: bool) -> T:
+        """The first or last n positions of an axis, of ``rank`` axes; where there are fewer, zeros beyond them."""
 
     def reshape(self, x: T, shape: Ints, call: str | None = None) -> T:
         """``call``: the model's own, whose free sizes it has."""
@@ -202,10 +202,10 @@ class Eager:
     def end(self, x: Tensor, axis: int, n: int, step: int = 1, high: bool = True) -> Tensor:
         return end(x, axis, n, step, high)
 
-    def filled(self, x: Tensor, axis: int, n: int, high: bool) -> Tensor:
+    def filled(self, x: Tensor, axis: int, rank: int, n: int, high: bool) -> Tensor:
         x = end(x, axis, n, high=high)
         more = n - x.shape[axis]
-        return F.pad(x, [0, 0] * (x.dim() - 1 - axis) + ([more, 0] if high else [0, more]))
+        return F.pad(x, [0, 0] * (rank - 1 - axis) + ([more, 0] if high else [0, more]))
 
     def reshape(self, x: Tensor, shape: Ints, call: str | None = None) -> Tensor:
         return x.reshape(tuple(shape))

@@ -193,6 +193,25 @@ def test_taps_below_a_resize_at_free_sizes(dims: int, named: str, tmp_path: Path
                 assert_close_apart(saved(x), expected, space, f"saved, {options} at {size}")
 
 
+@pytest.mark.parametrize("groups", [1, 8])
+@pytest.mark.parametrize("objective", ["macs", "time"])
+def test_a_norm_between_a_resize_and_its_taps_at_free_sizes(groups: int, objective: str) -> None:
+    """Its shift ends where the padding begins: mended above the resize, where it is, or not at all."""
+    net = Net(
+        lambda m, x: m.conv(m.norm(up(x.relu()))),
+        norm=nn.BatchNorm2d(64),
+        conv=nn.Conv2d(64, 8, 3, padding=1, groups=groups),
+    )
+    free = (({0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO},),)
+    config = convfold.FoldConfig(objective=objective)
+    result = convfold.fold(double(net), (noise(2, 64, 30, 20),), dynamic_shapes=free, config=config)
+    assert len(result.report.free) == 3
+    for size in ((30, 20), (11, 9), (1, 2)):
+        x = noise(3, 64, *size)
+        with torch.no_grad():
+            assert_close_apart(result.module(x), double(net)(x), (2, 3), f"{size}")
+
+
 @pytest.mark.parametrize(
     ("options", "taps"),
     [

@@ -77,7 +77,7 @@ class Piece:
             if least >= reach:
                 x = ops.slice(x, at, span.start, span.stop or None)
                 continue
-            x = ops.filled(x, at, reach, high)
+            x = ops.filled(x, at, axis + 1 + len(self.rows), reach, high)
             if k < reach:
                 x = ops.slice(x, at, 0, k) if high else ops.slice(x, at, reach - k, reach)
         return x

@@ -81,12 +81,15 @@ def _padded(call: Call, given: Sequence[int], mode: str, value: float | None) ->
     fill = 0.0 if copies or value is None or not any(isinstance(n, int) and n > 0 for n in pads) else float(value)
     if not isfinite(fill):
         raise NotFoldable("padding-mode", "padding with infinity, or with what is no number")
+    unknown = NotFoldable("padding-mode", "padding by an unknown amount, or of the batch")
+    if not all(isinstance(p, int) for p in pads):  # one that is 0 at the example is not always
+        raise unknown
     while len(pads) >= 2 and pads[-2:] == [0, 0]:
         del pads[-2:]
     if not pads:
         return x  # type: ignore[no-any-return]
-    if not all(isinstance(p, int) for p in pads) or len(pads) >= 2 * x.dim:
-        raise NotFoldable("padding-mode", "padding by an unknown amount, or of the batch")
+    if len(pads) >= 2 * x.dim:
+        raise unknown
     axes = [x.dim - 1 - i for i in reversed(range(len(pads) // 2)) if pads[2 * i] or pads[2 * i + 1]]
     dims, kind = x.dim - 2, partial(Pad, pads=tuple(pads), mode=mode, fill=fill)
     if copies or not 1 <= dims <= 3 or len(pads) > 2 * dims:

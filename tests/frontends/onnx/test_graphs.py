@@ -561,6 +561,7 @@ def test_maps_smaller_than_the_border(objective: str) -> None:
         (13, 'Resize<mode = "linear", coordinate_transformation_mode = "asymmetric">(x, n, f)'),
         (17, 'Resize<mode = "cubic", exclude_outside = 1>(x, n, n, s)'),
         (18, 'Resize<mode = "linear", axes = [2, 3], antialias = 1>(x, n, n, t)'),
+        (18, 'Resize<mode = "linear", axes = [3]>(x, n, o)'),
         (19, 'Resize<mode = "nearest", axes = [-1, 2]>(x, n, g)'),
     ],
 )
@@ -577,6 +578,7 @@ def test_taps_below_a_resize_at_free_sizes(opset: int, resize: str) -> None:
         n=np.zeros(0, np.float32),
         f=np.array([1, 1, 2, 3], np.float32),
         g=np.array([2.5, 1.5], np.float32),
+        o=np.array([6], np.float32),
         e=np.array([3, 2]),
         **{name: np.array([at]) for name, at in (("i", 0), ("j", 2), ("l", 4))},
     )

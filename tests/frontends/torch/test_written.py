@@ -55,3 +55,36 @@ def test_a_cut_of_an_axis_that_tracing_pinned() -> None:
     x = noise(3, 4, 7, 6)
     for got, expected in zip(result.module(x), net(x), strict=True):
         assert_close(got, expected)
+
+
+def test_a_pad_that_is_none_at_the_example() -> None:
+    """To a multiple of eight, as windowed attention has it."""
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        h, w = x.shape[2:]
+        return m.conv(torch.nn.functional.pad(x, [0, -w % 8, 0, -h % 8]))
+
+    net = Net(forward, conv=nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)))
+    result = convfold.fold(double(net), (noise(2, 4, 16, 24),), dynamic_shapes=((FREE[0],),), config=MACS)
+    assert len(result.report.free) == 3
+    for size in ((16, 24), (9, 13), (8, 17)):
+        x = noise(1, 4, *size)
+        with torch.no_grad():
+            assert_close(result.module(x), double(net)(x), f"{size}")
+
+
+def test_a_border_before_a_layer_on_tokens() -> None:
+    """What is written in place of the tokens has fewer axes than the map that its pieces read."""
+    net = Net(
+        lambda m, x: m.tokens(m.conv(x.relu()).flatten(2).permute(0, 2, 1)),
+        conv=nn.Sequential(nn.Conv2d(8, 32, 3, padding=1), nn.Conv2d(32, 4, 3, padding=1)),
+        tokens=nn.Linear(4, 2),
+    )
+    result = convfold.fold(double(net), (noise(2, 8, 20, 24),), dynamic_shapes=((FREE[0],),), config=MACS)
+    assert len(result.report.free) == 3 and result.report.borders
+    again = convfold.fold(result.module, (noise(2, 8, 20, 24),), dynamic_shapes=FREE, config=MACS)
+    for size in ((20, 24), (2, 9), (9, 2), (1, 1)):
+        x = noise(1, 8, *size)
+        with torch.no_grad():
+            assert_close(result.module(x), double(net)(x), f"{size}")
+            assert_close(again.module(x), double(net)(x), f"{size}, folded again")

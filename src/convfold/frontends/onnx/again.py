@@ -33,6 +33,8 @@ def along(ops: Onnx, node: ir.Node, x: ir.Value, axis: int) -> ir.Value:
     """A resize along one of its axes only: the sizes of the others are what they are, their factors one."""
     named, rank = node.attributes.get("axes"), len(ops.sizes(x))
     axes = [i % rank for i in named.as_ints()] if named is not None else list(range(rank))
+    if axis not in axes:  # which it leaves as it is
+        return x
     kept, rest = dict(node.attributes.items()), list(node.inputs[1:])
     if (factors := kept.pop("scales", None)) is not None:
         ones = [f if i == axis else 1.0 for i, f in zip(axes, factors.as_floats(), strict=True)]

@@ -262,9 +262,9 @@ class Onnx:
     def _length(self, x: ir.Value, axis: int) -> ir.Value:
         return self.call("Gather", self.call("Shape", x), self.ints([axis]), axis=0)
 
-    def filled(self, x: ir.Value, axis: int, n: int, high: bool) -> ir.Value:
+    def filled(self, x: ir.Value, axis: int, rank: int, n: int, high: bool) -> ir.Value:
         x = self.end(x, axis, n, high=high)
-        x = self.pad(x, [0, 0] * (len(self.sizes(x)) - 1 - axis) + ([n, 0] if high else [0, n]))
+        x = self.pad(x, [0, 0] * (rank - 1 - axis) + ([n, 0] if high else [0, n]))
         return self.slice(x, axis, -n, None) if high else self.slice(x, axis, 0, n)
 
     def reshape(self, x: ir.Value, shape: Ints, call: str | None = None) -> ir.Value:

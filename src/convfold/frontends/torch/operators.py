@@ -223,7 +223,7 @@ class Aten:
             first = self.call(mul, self.call(floordiv, first, step), step)
         return self.call(aten.slice.Tensor, x, axis, first, END)
 
-    def filled(self, x: FxNode, axis: int, n: int, high: bool) -> FxNode:
+    def filled(self, x: FxNode, axis: int, rank: int, n: int, high: bool) -> FxNode:
         """A copy of the part: of a slice torch.export asks whether it is all, and keeps the answer."""
         size = self.call(aten.sym_size.int, x, axis)
         length = self.call(torch.sym_min, size, n)
@@ -231,7 +231,7 @@ class Aten:
         index = self.call(aten.arange.start, first, last, device=self.like.device)
         x = self.call(aten.index_select.default, x, axis, index)
         more = self.call(sub, n, length)
-        behind = [0, 0] * (self.like.dim() - 1 - axis)
+        behind = [0, 0] * (rank - 1 - axis)
         return self.call(aten.constant_pad_nd.default, x, [*behind, *((more, 0) if high else (0, more))])
 
     def reshape(self, x: FxNode, shape: Ints, call: str | None = None) -> FxNode:

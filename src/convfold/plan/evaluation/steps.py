@@ -9,7 +9,7 @@ from convfold.algebra.apply import Apply
 from convfold.algebra.operation import Operation
 from convfold.plan import deferred
 from convfold.plan.along import Along
-from convfold.plan.border import Border, Correct
+from convfold.plan.border import Border, Correct, Way
 from convfold.plan.constants import Constant
 from convfold.plan.cost import Cost
 from convfold.plan.deferred import Deferred
@@ -96,20 +96,26 @@ def applied(operator: Deferred, axis: int, x: Computed, context: Context, part: 
     return context.alike(("applied", id(operator), axis, id(x), part), make, operator)
 
 
-def bordered(y: Computed, x: Computed, border: Border, context: Context) -> Computed:
-    """``y`` with its border mended the cheapest way; ``x`` is what it was computed from.
+def bordered(y: Computed, x: Computed | None, border: Border, context: Context) -> Computed:
+    """``y`` with its border mended the cheapest way; ``x`` is what it was computed from: None where it is not there.
 
     It is written into, so it is a value of its own even where another one is computed alike.
     """
     y = replace(y)
     axis = len(y.signal.shape) - 1 - len(border.sizes)
-    found = []
+    read = border.read(y.signal, axis) if x is None else x.signal
     assert context.ways is not None  # else nothing would have been composed beyond a border
-    for way in context.ways(border):
-        step = Correct(border, axis, way, way.works(border, context.prices, x.signal, y.signal, axis))
+    found = []
+    for way in context.ways(border) if x is not None else unread(border, context):
+        step = Correct(border, axis, way, way.works(border, context.prices, read, y.signal, axis))
         own = context.prices.of(step, [], y.signal)
-        found.append(Computed(y.signal, y.cost + own, step, (y, x) if way.reads else (y,), own=own))
+        found.append(Computed(y.signal, y.cost + own, step, (y, x) if way.reads and x is not None else (y,), own=own))
     return min(found, key=cost_of)
+
+
+def unread(border: Border, context: Context) -> list[Way]:
+    """The ways to mend it that do not read what the operator reads."""
+    return [] if context.ways is None else [way for way in context.ways(border) if not way.reads]
 
 
 def cost_of(c: Computed) -> Cost:

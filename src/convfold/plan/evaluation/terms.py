@@ -8,7 +8,7 @@ from convfold.algebra.spatial import Spatial
 from convfold.errors import NotFoldable
 from convfold.plan.border import Border
 from convfold.plan.cost import Cost
-from convfold.plan.evaluation.steps import Computed, applied, bordered, cost_of, leaf, moved
+from convfold.plan.evaluation.steps import Computed, applied, bordered, cost_of, leaf, moved, unread
 from convfold.plan.evaluation.taps import tapped
 from convfold.plan.form import Context, Term
 
@@ -45,8 +45,10 @@ def _computed(term: Term, context: Context) -> Iterator[Computed]:
     for way in _ways(term, context):
         if border is None:
             yield _chain(way, context)
-        elif border.constant or way is term:  # else what it reads of the operator's input must be there
+        elif way is term:
             yield _chain(way, context, border, term.at)
+        elif border.constant and unread(border, context):  # what the operator reads is not there
+            yield _chain(way, context, border, term.at, there=False)
 
 
 def border_of(term: Term, context: Context) -> Border | None:
@@ -90,14 +92,17 @@ def _places(term: Term) -> Iterator[Term]:
     yield from below
 
 
-def _chain(term: Term, context: Context, border: Border | None = None, place: int = 0) -> Computed:
-    """The steps of one term, in its order; the border is mended after ``place`` moves, behind the operator."""
+def _chain(term: Term, context: Context, border: Border | None = None, place: int = 0, there: bool = True) -> Computed:
+    """The steps of one term, in its order; the border is mended after ``place`` moves, behind the operator.
+
+    ``there``: is what the operator reads what it reads by the border, too?
+    """
     value = x = leaf(term, context)
     for i in range(len(term.moves) + 1):
         if i == term.at and term.operator is not None and not term.operator.identity:
             value, x = applied(term.operator, term.axis, value, context), value
         if border is not None and i == place:
-            value = bordered(value, x, border, context)
+            value = bordered(value, x if there else None, border, context)
         if i < len(term.moves):
             value = moved(term.moves[i], value, context)
     return value

@@ -39,6 +39,10 @@ class Opened(Protocol[Model_co]):
         """Do its runtimes have a convolution of float64?"""
 
     @property
+    def mends(self) -> bool:
+        """Has the framework all that a border is mended by, at the sizes that are free?"""
+
+    @property
     def free(self) -> tuple[str, ...]:
         """Sizes that may change, by input and axis."""
 

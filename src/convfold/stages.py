@@ -52,10 +52,11 @@ class Stages(Generic[G]):
     ) -> None:
         """``read`` opens the model; ``planner``: of a fold before, which knows its plans."""
         self.seconds: dict[str, float] = {}
-        self.progress, self.config, self.border = progress, config, config.border
+        self.progress, self.config = progress, config
         with self.timed("read"):
             self.graph = read()
-        self.planner = planner or Planner(_prices(config.objective, self.graph), config.border)
+        self.border = config.border if self.graph.mends else "refuse"
+        self.planner = planner or Planner(_prices(config.objective, self.graph), self.border)
         self.applied: list[Applied] = []
         self.mended: list[Mended] = []
         self.refused: tuple[Refused, ...] | None = None

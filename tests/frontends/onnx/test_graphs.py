@@ -586,3 +586,20 @@ def test_taps_below_a_resize_at_free_sizes(opset: int, resize: str) -> None:
     assert result.report.after.macs == 24 * 4 * 6 * 8 * 6 < result.report.before.macs
     for h, w in ((8, 6), (3, 2), (13, 5)):
         assert_same(m, result.proto, {"x": array((2, 24, h, w), 3)}, 1e-5)
+
+
+@pytest.mark.parametrize("opset", [7, 9, 10, 11])
+def test_borders_of_free_sizes_in_old_files(opset: int) -> None:
+    """Before opset 11 no parts of a free length are cut and laid out: the two are left, and it is said why."""
+    m = model(
+        "g (float[N,4,H,W] x) => (float[N,4,P,Q] y) "
+        "{ c = Conv<pads = [1, 1, 1, 1]>(x, k, h) y = Conv<pads = [1, 1, 1, 1]>(c, a, u) }",
+        opset=opset,
+        k=(32, 4, 3, 3),
+        h=(32,),
+        a=(4, 32, 3, 3),
+        u=(4,),
+    )
+    report = convfold.fold(m, [(1, 4, 32, 32)], config=convfold.FoldConfig("macs")).report
+    assert report.changed == (opset >= 11)
+    assert {r.code for r in report.refused} == (set() if report.changed else {"ghost-depends-on-data"})

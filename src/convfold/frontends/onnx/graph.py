@@ -38,6 +38,11 @@ class Graph:
         self.program = OnnxProgram(source.model, source.trials)
 
     @property
+    def mends(self) -> bool:
+        """Before opset 11 no parts of a free length are cut and laid out."""
+        return self.source.model.opset_imports.get("", 0) >= 11 or all(x.endswith("[0]") for x in self.free)
+
+    @property
     def free(self) -> tuple[str, ...]:
         return self.source.free
 

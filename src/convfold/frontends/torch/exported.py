@@ -45,7 +45,7 @@ class Graph:
     ``original``: the module it was exported of, if there is one.
     """
 
-    ends, fused, doubles = False, True, True
+    ends, fused, doubles, mends = False, True, True, True
 
     def __init__(
         self,

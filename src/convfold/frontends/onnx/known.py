@@ -188,6 +188,9 @@ class Knowledge:
                 out.append(known)
                 continue
             dims = t.tensor_type.shape.dim if t.tensor_type.HasField("shape") else None
+            if node.op_type in _POOLS and _overhangs(node, inputs):
+                out.append(Known(ir.DataType(t.tensor_type.elem_type), None))
+                continue
             if dims is not None and all(d.HasField("dim_value") for d in dims):
                 known = Known(ir.DataType(t.tensor_type.elem_type), tuple(d.dim_value for d in dims))
                 if any(n < 0 for n in known.shape or ()):
@@ -256,6 +259,19 @@ def _corrected(node: ir.Node, inputs: Sequence[Known | None]) -> dict[str, Any]:
             shape = [x.shape[0], weight.shape[1] * given.get("group", 1), *space[-dims:]]
             return {name: onnx.helper.make_tensor_type_proto(int(x.dtype), shape)}
     return {}
+
+
+def _overhangs(node: ir.Node, inputs: Sequence[Known | None]) -> bool:
+    """Is a window longer than the signal, and taken? ONNX Runtime then infers another size than it computes."""
+    given = {name: a.value for name, a in node.attributes.items()}
+    x = inputs[0] if inputs else None
+    if not given.get("ceil_mode") or x is None or x.shape is None:
+        return False
+    taps, space = given["kernel_shape"], x.shape[2:]
+    pads = given.get("pads") or (0,) * (2 * len(space))
+    dilations = given.get("dilations") or (1,) * len(space)
+    ends = zip(pads[: len(space)], pads[len(space) :], strict=True)
+    return any(d * (k - 1) + 1 > n + lo + hi for k, d, n, (lo, hi) in zip(taps, dilations, space, ends, strict=True))
 
 
 def _contracted(node: ir.Node, inputs: Sequence[Known | None]) -> list[int] | None:

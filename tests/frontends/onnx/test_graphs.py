@@ -603,3 +603,19 @@ def test_borders_of_free_sizes_in_old_files(opset: int) -> None:
     report = convfold.fold(m, [(1, 4, 32, 32)], config=convfold.FoldConfig("macs")).report
     assert report.changed == (opset >= 11)
     assert {r.code for r in report.refused} == (set() if report.changed else {"ghost-depends-on-data"})
+
+
+@pytest.mark.parametrize("nearest", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
+def test_a_resize_of_channels_whose_positions_depend_on_who_rounds(nearest: str) -> None:
+    """By 0.7 the fourth place is halfway between two: it is no matrix of channels."""
+    m = model(
+        'g (float[2,2,9] x) => (float[2,2,Q] y) { u = MatMul(x, a) v = Resize<mode = "nearest", nearest_mode = '
+        f'"{nearest}", coordinate_transformation_mode = "pytorch_half_pixel">(u, n, s) y = MatMul(v, b) }}',
+        opset=11,
+        ir=8,
+        a=(9, 9),
+        b=(6, 1),
+        n=np.zeros(0, np.float32),
+        s=np.array([1, 1, 0.7], np.float32),
+    )
+    folded(m, feeds_of(m), config=convfold.FoldConfig("macs"))

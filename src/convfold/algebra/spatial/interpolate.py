@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from convfold.algebra.spatial.base import Spatial, along_axes
+from convfold.errors import NotFoldable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,11 @@ class Interpolate(Spatial):
     def along(self, before: Sequence[int], dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
         """One an axis, (after, before), in float64; ``dtype``: in which places are computed."""
         return tuple(self._weights(i, n, dtype) for i, n in enumerate(before))
+
+    def matrix(self, rank: int, axis: int, n: int) -> Tensor:
+        if not self._certain(tuple(n if i == axis else 1 for i in self.axes)):
+            raise NotFoldable("not-affine", "a position halfway between two: which is nearest depends on who rounds")
+        return super().matrix(rank, axis, n)
 
     def _certain(self, before: Sequence[Hashable]) -> bool:
         sizes = [int(n) for n in before]  # type: ignore[call-overload]

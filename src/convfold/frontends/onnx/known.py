@@ -220,11 +220,15 @@ class Knowledge:
 
 
 def _misfit(node: ir.Node, inputs: Sequence[Known | None]) -> str | None:
-    """What the standard's own inference does not look at: whether a convolution's weights fit the signal's channels."""
+    """What the standard's own inference does not look at: whether the weights of a convolution or product fit."""
     shapes = [None if x is None else x.shape for x in inputs]
     if node.domain != "" or not shapes or shapes[0] is None or len(shapes[0]) < 2:
         return None
     channels, rest = shapes[0][1], shapes[1:]
+    if node.op_type == "Gemm" and rest and rest[0] is not None and len(rest[0]) == 2:
+        turned = [name in node.attributes and bool(node.attributes[name].as_int()) for name in ("transA", "transB")]
+        summed = shapes[0][0 if turned[0] else 1], rest[0][1 if turned[1] else 0]
+        return f"a sum over {summed[0]} of one and {summed[1]} of the other" if summed[0] != summed[1] else None
     if node.op_type not in ("Conv", "ConvTranspose") or not rest or rest[0] is None or len(rest[0]) < 2:
         return None
     group = node.attributes.get("group")

@@ -55,7 +55,7 @@ class Stages(Generic[G]):
         self.progress, self.config = progress, config
         with self.timed("read"):
             self.graph = read()
-        self.border = config.border if self.graph.mends else "refuse"
+        self.border = "refuse" if config.border == "exact" and not self.graph.mends else config.border
         self.planner = planner or Planner(_prices(config.objective, self.graph), self.border)
         self.applied: list[Applied] = []
         self.mended: list[Mended] = []

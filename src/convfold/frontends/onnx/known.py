@@ -15,6 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 from convfold.errors import InvalidInput
 from convfold.frontends.onnx.put_off import declare
+from convfold.frontends.onnx.rules import corrected, misfit, overhangs
 from convfold.frontends.onnx.sparse import Sparse
 
 #: Constants of more elements are computed when asked for: sizes, axes and scales have fewer.
@@ -23,9 +24,6 @@ SMALL = 1024
 #: From which version on the sizes of a pool are what they have always been: a last window that would start behind the
 #: signal is none.
 _POOLS = {"AveragePool": 22, "MaxPool": 22, "LpPool": 22}
-
-#: What gives something like its first input, though no rule of the standard says so.
-_LIKE = {"GroupNormalization"}
 
 #: Layers: of what they give the sizes of their weights tell, whatever these are.
 _WEIGHTED = {"BatchNormalization", "Conv", "ConvTranspose", "Gemm", "InstanceNormalization", "MatMul", "PRelu"}
@@ -173,14 +171,14 @@ class Knowledge:
         try:
             found = onnx.shape_inference.infer_node_outputs(schema, proto, types, data)
             if node.domain == "":
-                found |= _corrected(node, inputs)
+                found |= corrected(node, inputs)
         except onnx.checker.ValidationError as e:  # a type that the standard does not have there; runtimes may
             log.debug("%s: %s", node.op_type, e)
             return declared
         except onnx.shape_inference.InferenceError as e:
             raise Inconsistent(f"{node.op_type} {node.name or node.outputs[0].name!r}: {e}") from e
-        if (misfit := _misfit(node, inputs)) is not None:
-            raise Inconsistent(f"{node.op_type} {node.name or node.outputs[0].name!r}: {misfit}")
+        if (why := misfit(node, inputs)) is not None:
+            raise Inconsistent(f"{node.op_type} {node.name or node.outputs[0].name!r}: {why}")
         out = []
         for y, known in zip(node.outputs, declared, strict=True):
             t = found.get(y.name or "")
@@ -188,7 +186,7 @@ class Knowledge:
                 out.append(known)
                 continue
             dims = t.tensor_type.shape.dim if t.tensor_type.HasField("shape") else None
-            if node.op_type in _POOLS and _overhangs(node, inputs):
+            if node.op_type in _POOLS and overhangs(node, inputs):
                 out.append(Known(ir.DataType(t.tensor_type.elem_type), None))
                 continue
             if dims is not None and all(d.HasField("dim_value") for d in dims):
@@ -217,81 +215,6 @@ class Knowledge:
         ):
             return Known(found[0].dtype, found[0].shape)
         return declared
-
-
-def _misfit(node: ir.Node, inputs: Sequence[Known | None]) -> str | None:
-    """What the standard's own inference does not look at: whether the weights of a convolution or product fit."""
-    shapes = [None if x is None else x.shape for x in inputs]
-    if node.domain != "" or not shapes or shapes[0] is None or len(shapes[0]) < 2:
-        return None
-    channels, rest = shapes[0][1], shapes[1:]
-    if node.op_type == "Gemm" and rest and rest[0] is not None and len(rest[0]) == 2:
-        turned = [name in node.attributes and bool(node.attributes[name].as_int()) for name in ("transA", "transB")]
-        summed = shapes[0][0 if turned[0] else 1], rest[0][1 if turned[1] else 0]
-        return f"a sum over {summed[0]} of one and {summed[1]} of the other" if summed[0] != summed[1] else None
-    if node.op_type not in ("Conv", "ConvTranspose") or not rest or rest[0] is None or len(rest[0]) < 2:
-        return None
-    group = node.attributes.get("group")
-    groups = 1 if group is None or group.is_ref() else group.as_int()
-    takes, gives = (rest[0][1] * groups, rest[0][0]) if node.op_type == "Conv" else (rest[0][0], rest[0][1] * groups)
-    if takes != channels:
-        return f"the signal has {channels} channels, the weight takes {takes}"
-    if groups < 1 or channels % groups or gives % groups:
-        return f"{channels} channels to {gives} in {groups} groups"
-    if len(rest) > 1 and rest[1] is not None and rest[1] != (gives,):
-        return f"there are {gives} channels, and a bias of sizes {rest[1]}"
-    return None
-
-
-def _corrected(node: ir.Node, inputs: Sequence[Known | None]) -> dict[str, Any]:
-    """What the rules of the standard leave out, or say otherwise than its words: of a transposed convolution's size."""
-    x, *rest = inputs if inputs else (None,)
-    name = node.outputs[0].name or ""
-    if x is None or x.dtype is None or x.shape is None:
-        return {}
-    if node.op_type in _LIKE:
-        return {name: onnx.helper.make_tensor_type_proto(int(x.dtype), x.shape)}
-    weight = rest[0] if rest else None
-    if node.op_type == "Einsum" and (shape := _contracted(node, inputs)) is not None:
-        return {name: onnx.helper.make_tensor_type_proto(int(x.dtype), shape)}
-    if node.op_type == "ConvTranspose" and weight is not None and weight.shape is not None:
-        given = {name: a.value for name, a in node.attributes.items()}
-        space, dims = given.get("output_shape"), len(x.shape) - 2
-        if space is None and str(given.get("auto_pad")).startswith("SAME"):
-            space = [n * s for n, s in zip(x.shape[2:], given.get("strides") or (1,) * dims, strict=True)]
-        if space is not None:
-            shape = [x.shape[0], weight.shape[1] * given.get("group", 1), *space[-dims:]]
-            return {name: onnx.helper.make_tensor_type_proto(int(x.dtype), shape)}
-    return {}
-
-
-def _overhangs(node: ir.Node, inputs: Sequence[Known | None]) -> bool:
-    """Is a window longer than the signal, and taken? ONNX Runtime then infers another size than it computes."""
-    given = {name: a.value for name, a in node.attributes.items()}
-    x = inputs[0] if inputs else None
-    if not given.get("ceil_mode") or x is None or x.shape is None:
-        return False
-    taps, space = given["kernel_shape"], x.shape[2:]
-    pads = given.get("pads") or (0,) * (2 * len(space))
-    dilations = given.get("dilations") or (1,) * len(space)
-    ends = zip(pads[: len(space)], pads[len(space) :], strict=True)
-    return any(d * (k - 1) + 1 > n + lo + hi for k, d, n, (lo, hi) in zip(taps, dilations, space, ends, strict=True))
-
-
-def _contracted(node: ir.Node, inputs: Sequence[Known | None]) -> list[int] | None:
-    """Sizes of an Einsum's result where each axis is named: of two that share a name one may be one long."""
-    equation = node.attributes["equation"].as_string().replace(" ", "")
-    terms, arrow, out = equation.partition("->")
-    shapes = [None if x is None else x.shape for x in inputs]
-    if not arrow or "." in equation or len(terms.split(",")) != len(shapes):
-        return None
-    sizes: dict[str, int] = {}
-    for term, shape in zip(terms.split(","), shapes, strict=True):
-        if shape is None or len(shape) != len(term):
-            return None
-        for label, n in zip(term, shape, strict=True):
-            sizes[label] = n if sizes.get(label, 1) == 1 else sizes[label]
-    return [sizes[label] for label in out]
 
 
 def _key(node: ir.Node, inputs: Sequence[Known | None]) -> object:

@@ -33,12 +33,12 @@ class Constants:
         self.weights, self.differentiable = calls.weights, differentiable
         self._content: dict[Node, Any] = {}
         self._constant: set[Node] = set()
-        written = {node.args[0] for node in calls.graph.nodes if node.op == "call_function" and _writes(node)}
+        written = {node.args[0] for node in calls.graph.nodes if node.op == "call_function" and writes(node)}
         for node in calls.graph.nodes:
             if (node.op == "get_attr" and node not in written) or (
                 node.op == "call_function"
                 and all(a in self._constant for a in node.all_input_nodes)
-                and not _writes(node)
+                and not writes(node)
                 and not _varies(node)
             ):
                 self._constant.add(node)
@@ -154,7 +154,7 @@ def _refuse_quantised(node: Node) -> None:
             raise NotFoldable("quantised", f"{a.name} is stored as {str(t.dtype)[6:]}")
 
 
-def _writes(node: Node) -> bool:
+def writes(node: Node) -> bool:
     """Does it write into an argument? A buffer that every call updates is no constant."""
     schema = getattr(node.target, "_schema", None)
     return bool(schema and schema.is_mutable)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, Node
 
+from convfold.frontends.torch.constants import writes
 from convfold.frontends.torch.insert import Insert
 from convfold.frontends.torch.unlift import Calls
 from convfold.frontends.torch.unsure import Unsure
@@ -44,7 +45,7 @@ def overwritten(graph: Graph) -> set[Node]:
     """
     found, written = set[Node](), set[int]()
     for node in graph.nodes:
-        place = node.args[0] if _writes(node) else None
+        place = node.args[0] if writes(node) else None
         while _is_call(place):
             found.add(place)
             if (t := _tensor(place)) is not None:
@@ -52,11 +53,6 @@ def overwritten(graph: Graph) -> set[Node]:
             place = place.args[0] if t is None else None  # a part of a value, of which it is not known how large
     memory = {n: storage(t) for n in graph.nodes if written and _is_call(n) and (t := _tensor(n)) is not None}
     return found | {node for node, of in memory.items() if of in written}
-
-
-def _writes(node: Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return bool(schema and schema.is_mutable)
 
 
 def _is_call(x: Any) -> TypeGuard[Node]:

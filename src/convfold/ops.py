@@ -47,7 +47,7 @@ class Ops(Protocol[T]):
     def conv(self, x: T, weight: T, bias: T | None, stride: Ints, padding: Ends, dilation: Ints, groups: int) -> T: ...
 
     def conv_transpose(
-        self, x: T, weight: T, bias: T | None, stride: Ints, padding: Ints, extra: Ints, groups: int, dilation: Ints
+        self, x: T, weight: T, bias: T | None, stride: Ints, padding: Ends, extra: Ints, groups: int, dilation: Ints
     ) -> T: ...
 
     def linear(self, x: T, weight: T, bias: T | None) -> T: ...
@@ -156,14 +156,16 @@ class Eager:
         weight: Tensor,
         bias: Tensor | None,
         stride: Ints,
-        padding: Ints,
+        padding: Ends,
         extra: Ints,
         groups: int,
         dilation: Ints,
     ) -> Tensor:
         f: Any = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[len(stride) - 1]
-        y: Tensor = f(x, weight, bias, tuple(stride), tuple(padding), tuple(extra), groups, tuple(dilation))
-        return y
+        even = all(lo == hi for lo, hi in padding)
+        own = tuple(lo if even else 0 for lo, _ in padding)
+        y: Tensor = f(x, weight, bias, tuple(stride), own, tuple(extra), groups, tuple(dilation))
+        return y if even else F.pad(y, [-n for pair in reversed(padding) for n in pair])
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,12 +83,21 @@ def _close(d: Drawn, folded: onnx.ModelProto, inputs: dict[str, Array]) -> bool:
 
 
 def _is_fully_typed(model: onnx.ModelProto) -> bool:
-    """Do the standard's rules of sizes take it?"""
+    """Do the standard's rules of sizes take it, and are they right?
+
+    Before opset 22 they count windows that begin behind the signal, which runtimes and torch leave out.
+    """
+    if model.opset_import[0].version < 22 and any(a.name == "ceil_mode" and a.i for a in _attributes(model)):
+        return False
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.shape_inference.InferenceError:
         return False
     return True
+
+
+def _attributes(model: onnx.ModelProto) -> Iterator[onnx.AttributeProto]:
+    return (a for node in model.graph.node for a in node.attribute)
 
 
 def interface(model: onnx.ModelProto) -> tuple[bytes, ...]:
@@ -105,7 +115,7 @@ def measured(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> Tota
 
 
 #: Which once were miscounted or not folded to the end.
-FOUND = (42632, 43146, 43336, 45038, 45847, 46937)
+FOUND = (42632, 43146, 43336, 45038, 45847, 46937, 53383, 54185)
 
 
 @pytest.mark.parametrize("seed", [*range(60), *FOUND])

@@ -150,13 +150,18 @@ class Convolve(Realisation):
 
 @dataclass(frozen=True, slots=True)
 class Transpose(Realisation):
-    """A transposed convolution: written whole, then padded or cropped, then strided."""
+    """A transposed convolution: written whole, then padded or cropped, then strided.
+
+    ``ends``: it crops by itself, at the one end more than at the other.
+    """
+
+    ends: bool = False
 
     def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
         g, batch, space = _placed(g, shape, axis)
-        arguments = [transposed_arguments(w) for w in g.windows]
+        arguments = [transposed_arguments(w, self.ends) for w in g.windows]
         full = [
-            (n - 1) * w.upsample + w.reach + 1 - 2 * padding + extra
+            (n - 1) * w.upsample + w.reach + 1 - sum(padding) + extra
             for n, w, (padding, extra, _) in zip(space, g.windows, arguments, strict=True)
         ]
         # What is scattered is summed up in a pass of its own.
@@ -174,7 +179,7 @@ class Transpose(Realisation):
 
     def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
         windows = value.windows
-        padding, extra, after = zip(*map(transposed_arguments, windows), strict=True)
+        padding, extra, after = zip(*(transposed_arguments(w, self.ends) for w in windows), strict=True)
         # The bias goes in last where it is not one number a channel, or where positions are added after the fact.
         late = value.bias is not None and (value.geometry.periodic or adds(after))
         weight = weights("weight", transposed_weight(value.kernel, value.groups))
@@ -219,12 +224,18 @@ def pad_arguments(w: Window, ends: bool = False) -> tuple[tuple[int, int], tuple
     return ((w.lo, w.hi), (0, 0)) if own else ((0, 0), (w.lo, w.hi))
 
 
-def transposed_arguments(w: Window) -> tuple[int, int, tuple[int, int]]:
+def transposed_arguments(w: Window, ends: bool = False) -> tuple[tuple[int, int], int, tuple[int, int]]:
     """Padding and output_padding of a transposed convolution, and the crop (negative) or pad left for after it."""
     padding, extra = w.reach - w.lo, w.hi - w.lo
-    if padding >= 0 and 0 <= extra < max(w.upsample, w.dilation):
-        return padding, extra, (0, 0)
-    return 0, 0, (w.lo - w.reach, w.hi - w.reach)
+    if padding >= 0 and 0 <= extra < (w.upsample if ends else max(w.upsample, w.dilation)):
+        return (padding, padding), extra, (0, 0)
+    before, behind = w.lo - w.reach, w.hi - w.reach
+    crop = max(-before, 0), max(-behind, 0)
+    extra = behind if 0 < behind < w.upsample else 0
+    left = max(before, 0), max(behind, 0) - extra
+    if ends and (not any(left) or sum(crop) <= w.reach):  # something is left to pad, however short the signal
+        return crop, extra, left
+    return (0, 0), 0, (before, behind)
 
 
 def flat_pads(pads: Iterable[tuple[int, int]]) -> Iterator[list[int]]:

@@ -117,7 +117,7 @@ def _product(a: Value, b: Value) -> Reading:
 
 @aten("einsum.default")
 def read_einsum(call: Call) -> Reading:
-    return _contracted(call["equation"], call["tensors"])
+    return _contracted(call["equation"], call["tensors"], multiplies=False)
 
 
 @aten("tensordot.default")
@@ -133,11 +133,11 @@ def read_tensordot(call: Call) -> Reading:
     return _contracted(f"{''.join(first)},{''.join(second)}->{''.join(out)}", [a, b])
 
 
-def _contracted(equation: str, tensors: Sequence[Value]) -> Reading:
+def _contracted(equation: str, tensors: Sequence[Value], multiplies: bool = True) -> Reading:
     """An einsum of a signal and a constant is a matrix on the axes that they share, seen as one.
 
     Axes that are ``summed`` over are its columns, those that are ``made`` its rows; without either, the constant is a
-    scale along the axes that are ``alike`` in both. ::
+    scale along the axes that are ``alike`` in both. ``multiplies``: is it a product even where nothing is summed? ::
 
         x → permute, view → (…, summed) → matrix → (…, made) → view, permute → out
     """
@@ -174,7 +174,8 @@ def _contracted(equation: str, tensors: Sequence[Value]) -> Reading:
         scale = Convolved(Convolution(kernel.reshape(-1, 1), groups=kernel.numel()), 0, Scale())
         return _through(x, axes, shared, scale, shared, width, out)
     kernel = kernel.reshape(-1, kernel.shape[-1])
-    return _through(x, axes, shared, Convolved(Convolution(kernel), 0, Product()), made, width, out)
+    how = Scale() if kernel.shape[1] == 1 and not multiplies else Product()
+    return _through(x, axes, shared, Convolved(Convolution(kernel), 0, how), made, width, out)
 
 
 def _through(

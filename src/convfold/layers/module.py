@@ -107,7 +107,7 @@ class _Layers:
         dilation: Any,
     ) -> Row:
         c_in, c_out, *taps = weight.shape
-        numbers = tuple(stride), tuple(padding), tuple(extra), groups, bias is not None, tuple(dilation)
+        numbers = tuple(stride), tuple(lo for lo, _ in padding), tuple(extra), groups, bias is not None, tuple(dilation)
         kind = _TRANSPOSE[len(taps)]
         return (*x, self._filled(kind, weight, bias, c_in, c_out * groups, tuple(taps), *numbers))
 

@@ -72,7 +72,7 @@ def read_onnx(call: Call) -> Step:
     )
     kernel = transposed_weight(weight, groups)
     op = Convolution(kernel, nonzero(call.tensor("B")), groups, windows)
-    return Step(Convolved(op, 1, Transpose()), (x,))
+    return Step(Convolved(op, 1, Transpose(ends=True)), (x,))
 
 
 def _crops(call: Call, taps: Any, strides: Any, dilations: Any, extra: Any) -> list[tuple[int, int]]:

@@ -53,15 +53,17 @@ def _ways(g: Geometry, x: Signal, axis: int, scatters: bool, prices: Prices) -> 
         return [Linear(prices.fused or len(x.shape) == 2)]
     if g.upsamples:
         return _upsamplings(g, x, axis, prices.ends)
-    return [Convolve(prices.ends), Transpose()] if scatters else [Convolve(prices.ends)]
+    return [Convolve(prices.ends), Transpose(prices.ends)] if scatters else [Convolve(prices.ends)]
 
 
 def _upsamplings(g: Geometry, x: Signal, axis: int, ends: bool) -> list[Realisation]:
     """Phases where they multiply no more than what is scattered; where they multiply a third more at most, either."""
     rate = polyphase.rate_of(g)
     if rate is None:
-        return [Transpose()]
-    scattered, split = (sum(w.macs for w in how.work(g, x.shape, axis)) for how in (Transpose(), Shuffle(rate, ends)))
+        return [Transpose(ends)]
+    scattered, split = (
+        sum(w.macs for w in how.work(g, x.shape, axis)) for how in (Transpose(ends), Shuffle(rate, ends))
+    )
     if split <= scattered:
         return [Shuffle(rate, ends)]
-    return [Transpose(), Shuffle(rate, ends)] if 3 * split <= 4 * scattered else [Transpose()]
+    return [Transpose(ends), Shuffle(rate, ends)] if 3 * split <= 4 * scattered else [Transpose(ends)]

@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 from convfold.errors import InvalidInput
 from convfold.frontends.onnx.put_off import declare
-from convfold.frontends.onnx.rules import corrected, misfit, overhangs
+from convfold.frontends.onnx.rules import POOLS, corrected, misfit, overhangs
 from convfold.frontends.onnx.sparse import Sparse
 
 #: Constants of more elements are computed when asked for: sizes, axes and scales have fewer.
@@ -23,7 +23,7 @@ SMALL = 1024
 
 #: From which version on the sizes of a pool are what they have always been: a last window that would start behind the
 #: signal is none.
-_POOLS = {"AveragePool": 22, "MaxPool": 22, "LpPool": 22}
+_POOLS = dict.fromkeys(POOLS, 22)
 
 #: Layers: of what they give the sizes of their weights tell, whatever these are.
 _WEIGHTED = {"BatchNormalization", "Conv", "ConvTranspose", "Gemm", "InstanceNormalization", "MatMul", "PRelu"}

@@ -121,32 +121,21 @@ class Onnx:
         weight: ir.Value,
         bias: ir.Value | None,
         stride: Ints,
-        padding: Ints,
+        padding: Ends,
         extra: Ints,
         groups: int,
         dilation: Ints,
     ) -> ir.Value:
-        taps = [int(n) for n in self.sizes(weight)[2:]]  # type: ignore[arg-type]
-        # Runtimes take less output padding than the stride, torch less than the dilation too: pad less at that end.
-        less = [min(p, e) if e >= s else 0 for p, e, s in zip(padding, extra, stride, strict=True)]
-        extra = [e - n for e, n in zip(extra, less, strict=True)]
-        behind = [e if e >= s else 0 for e, s in zip(extra, stride, strict=True)]
-        extra = [e - n for e, n in zip(extra, behind, strict=True)]
-        y = self.call(
+        return self.call(
             "ConvTranspose",
-            *((x, weight) if bias is None or any(behind) else (x, weight, bias)),
-            kernel_shape=taps,
+            *((x, weight) if bias is None else (x, weight, bias)),
+            kernel_shape=[int(n) for n in self.sizes(weight)[2:]],  # type: ignore[arg-type]
             strides=list(stride),
-            pads=[*padding, *(p - n for p, n in zip(padding, less, strict=True))],
+            pads=[lo for lo, _ in padding] + [hi for _, hi in padding],
             output_padding=extra if any(extra) else None,
             dilations=list(dilation),
             group=groups,
         )
-        if not any(behind):
-            return y
-        y = self.pad(y, [n for end in reversed(behind) for n in (0, end)], "constant")
-        one = [-1, *(1,) * len(taps)]
-        return y if bias is None else self.call("Add", y, self.call("Reshape", bias, self.ints(one)))
 
     def linear(self, x: ir.Value, weight: ir.Value, bias: ir.Value | None) -> ir.Value:
         """A product with the matrix turned: as Gemm of a matrix, which adds the bias too, else in two calls."""

@@ -11,6 +11,8 @@ import onnx_ir as ir
 if TYPE_CHECKING:
     from convfold.frontends.onnx.known import Known
 
+#: Calls that count windows.
+POOLS = ("AveragePool", "MaxPool", "LpPool")
 #: What gives something like its first input, though no rule of the standard says so.
 _LIKE = {"GroupNormalization"}
 
@@ -59,6 +61,19 @@ def corrected(node: ir.Node, inputs: Sequence[Known | None]) -> dict[str, Any]:
             shape = [x.shape[0], weight.shape[1] * given.get("group", 1), *space[-dims:]]
             return {name: onnx.helper.make_tensor_type_proto(int(x.dtype), shape)}
     return {}
+
+
+def settle(model: ir.Model) -> None:
+    """Round up no count of windows of one position: none of them overhangs, so every runtime rounds down.
+
+    The standard's rule does not before opset 22, which a runtime refuses as soon as it knows the sizes before the pool.
+    """
+    for node in model.graph.all_nodes():
+        if node.op_type in POOLS and node.domain == "" and "ceil_mode" in node.attributes:
+            given = {name: a.value for name, a in node.attributes.items()}
+            taps = given["kernel_shape"]
+            if all(k == 1 for k in taps) and not any((given.get("pads") or [0])[-len(taps) :]):
+                del node.attributes["ceil_mode"]
 
 
 def overhangs(node: ir.Node, inputs: Sequence[Known | None]) -> bool:

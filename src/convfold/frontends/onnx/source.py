@@ -16,6 +16,7 @@ from convfold.frontends.onnx.files import load, taken
 from convfold.frontends.onnx.functions import inline
 from convfold.frontends.onnx.known import Inconsistent, Knowledge
 from convfold.frontends.onnx.put_off import declare_all
+from convfold.frontends.onnx.rules import settle
 from convfold.frontends.onnx.sweep import sweep
 
 Shapes = dict[str, tuple[int, ...]]
@@ -60,6 +61,7 @@ def read(model: Any, args: Any = None, kwargs: Any = None, dynamic_shapes: Any =
         _set_free(ours, dynamic_shapes, given)
         original = ours.clone()
     inline(ours)
+    settle(ours)
     sweep(ours)
     free = {} if dynamic_shapes == "static" else free_places(ours)
     example, first = _example(ours, given)

@@ -165,12 +165,12 @@ class Aten:
         weight: FxNode,
         bias: FxNode | None,
         stride: Ints,
-        padding: Ints,
+        padding: Ends,
         extra: Ints,
         groups: int,
         dilation: Ints,
     ) -> FxNode:
-        numbers = list(stride), list(padding), list(extra)
+        numbers = list(stride), [lo for lo, _ in padding], list(extra)
         return self.call(_TRANSPOSE[len(stride)], x, weight, bias, *numbers, groups, list(dilation))
 
     def linear(self, x: FxNode, weight: FxNode, bias: FxNode | None) -> FxNode:

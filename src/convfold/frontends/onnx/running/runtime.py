@@ -38,7 +38,7 @@ class Session:
         options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
         options.intra_op_num_threads = options.inter_op_num_threads = threads or 0
         options.log_severity_level = 4
-        options.use_deterministic_compute = True
+        options.use_deterministic_compute = not optimised
         self.kept: list[Any] = []  # what lies beside the model, for as long as it runs
         given: Any = str(model) if isinstance(model, Path) else model
         if isinstance(model, onnx.ModelProto):

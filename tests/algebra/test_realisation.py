@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from convfold.algebra.geometry import Geometry
-from convfold.algebra.operation import Work
+from convfold.algebra.operation import Sums, Work
 from convfold.algebra.realisation import Convolve, Linear, Product, Realisation, Shuffle, Transpose
 from convfold.algebra.window import Window
 
@@ -40,7 +40,7 @@ def test_what_is_padded_unevenly_is_padded_first() -> None:
     uneven = Geometry(4, 2, 1, (Window(3, lo=0, hi=1),))
     assert list(Convolve().work(uneven, (1, 2, 6), 1)) == [
         Work(0, 2 * (6 + 7)),
-        Work(4 * 2 * 3 * 5, 2 * 7 + 4 * 5 + 24),
+        Work(4 * 2 * 3 * 5, 2 * 7 + 4 * 5 + 24, "convolution", Sums(1, 2, 4, 3, 5)),
     ]
     cropped = Geometry(4, 2, 1, (Window(3, lo=-1, hi=2),))  # zeros first: a crop may eat into them
     assert [call.moved for call in Convolve().work(cropped, (1, 2, 6), 1)][:2] == [2 * (6 + 8), 2 * (8 + 7)]

@@ -31,7 +31,7 @@ class Sum(Operation):
         return "sum"
 
     def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
-        yield from [Work(0, 3 * prod(y))] * (len(xs) - 1)
+        yield from [Work(0, 3 * prod(y), "sum")] * (len(xs) - 1)
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         (sign, total), *rest = self.signed(xs)

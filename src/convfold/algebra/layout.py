@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TypeVar
 
-from convfold.algebra.operation import Move, Shape, T, Work
+from convfold.algebra.operation import VIEW, Move, Shape, T, Work
 from convfold.algebra.window import Window
 from convfold.ops import Ops
 
@@ -112,7 +112,7 @@ class Layout(Move):
         return None
 
     def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
-        yield Work(0, 0)
+        yield VIEW
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         if self.order is not None:
@@ -169,7 +169,7 @@ class Slice(Move):
     forward = traced
 
     def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
-        yield Work(0, 0)
+        yield VIEW
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         return ops.slice(xs[0], self.axis, self.start, self.stop, self.step)
@@ -210,7 +210,7 @@ class Select(Move):
         return () if self.length == 1 else (self.sliced,)
 
     def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
-        yield Work(0, 0)
+        yield VIEW
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         return ops.select(xs[0], self.axis, self.index)

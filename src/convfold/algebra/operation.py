@@ -22,19 +22,39 @@ T = TypeVar("T")
 Shape = Sequence[int]
 
 
+class Sums(NamedTuple):
+    """What a convolution or product sums up: of each of ``groups``, ``c_out`` channels at so many ``positions``, each
+    over ``c_in`` channels and ``taps``."""
+
+    groups: int
+    c_in: int
+    c_out: int
+    taps: int
+    positions: int
+
+
 class Work(NamedTuple):
     """One call of a framework: multiply-adds, as torch counts them, and how many numbers it reads and writes.
 
     Attributes:
+        kind: what is called: "convolution", "transposed", "product", "scale", "sum", "view" (no number is moved),
+            "gather", "pool", "nearest", "linear" and "cubic" (resizes), or "copy": all else that moves numbers about.
+        sums: of a convolution or product.
         abreast: output channels that can be computed at once, where they are few; 0: as many as there are lanes.
         calls: how many go over the data together; ``ops``: and how many of them are operations of the model.
     """
 
     macs: int
     moved: int
+    kind: str = "copy"
+    sums: Sums | None = None
     abreast: int = 0
     calls: int = 1
     ops: int = 1
+
+
+#: Of a call that gives another view of its input.
+VIEW = Work(0, 0, "view")
 
 
 class Operator(Protocol):

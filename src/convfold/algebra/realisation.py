@@ -16,7 +16,7 @@ from torch import Tensor
 
 from convfold.algebra import polyphase
 from convfold.algebra.geometry import Geometry
-from convfold.algebra.operation import T, Work
+from convfold.algebra.operation import VIEW, Sums, T, Work
 from convfold.algebra.window import Window
 from convfold.ops import Ops, Weights
 
@@ -60,8 +60,8 @@ class Scale(Realisation):
 
     def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
         if not self.fused and g.period is not None:  # what a model's own two calls would take
-            yield Work(0, 2 * prod(shape) + g.c_out)
-        yield Work(0, 2 * prod(shape) + g.numbers)
+            yield Work(0, 2 * prod(shape) + g.c_out, "sum")
+        yield Work(0, 2 * prod(shape) + g.numbers, "scale")
 
     def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
         shape = [-1] + [1] * (rank - 1 - axis)
@@ -78,7 +78,7 @@ class Shift(Scale):
     """A broadcast add, where it is known that nothing is multiplied."""
 
     def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
-        yield Work(0, 2 * prod(shape) + g.c_out)
+        yield Work(0, 2 * prod(shape) + g.c_out, "sum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,8 @@ class Product(Realisation):
     """The model's own product with a matrix, whichever axis holds the channels."""
 
     def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
-        yield Work(g.c_out * prod(shape), prod(shape) + _outputs(g, shape, axis) + g.c_out * g.c_in)
+        moved = prod(shape) + _outputs(g, shape, axis) + g.c_out * g.c_in
+        yield Work(g.c_out * prod(shape), moved, "product", Sums(1, g.c_in, g.c_out, 1, prod(shape) // max(g.c_in, 1)))
 
     def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
         return Linear().lower(ops, value, axis, x, rank, weights)
@@ -102,11 +103,11 @@ class Linear(Realisation):
     fused: bool = True
 
     def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
-        views = () if axis == len(shape) - 1 else (Work(0, 0),)
+        views = () if axis == len(shape) - 1 else (VIEW,)
         yield from views
         yield from Product().work(g, shape, axis)
         if not self.fused and g.period is not None:
-            yield Work(0, 2 * _outputs(g, shape, axis) + g.c_out)
+            yield Work(0, 2 * _outputs(g, shape, axis) + g.c_out, "sum")
         yield from views
 
     def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
@@ -133,7 +134,8 @@ class Convolve(Realisation):
         g, batch, space = _placed(g, shape, axis)
         grown = yield from _enlarged(space, [pad_arguments(w, self.ends)[1] for w in g.windows], batch * g.c_in)
         out = prod(g.size(space))
-        yield Work(batch * g.weights * out, batch * (g.c_in * prod(grown) + g.c_out * out) + g.numbers)
+        moved = batch * (g.c_in * prod(grown) + g.c_out * out) + g.numbers
+        yield Work(batch * g.weights * out, moved, "convolution", sums(g, batch * out))
         yield from _late_bias(g, batch * g.c_out * out, late=g.periodic)
 
     def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
@@ -166,7 +168,8 @@ class Transpose(Realisation):
         ]
         # What is scattered is summed up in a pass of its own.
         moved = batch * (g.c_in * prod(space) + 3 * g.c_out * prod(full)) + g.numbers
-        yield Work(batch * g.weights * prod(space), moved, abreast=g.c_out)
+        macs = batch * g.weights * prod(space)
+        yield Work(macs, moved, "transposed", sums(g, batch * prod(space)), abreast=g.c_out)
         after = [pads for *_, pads in arguments]
         now = yield from _enlarged(full, after, batch * g.c_out)
         for i, w in enumerate(g.windows):
@@ -206,7 +209,7 @@ class Shuffle(Realisation):
         yield Work(0, 2 * prod(shape[:axis]) * split.c_out * prod(split.size(shape[axis + 1 :])))
         for w in g.windows:
             if polyphase.excess(w, self.rate):
-                yield Work(0, 0)
+                yield VIEW
 
     def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
         """The periodic bias is a plain one before the shuffle."""
@@ -279,6 +282,11 @@ def _add_late(ops: Ops[T], y: T, value: Convolution, axis: int, weights: Weights
     return ops.add(y, bias)
 
 
+def sums(g: Geometry, positions: int) -> Sums:
+    """Of an operator that is called as it is, its taps at every one of so many positions."""
+    return Sums(g.groups, g.c_in // g.groups, g.c_out // g.groups, prod(g.taps), positions)
+
+
 def _enlarged(space: Sequence[int], pads: Iterable[tuple[int, int]], channels: int) -> Generator[Work, None, list[int]]:
     """Zeros put before and after each axis, then crops; gives the sizes that are left."""
     now = list(space)
@@ -297,8 +305,8 @@ def _late_bias(g: Geometry, numbers: int, late: bool) -> Iterator[Work]:
     if late and g.period is not None:
         for period in g.period:
             if period > 1:  # laid out over a size that may only be known at run time: an index is made and used
-                yield from (Work(0, 0),) * 3
-        yield Work(0, 2 * numbers)
+                yield from (VIEW,) * 3
+        yield Work(0, 2 * numbers, "sum")
 
 
 def _placed(g: Geometry, shape: Sequence[int], axis: int) -> tuple[Geometry, int, Sequence[int]]:

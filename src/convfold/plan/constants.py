@@ -14,7 +14,7 @@ from torch import Tensor
 from convfold.algebra.apply import Apply
 from convfold.algebra.joins import Sum
 from convfold.algebra.numbers import has_numbers
-from convfold.algebra.operation import Move, Operation, Shape, T, Work
+from convfold.algebra.operation import VIEW, Move, Operation, Shape, T, Work
 from convfold.errors import NotFoldable
 from convfold.ops import Eager, Ops
 from convfold.plan.along import Along
@@ -182,7 +182,7 @@ class Repeated(Operation):
 
     def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
         one = prod(y) // y[self.axis]
-        yield from (Work(0, 0), Work(0, one), Work(0, one + 2 * prod(y)))
+        yield from (VIEW, Work(0, one), Work(0, one + 2 * prod(y), "scale"))
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         ones = ops.ones_like(ops.slice(xs[0], self.axis, 0, 1))

@@ -66,6 +66,11 @@ class Spatial(Move):
         """How many values it reads for each it writes; 0: each of its inputs once."""
         return 0
 
+    @property
+    def called(self) -> str:
+        """Which kind of work it is."""
+        return "copy"
+
     def traced(self, axis: int) -> int | None:
         return next((i for i, j in self.carried if j == axis), None)
 
@@ -78,7 +83,7 @@ class Spatial(Move):
         A resize reads several values for each it writes: measured, 0.6, 1.0, 1.5, 5.0 and 7.6 ns an output for nearest,
         linear, bilinear, trilinear and bicubic, where a sum takes 2.0: about half as long as those bytes once each.
         """
-        yield Work(0, max(prod(xs[0]) + prod(y), self.reads * prod(y) // 2))
+        yield Work(0, max(prod(xs[0]) + prod(y), self.reads * prod(y) // 2), self.called)
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         """The model's call: its other arguments do not depend on how many channels there are."""

@@ -52,6 +52,10 @@ class Interpolate(Spatial):
         return f"{self.mode} resize"
 
     @property
+    def called(self) -> str:
+        return self.mode
+
+    @property
     def reads(self) -> int:
         return int({"nearest": 1, "linear": 2, "cubic": 4}[self.mode] ** len(self.axes))
 

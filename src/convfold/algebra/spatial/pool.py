@@ -33,6 +33,10 @@ class AveragePool(Spatial):
         return (self.divisor is None or own) and not (any(self.padding) and self.counted)
 
     @property
+    def called(self) -> str:
+        return "pool"
+
+    @property
     def label(self) -> str:
         return "average pool"
 
@@ -58,6 +62,10 @@ class WindowMean(Spatial):
     @property
     def constants(self) -> bool:
         return not self.counted or not any(w.lo or w.hi for w in self.windows)
+
+    @property
+    def called(self) -> str:
+        return "pool"
 
     @property
     def label(self) -> str:
@@ -108,6 +116,10 @@ class AdaptivePool(Spatial):
         return True
 
     @property
+    def called(self) -> str:
+        return "pool"
+
+    @property
     def label(self) -> str:
         return "adaptive average pool"
 
@@ -128,6 +140,10 @@ class Reduce(Spatial):
     @property
     def constants(self) -> bool:
         return self.mean
+
+    @property
+    def called(self) -> str:
+        return "pool"
 
     @property
     def label(self) -> str:

@@ -54,6 +54,10 @@ class Weigh(Spatial):
     def label(self) -> str:
         return "scale by position"
 
+    @property
+    def called(self) -> str:
+        return "scale"
+
     def __call__(self, x: Tensor) -> Tensor:
         return x * self.weights.content.to(x)
 
@@ -75,6 +79,10 @@ class Take(Spatial):
     @property
     def constants(self) -> bool:
         return True
+
+    @property
+    def called(self) -> str:
+        return "gather"
 
     @property
     def label(self) -> str:

@@ -36,6 +36,10 @@ class Resize(Spatial):
         return f"{self._mode(len(self.sizes[0]))} resize"
 
     @property
+    def called(self) -> str:
+        return {"nearest": "nearest", "nearest-exact": "nearest", "bicubic": "cubic"}.get(self.mode, "linear")
+
+    @property
     def reads(self) -> int:
         along = {"nearest": 1, "nearest-exact": 1, "bicubic": 4}.get(self.mode, 2)
         return int(along ** len(self.sizes[0]))

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from convfold.algebra.operation import Move, Operation, Shape, T, Work
+from convfold.algebra.operation import Move, Operation, Shape, Sums, T, Work
 from convfold.algebra.spatial.base import Spatial
 from convfold.algebra.window import Window
 from convfold.ops import Ops
@@ -88,7 +88,8 @@ class Spread(Tapped):
         signals = prod(y) // max(prod(self.after), 1)  # batch items times channels
         for i, macs in zip(self.order, self._macs(self.order), strict=True):
             n, m = self.rows[i], self.after[i]
-            yield Work(signals * macs, signals * (macs // m + macs // n) + n * m)
+            rows = signals * macs // max(n * m, 1)
+            yield Work(signals * macs, signals * (macs // m + macs // n) + n * m, "product", Sums(1, n, m, 1, rows))
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         """Along the last axis the matrix is on the right; along another one on the left of all axes behind as one."""
@@ -130,14 +131,14 @@ class Shifts(Tapped):
         for i in reversed(range(dims)):
             w = self.windows[i]
             numbers = numbers // self.before[i] * between[i]
-            yield Work(0, each * numbers)
+            yield Work(0, each * numbers, self.spatial.called)
             if w.lo or w.hi:
                 before, numbers = numbers, numbers // between[i] * (between[i] + w.lo + w.hi)
                 yield Work(0, before + numbers)
             if w.taps > 1:
                 numbers = numbers // (between[i] + w.lo + w.hi) * self.after[i] // w.taps
                 views = 1 + 2 * w.taps
-                yield Work(0, 3 * (w.taps - 1) * numbers, calls=views + w.taps - 1, ops=views + w.taps - 1)
+                yield Work(0, 3 * (w.taps - 1) * numbers, "sum", calls=views + w.taps - 1, ops=views + w.taps - 1)
 
     @property
     def between(self) -> tuple[int, ...]:
@@ -205,7 +206,9 @@ class Resample(Operation):
         """Signals laid end to end, then one matrix product."""
         inputs, channels = sum(map(prod, xs)), y[1]
         batch = prod(y) // max(channels * prod(self.after), 1)
-        yield Work(batch * self.macs(channels), inputs + sum(self.rows()) * prod(self.after) + prod(y))
+        rows, columns = sum(self.rows()), prod(self.after)
+        moved = inputs + rows * columns + prod(y)
+        yield Work(batch * self.macs(channels), moved, "product", Sums(1, rows, columns, 1, batch * channels))
         if len(xs) > 1:
             yield Work(0, 2 * inputs)
 

@@ -31,7 +31,7 @@ class Constants(Way):
         found: list[Work] = []
         for box in boxes(border.ends, border.after):
             positions = prod(n if r is None else len(r) for r, n in zip(box, border.after, strict=True))
-            found.append(Work(0, 3 * a_position * positions, calls=2, ops=0 if found else 1))
+            found.append(Work(0, 3 * a_position * positions, "sum", calls=2, ops=0 if found else 1))
         return tuple(found)
 
     def composed(self, border: Border, prices: Prices, x: Signal, y: Signal, axis: int) -> Mending:

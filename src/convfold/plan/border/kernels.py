@@ -7,7 +7,7 @@ from math import prod
 
 from convfold.algebra.border import Piece
 from convfold.algebra.margins import reads
-from convfold.algebra.operation import T, Work
+from convfold.algebra.operation import Sums, T, Work
 from convfold.algebra.realisation import Realisation
 from convfold.ops import Ops
 from convfold.plan.border.mismatch import Border
@@ -39,7 +39,7 @@ class Kernels(Way):
             rest = [i for i, r in enumerate(shape.rows) if r is None]
             out = batch * g.c_out * rows * prod(border.after[i] for i in rest)
             if not shape.linear:
-                found.append(Work(0, 3 * out, calls=2, ops=2))
+                found.append(Work(0, 3 * out, "sum", calls=2, ops=2))
                 continue
             weights, positions = g.c_out * rows * (g.c_in // g.groups) * read, batch
             for i in rest:
@@ -48,7 +48,9 @@ class Kernels(Way):
                 positions *= -(-border.after[i] // w.upsample)
             strip = batch * g.c_in * read * prod(border.sizes[i] for i in rest)
             calls = 3 + 2 * sum(q is not None and n is not None for q, n in zip(shape.reads, border.least, strict=True))
-            found.append(Work(weights * positions, 2 * strip + weights + 4 * out, calls=calls, ops=calls))
+            summed = Sums(g.groups, g.c_in // g.groups * read, g.c_out // g.groups * rows, 1, positions)
+            moved = 2 * strip + weights + 4 * out
+            found.append(Work(weights * positions, moved, "convolution", summed, calls=calls, ops=calls))
         return tuple(found)
 
     def composed(self, border: Border, prices: Prices, x: Signal, y: Signal, axis: int) -> Mending:
@@ -61,7 +63,7 @@ class Kernels(Way):
             )
             cuts = sum(r is not None for r in piece.rows)
             pads = 2 * sum(r is not None and n is not None for r, n in zip(piece.rows, border.least, strict=True))
-            works.append(Work(0, 3 * out, calls=cuts + 1, ops=cuts + 1))
+            works.append(Work(0, 3 * out, "sum", calls=cuts + 1, ops=cuts + 1))
             if not piece.linear:
                 pieces.append((piece, None))
                 continue

@@ -102,4 +102,4 @@ def behind(x: Signal, g: Geometry, axis: int) -> Signal:
 
 def added(y: Signal) -> Work:
     """One signal added to another."""
-    return Work(0, 3 * y.numbers)
+    return Work(0, 3 * y.numbers, "sum")

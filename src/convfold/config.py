@@ -32,12 +32,15 @@ class FoldConfig:
             convolution would have something else there. "exact": the border is computed apart; "refuse": such layers
             stay apart; "hoist": all padding moves to the first. That changes the border: the report says where and by
             how much, and the comparison with the original is reported, not enforced.
+        target: what time is counted in: the name of a shipped target (`targets.shipped`) or a .json file that
+            `convfold calibrate` made. None: fixed prices of no runtime in particular.
     """
 
     objective: str = "time"
     exclude: tuple[str, ...] = ()
     verify: bool | str = True
     border: str = "exact"
+    target: str | None = None
 
     def __post_init__(self) -> None:
         check_border(self.border)

@@ -19,6 +19,8 @@ from convfold.report import Report
 from convfold.results import Result, judges
 from convfold.stages import Progress, Stages
 
+_DEFAULT = FoldConfig()
+
 __all__ = ["Progress", "Result", "explain", "fold"]
 
 
@@ -58,7 +60,7 @@ def fold(
         from convfold.results_onnx import folded
 
         return folded(model, args, kwargs, dynamic_shapes, config, progress)
-    stages = _stages(model, args, kwargs, dynamic_shapes, config, progress)
+    stages = opened(model, args, kwargs, dynamic_shapes, config, progress)
     source, original = stages.graph.source, stages.graph.original
     module, verdict = stages.finish(*judges(source, config.check, original))
     return Result(module, stages.report(verdict), source, config, stages.planner)
@@ -84,22 +86,28 @@ def explain(
     Raises:
         InvalidInput: as `fold` does; and where ``trace`` matches no call.
     """
-    stages = _stages(model, args, kwargs, dynamic_shapes, config or FoldConfig(), progress)
+    stages = opened(model, args, kwargs, dynamic_shapes, config or FoldConfig(), progress)
     found = () if trace is None else stages.traced(trace)
     stages.write()
     return replace(stages.report(None), trace=found)
 
 
-def _stages(
-    model: Any, args: Any, kwargs: Any, dynamic_shapes: Any, config: FoldConfig, progress: Progress
+def opened(
+    model: Any,
+    args: Any = None,
+    kwargs: Any = None,
+    dynamic_shapes: Any = None,
+    config: FoldConfig = _DEFAULT,
+    progress: Progress = lambda stage: None,
 ) -> Stages[Any]:
+    """A model as it is read and planned."""
     if is_onnx(model):
         from convfold.results_onnx import stages_of
 
         return stages_of(model, args, kwargs, dynamic_shapes, config, progress)
 
-    def opened() -> Graph:
+    def graph() -> Graph:
         source = read(model, args, kwargs, dynamic_shapes)
         return Graph(source, config.excludes, model if isinstance(model, nn.Module) else None)
 
-    return Stages(opened, config, progress)
+    return Stages(graph, config, progress)

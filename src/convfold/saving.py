@@ -44,6 +44,11 @@ def refuse_output(path: Path) -> None:
         raise InvalidInput(f"{path}: unknown kind of file; give a name that ends in .pt2 or .onnx")
     if path.suffix == ".onnx" and not all(map(find_spec, ("onnx", "onnxscript"))):
         raise InvalidInput("writing ONNX needs the extra: pip install 'convfold[onnx]'")
+    refuse_unwritable(path)
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise unless a file of this name can be written, or written over."""
     folder = _target(path).parent
     if not folder.is_dir():
         raise InvalidInput(f"{path}: the folder {folder} does not exist; create it first")

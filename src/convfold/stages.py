@@ -20,10 +20,11 @@ from convfold.errors import VerificationFailed
 from convfold.opened import Opened
 from convfold.plan import Plan, Planner, Prices
 from convfold.plan.border import HOISTED, Correct
-from convfold.plan.machine import measured
+from convfold.plan.machine import DEFAULT, measured
 from convfold.plan.refusals import refusals
 from convfold.region import Node, Region
 from convfold.report import Applied, Mended, Refused, Report
+from convfold.targets import Costs, target
 from convfold.totals import Totals
 from convfold.trace import Stop, Stretch
 from convfold.tracing import traced
@@ -56,7 +57,7 @@ class Stages(Generic[G]):
         with self.timed("read"):
             self.graph = read()
         self.border = "refuse" if config.border == "exact" and not self.graph.mends else config.border
-        self.planner = planner or Planner(_prices(config.objective, self.graph), self.border)
+        self.planner = planner or Planner(_prices(config, self.graph), self.border)
         self.applied: list[Applied] = []
         self.mended: list[Mended] = []
         self.refused: tuple[Refused, ...] | None = None
@@ -178,8 +179,7 @@ class Stages(Generic[G]):
         saved, more = before.macs - after.macs, after.ops - before.ops
         if more <= 0 or self.config.objective == "macs":
             return saved > 0 or (saved == 0 and more <= 0)
-        machine = self.planner.prices.machine
-        return saved / machine.peak > more * machine.overhead
+        return saved / DEFAULT.peak > more * DEFAULT.overhead  # of a whole model, whatever its calls are
 
     def _unread(self, cut: Sequence[tuple[str, str]], before: int) -> Applied:
         """The calls that compute no more than is read of them."""
@@ -222,11 +222,12 @@ class Stages(Generic[G]):
         return Applied(self._where(region.outputs[-1]), before, after, plan.before.macs, plan.after.macs, drawn)
 
 
-def _prices(objective: str, graph: Opened[Any]) -> Prices:
-    """Fixed, or by this machine's speed, where the example lies."""
-    if objective != "measured":
-        return Prices(objective, ends=graph.ends, fused=graph.fused, doubles=graph.doubles)
-    return Prices("time", measured(graph.device), graph.ends, graph.fused, graph.doubles)
+def _prices(config: FoldConfig, graph: Opened[Any]) -> Prices:
+    """Those of a target, fixed ones, or by this machine's speed, where the example lies."""
+    costs: Costs = DEFAULT if config.target is None else target(config.target)
+    if config.objective == "measured":
+        costs = measured(graph.device)
+    return Prices("macs" if config.objective == "macs" else "time", costs, graph.ends, graph.fused, graph.doubles)
 
 
 def _listed(kinds: Counter[str]) -> str:

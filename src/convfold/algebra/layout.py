@@ -112,7 +112,7 @@ class Layout(Move):
         return None
 
     def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
-        yield VIEW
+        yield VIEW if self.order is None else Work(0, 0, "permute", carried=2 * prod(y))
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         if self.order is not None:
@@ -169,7 +169,7 @@ class Slice(Move):
     forward = traced
 
     def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
-        yield VIEW
+        yield Work(0, 0, "slice", carried=2 * prod(y))
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         return ops.slice(xs[0], self.axis, self.start, self.stop, self.step)
@@ -210,7 +210,7 @@ class Select(Move):
         return () if self.length == 1 else (self.sliced,)
 
     def work(self, xs: Sequence[Shape], y: Shape) -> Iterator[Work]:
-        yield VIEW
+        yield Work(0, 0, "slice", carried=2 * prod(y))
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         return ops.select(xs[0], self.axis, self.index)

@@ -37,9 +37,10 @@ class Work(NamedTuple):
     """One call of a framework: multiply-adds, as torch counts them, and how many numbers it reads and writes.
 
     Attributes:
-        kind: what is called: "convolution", "transposed", "product", "scale", "sum", "view" (no number is moved),
-            "gather", "pool", "nearest", "linear" and "cubic" (resizes), or "copy": all else that moves numbers about.
-        sums: of a convolution or product.
+        kind: what is called: "convolution", "transposed", "product", "scale", "sum", "view", "permute", "slice",
+            "gather", "pool"; "nearest", "linear" and "cubic" resizes; or "copy": all else that moves numbers about.
+        sums: of a convolution or product; of a move along space of how many positions each is made.
+        carried: numbers that are moved where a runtime knows no strides, as torch does.
         abreast: output channels that can be computed at once, where they are few; 0: as many as there are lanes.
         calls: how many go over the data together; ``ops``: and how many of them are operations of the model.
     """
@@ -48,12 +49,13 @@ class Work(NamedTuple):
     moved: int
     kind: str = "copy"
     sums: Sums | None = None
+    carried: int = 0
     abreast: int = 0
     calls: int = 1
     ops: int = 1
 
 
-#: Of a call that gives another view of its input.
+#: Of a call that gives its input another shape.
 VIEW = Work(0, 0, "view")
 
 

@@ -103,12 +103,14 @@ class Linear(Realisation):
     fused: bool = True
 
     def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
-        views = () if axis == len(shape) - 1 else (VIEW,)
-        yield from views
+        moved = axis != len(shape) - 1
+        if moved:
+            yield Work(0, 0, "permute", carried=2 * prod(shape))
         yield from Product().work(g, shape, axis)
         if not self.fused and g.period is not None:
             yield Work(0, 2 * _outputs(g, shape, axis) + g.c_out, "sum")
-        yield from views
+        if moved:
+            yield Work(0, 0, "permute", carried=2 * _outputs(g, shape, axis))
 
     def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
         value = value.ungrouped()

@@ -117,6 +117,12 @@ _how = _options(
         "prices measured on this machine now.",
     ),
     click.option(
+        "--target",
+        metavar="NAME|FILE",
+        help="What time is counted in: a runtime by its name, e.g. onnxruntime, or a .json file of `convfold "
+        "calibrate`; fixed prices of none in particular otherwise.",
+    ),
+    click.option(
         "--border",
         type=click.Choice(BORDERS),
         default="exact",
@@ -179,6 +185,7 @@ def fold_command(
     shapes: tuple[Shape, ...],
     free: tuple[Free, ...],
     objective: str,
+    target: str | None,
     border: str,
     exclude: tuple[str, ...],
     opset: int | None,
@@ -190,7 +197,7 @@ def fold_command(
     """Fold IN, verify the result against it, and write it to a file. Of a folder every model in it."""
     from convfold.cli import work
 
-    config = FoldConfig(objective, exclude, "none" if no_verify else check, border)
+    config = FoldConfig(objective, exclude, "none" if no_verify else check, border, target)
     asked = work.Asked(shapes, free, config, opset)
     return work.fold(session, models, output, in_place, asked, require_change, as_json)
 
@@ -215,6 +222,7 @@ def explain_command(
     shapes: tuple[Shape, ...],
     free: tuple[Free, ...],
     objective: str,
+    target: str | None,
     border: str,
     exclude: tuple[str, ...],
     trace: str | None,
@@ -223,7 +231,7 @@ def explain_command(
     """Say what would be folded in IN and what would not, and why; write nothing."""
     from convfold.cli import work
 
-    config = FoldConfig(objective, exclude, border=border)
+    config = FoldConfig(objective, exclude, border=border, target=target)
     return work.explain(session, model, shapes, free, config, trace, as_json)
 
 
@@ -274,6 +282,26 @@ def bench_command(
     from convfold.cli import work
 
     return work.bench(session, [a, b] if b else [a], shapes, threads, seconds, as_json)
+
+
+@main.command("calibrate")
+@click.option(
+    "--target", "runtime", metavar="NAME", required=True, help="The runtime: eager, inductor, onnxruntime, openvino."
+)
+@click.option("-o", "--output", metavar="FILE", callback=_output, required=True, help="A .json file, for --target.")
+@click.option(
+    "--threads", type=click.IntRange(1, _THREADS), default=1, show_default=True, help="Threads to compute with."
+)
+@_everywhere
+@click.pass_obj
+def calibrate_command(session: Session, runtime: str, output: Path, threads: int) -> int:
+    """Time calls of every kind in a runtime on this machine, and write what each costs: a target to plan for.
+
+    A minute or two; what was timed before an interruption is not timed again.
+    """
+    from convfold.cli import work
+
+    return work.calibrate(session, runtime, output, threads)
 
 
 @main.command("demo")

@@ -14,6 +14,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from convfold.bench import Comparison
     from convfold.report import Report
+    from convfold.targets import Target
     from convfold.verify import Verdict
 
 
@@ -64,6 +65,16 @@ def comparison(words: Sequence[str], comparison: Comparison, as_json: bool, out:
         _json({"models": list(words), **comparison.to_dict()}, out)
     else:
         console(out).print(_timings(words, comparison))
+
+
+def target(target: Target, out: TextIO) -> None:
+    """What it takes for each kind of call, and how well that was told of calls that were left out."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("kind of call", "terms", "median error"):
+        table.add_column(heading, justify="right" if heading == "median error" else "left", overflow="fold")
+    for kind, prices in target.prices.items():
+        table.add_row(kind, " + ".join(prices), f"{target.errors[kind]:.0%}")
+    console(out).print(table)
 
 
 def _json(data: Any, out: TextIO) -> None:

@@ -178,6 +178,19 @@ def bench(
     return 0
 
 
+def calibrate(session: Session, runtime: str, path: Path, threads: int) -> int:
+    """``convfold calibrate``."""
+    from convfold.calibration import calibrate
+
+    with session.output() as out:
+        with session.working() as stage:
+            found = calibrate(runtime, path, threads=threads, progress=stage)
+        show.target(found, out)
+    if not session.quiet:
+        say(f"wrote {path}")
+    return 0
+
+
 def demo(session: Session) -> int:
     """``convfold demo``."""
     from convfold.demo import demo

@@ -136,8 +136,7 @@ class Planner:
 
     def _dearer(self) -> Iterator[Prices]:
         """Where a plan multiplies more than there was, multiply-adds were worth more than they were taken for."""
-        machine = self.prices.machine
-        return (replace(self.prices, machine=replace(machine, peak=machine.peak / worth)) for worth in WORTH)
+        return (replace(self.prices, costs=self.prices.costs.dearer(worth)) for worth in WORTH)
 
     def _planned(self, region: Region, prices: Prices, descended_only: bool = False) -> tuple[Region, Step]:
         search = Search(region, prices, border=self.border)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TypeVar
 
 from convfold.algebra.geometry import Geometry
 from convfold.algebra.operation import Operation, Work
 from convfold.algebra.realisation import Realisation
-from convfold.plan.machine import DEFAULT, Machine
+from convfold.plan.machine import DEFAULT
 from convfold.region import Signal
+from convfold.targets.target import Costs
 
 W = TypeVar("W")
 
@@ -21,11 +21,6 @@ NEAR = 4 / 3
 #: Bytes of traffic that one operation more must save where multiply-adds come first. Measured on a concat before a
 #: convolution against two convolutions and a sum: below some megabytes the smaller calls lose more than the copy costs.
 OPERATION = 2 << 20
-
-#: Output channels that are computed at once. Measured on transposed convolutions: 64→3 with 18×18 taps takes 4.5 times
-#: as long as its 5×5 phases, which multiply 1.23 times as much; one to 16 channels or more takes as long as its
-#: multiply-adds say.
-LANES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,38 +55,28 @@ class Cost:
 class Prices:
     """What every kind of step costs, on signals of given shapes.
 
-    ``objective`` "time": the sum over the steps of ``MACs / peak + bytes / bandwidth + overhead``, in attoseconds:
-    whole rates, so that a sum of three costs what two sums of two do, to the last digit. Nothing hides behind anything:
-    what one runtime overlaps another does not, and fewer multiply-adds are worth something on all of them.
+    ``objective`` "time": the seconds of every call by ``costs``, in attoseconds: whole numbers, so that a sum of three
+    costs what two sums of two do, to the last digit.
     "macs": multiply-adds first; where they are equal, bytes moved and operations, each worth ``OPERATION`` bytes.
     ``ends``: does a convolution take other zeros at the one end of an axis than at the other? ``fused``: is a scale
     with its shift one call, and a product with its bias? ``doubles``: is there a convolution of float64?
     """
 
     objective: str = "time"
-    machine: Machine = field(default=DEFAULT)
+    costs: Costs = field(default=DEFAULT)
     ends: bool = False
     fused: bool = True
     doubles: bool = True
     _realised: dict[object, Cost] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    @cached_property
-    def rates(self) -> tuple[int, int, int]:
-        """Of a multiply-add, a byte and a call."""
-        if self.objective == "macs":
-            return 0, 1, OPERATION
-        m = self.machine
-        return round(1e18 / m.peak), round(1e18 / m.bandwidth), round(1e18 * m.overhead)
-
     def all(self, works: Iterable[Work], itemsize: int) -> Cost:
         """Calls, one after the other, on numbers of so many bytes."""
-        mac, byte, call = self.rates
         macs = moved = ops = rank = 0
+        counted = self.objective == "macs"
         for w in works:
-            idle = -(-LANES // w.abreast) if w.abreast else 1
             macs, moved, ops = macs + w.macs, moved + w.moved * itemsize, ops + w.ops
-            rank += w.macs * idle * mac + w.moved * itemsize * byte + w.calls * call
-        return Cost(macs, moved, ops, (macs if self.objective == "macs" else 0, rank))
+            rank += w.moved * itemsize + w.calls * OPERATION if counted else self.costs.attoseconds(w, itemsize)
+        return Cost(macs, moved, ops, (macs if counted else 0, rank))
 
     def of(self, step: Operation, xs: Sequence[Signal], y: Signal) -> Cost:
         """One step of a region, from the signals it reads to the one it gives."""

@@ -23,12 +23,14 @@ class Runtime(ABC):
 
     Attributes:
         name: what it is asked for by.
+        onnx: does it run ONNX models? PyTorch's are exported for it.
         packages: what it is made of, the one that is missing without it first.
         device: where it runs.
     """
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]]
+    onnx: ClassVar[bool] = False
     device: str = "cpu"
 
     def versions(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ class OnnxRuntime(Runtime):
     """What it is given, after its own optimisations; PyTorch models are exported first."""
 
     name: ClassVar[str] = "onnxruntime"
+    onnx: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime",)
 
     def ready(self, model: Any, args: Sequence[Any], kwargs: dict[str, Any], threads: int | None = None) -> Call:

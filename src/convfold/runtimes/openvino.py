@@ -14,6 +14,7 @@ class OpenVino(Runtime):
     """Compiled for the least time of one call, in the types of the model; PyTorch models are exported first."""
 
     name: ClassVar[str] = "openvino"
+    onnx: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("openvino",)
 
     def ready(self, model: Any, args: Sequence[Any], kwargs: dict[str, Any], threads: int | None = None) -> Call:

@@ -10,7 +10,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from convfold.algebra.operation import Move, Operator, Shape, T, Work
+from convfold.algebra.operation import Move, Operator, Shape, Sums, T, Work
 from convfold.errors import NotFoldable
 from convfold.ops import Ops
 
@@ -83,7 +83,9 @@ class Spatial(Move):
         A resize reads several values for each it writes: measured, 0.6, 1.0, 1.5, 5.0 and 7.6 ns an output for nearest,
         linear, bilinear, trilinear and bicubic, where a sum takes 2.0: about half as long as those bytes once each.
         """
-        yield Work(0, max(prod(xs[0]) + prod(y), self.reads * prod(y) // 2), self.called)
+        before, after = prod(xs[0]), prod(y)
+        read = Sums(1, 1, 1, max(self.reads, -(-before // max(after, 1))), after)
+        yield Work(0, max(before + after, self.reads * after // 2), self.called, read)
 
     def lower(self, ops: Ops[T], xs: Sequence[T], y: Shape) -> T:
         """The model's call: its other arguments do not depend on how many channels there are."""

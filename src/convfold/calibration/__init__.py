@@ -1,0 +1,127 @@
+"""A target made: calls of every kind timed in a runtime on this machine, and prices fitted to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from convfold.calibration.fit import fitted
+from convfold.calibration.samples import KINDS, Sample, drawn
+from convfold.calibration.timed import seconds, works
+from convfold.errors import InvalidInput
+from convfold.runtimes import Runtime, runtime
+from convfold.saving import refuse_unwritable, replacing
+from convfold.targets.target import Target
+from convfold.targets.terms import terms
+
+#: Calls of each kind that are timed; of those that most time goes into, more.
+COUNT = 16
+MORE = {"dense": 32, "pointwise": 32, "depthwise": 24, "grouped": 24, "transposed": 24, "product": 24, "copy": 24}
+
+#: No call takes less: what is left when handing a model its inputs is taken off may be nothing.
+LEAST = 1e-7
+
+Progress = Callable[[str], None]
+
+
+def calibrate(
+    name: str,
+    path: Path,
+    *,
+    threads: int = 1,
+    progress: Progress = lambda stage: None,
+) -> Target:
+    """Time the calls, fit the prices, and write the target; what was timed before an interruption is kept beside it.
+
+    Args:
+        name: of the runtime: see `runtimes.RUNTIMES`.
+        path: a .json file, replaced as a whole when all is done.
+        progress: called with each kind of call as its turn comes, and how many of how many are done.
+
+    Raises:
+        InvalidInput: there is no such runtime, or it is not installed.
+    """
+    it = runtime(name)
+    versions = it.versions()
+    if path.suffix != ".json":
+        raise InvalidInput(f"{path}: a target is a .json file")
+    refuse_unwritable(path)
+    about = {"runtime": name, "threads": threads, "machine": machine(), "versions": versions}
+    measured = _Kept(path.with_name(f"{path.name}.part"), about)
+    floor = measured.get("floor", lambda: _floor(it, threads))
+    prices, errors = {}, {}
+    for i, kind in enumerate(KINDS):
+        progress(f"timing {kind} calls, {i + 1} of {len(KINDS)}")
+        counts, times = [], []
+        for sample in drawn(kind, MORE.get(kind, COUNT), 0):
+            took = measured.get(str(sample), lambda sample=sample: seconds(sample, it, threads))  # type: ignore[misc]
+            counts.append(counted(sample, it))
+            times.append(max(took - floor, LEAST))
+        prices[kind], errors[kind] = fitted(counts, times)
+    found = Target(path.stem, name, "cpu", threads, "float32", machine(), versions, prices, errors)
+    with replacing(path) as new:
+        new.write_text(found.to_json(), encoding="utf-8")
+    measured.forget()
+    return found
+
+
+def counted(sample: Sample, it: Runtime) -> Counter[str]:
+    """How much of each term there is in a sample, as the plan would see it."""
+    found: Counter[str] = Counter()
+    for work in works(sample, it):
+        for term, n in terms(work, 4):
+            found[term] += n
+    return found
+
+
+def machine() -> str:
+    """This one, in a few words."""
+    return f"{_processor()}, {os.cpu_count()} cores"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _floor(it: Runtime, threads: int) -> float:
+    """What a runtime that is handed a whole model takes for one that does nothing; eager is handed every call."""
+    return 0.0 if it.name == "eager" else seconds(Sample("view", ((1, 1, 1, 1),)), it, threads)
+
+
+class _Kept:
+    """Times, each written down as soon as it is known; of another runtime or machine none is used."""
+
+    def __init__(self, path: Path, about: object) -> None:
+        self.path = path
+        self.times = dict(self._read(about))
+        if not self.times:
+            with replacing(path) as new:
+                new.write_text(json.dumps(about) + "\n", encoding="utf-8")
+
+    def _read(self, about: object) -> Iterator[tuple[str, float]]:
+        try:
+            first, *lines = self.path.read_text(encoding="utf-8").splitlines()
+            if json.loads(first) == about:
+                yield from (tuple(json.loads(line)) for line in lines)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError) as e:
+            raise InvalidInput(f"{self.path}: what was measured before cannot be read; remove it: {e}") from e
+
+    def get(self, what: str, measure: Callable[[], float]) -> float:
+        if what not in self.times:
+            self.times[what] = measure()
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([what, self.times[what]]) + "\n")
+        return self.times[what]
+
+    def forget(self) -> None:
+        self.path.unlink(missing_ok=True)

@@ -52,7 +52,7 @@ def calibrate(
     refuse_unwritable(path)
     about = {"runtime": name, "threads": threads, "machine": machine(), "versions": versions}
     measured = _Kept(path.with_name(f"{path.name}.part"), about)
-    floor = measured.get("floor", lambda: _floor(it, threads))
+    nothing = measured.get("floor", lambda: floor(it, threads))
     prices, errors = {}, {}
     for i, kind in enumerate(KINDS):
         progress(f"timing {kind} calls, {i + 1} of {len(KINDS)}")
@@ -60,7 +60,7 @@ def calibrate(
         for sample in drawn(kind, MORE.get(kind, COUNT), 0):
             took = measured.get(str(sample), lambda sample=sample: seconds(sample, it, threads))  # type: ignore[misc]
             counts.append(counted(sample, it))
-            times.append(max(took - floor, LEAST))
+            times.append(max(took - nothing, LEAST))
         prices[kind], errors[kind] = fitted(counts, times)
     found = Target(path.stem, name, "cpu", threads, "float32", machine(), versions, prices, errors)
     with replacing(path) as new:
@@ -91,7 +91,7 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _floor(it: Runtime, threads: int) -> float:
+def floor(it: Runtime, threads: int) -> float:
     """What a runtime that is handed a whole model takes for one that does nothing; eager is handed every call."""
     return 0.0 if it.name == "eager" else seconds(Sample("view", ((1, 1, 1, 1),)), it, threads)
 

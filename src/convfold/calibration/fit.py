@@ -38,8 +38,12 @@ def fitted(counts: Counts, seconds: Sequence[float]) -> tuple[dict[str, float], 
 
 
 def _prices(counts: Counts, seconds: Sequence[float], terms: Sequence[str]) -> dict[str, float]:
-    found, _ = nnls(_relative(counts, seconds, terms), np.ones(len(seconds)))
-    return dict(zip(terms, map(float, found), strict=True))
+    table = _relative(counts, seconds, terms)
+    sizes = np.linalg.norm(table, axis=0).clip(
+        np.finfo(float).tiny
+    )  # of terms that are counted in millions and in ones
+    found, _ = nnls(table / sizes, np.ones(len(seconds)))
+    return dict(zip(terms, map(float, found / sizes), strict=True))
 
 
 def _relative(counts: Counts, seconds: Sequence[float], terms: Sequence[str]) -> NDArray[np.float64]:

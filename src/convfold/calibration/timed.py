@@ -22,8 +22,12 @@ SECONDS, ROUNDS = 0.08, 5
 
 def works(sample: Sample, runtime: Runtime) -> tuple[Work, ...]:
     """The calls of a sample, as a model of it is read."""
-    stages = opened(_model(sample, runtime, whole=True), _inputs(sample), config=FoldConfig(verify=False))
-    regions = stages.stretches.regions
+    return works_of(_model(sample, runtime, whole=True), _inputs(sample))
+
+
+def works_of(model: Any, args: tuple[torch.Tensor, ...]) -> tuple[Work, ...]:
+    """The affine calls of a model, as they are."""
+    regions = opened(model, args, config=FoldConfig(verify=False)).stretches.regions
     return tuple(
         work
         for region in regions

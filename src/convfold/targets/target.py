@@ -60,6 +60,9 @@ class Target:
     errors: Mapping[str, float] = field(default_factory=dict)
     _known: dict[object, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    def seconds(self, work: Work, itemsize: int) -> float:
+        return self.attoseconds(work, itemsize) / ATTO
+
     def attoseconds(self, work: Work, itemsize: int) -> int:
         key = work, itemsize
         if key not in self._known:

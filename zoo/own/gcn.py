@@ -51,7 +51,7 @@ def boundary(channels: int) -> Residual:
 
 
 class GCN(nn.Module):
-    """Scores of each of a ResNet's stages by large kernels; brought to twice the size, added and refined, to the full."""
+    """Scores of each of a ResNet's stages by large kernels; brought to twice the size, added and refined, to full."""
 
     def __init__(self, depths: Sequence[int], widths: Sequence[int], classes: int = 21, k: int = 15) -> None:
         super().__init__()

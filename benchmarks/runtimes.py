@@ -8,9 +8,9 @@ original is exported by ``torch.onnx.export``, and folded is what `convfold.fold
 ``det.onnx:1,3,640,640``; `pp-ocrv4-like-detector` is not PaddleOCR's file but a network like it, exported.
 
 Every case is recorded as it is done; ``--resume`` measures only what is not on record. The claims: no case below 0.98,
-and those in `FLOORS`. One is missed where even the upper end of its interval is below it; cases of which only the
-median is are named too. Exits with 1 where a claim is missed or a model cannot be folded, exported or run. All of it
-takes hours.
+and those in `FLOORS`. One is missed where even the upper end of its interval is below it, in two processes together;
+cases of which only the median is are named too. Exits with 1 where a claim is missed, or a model cannot be folded,
+exported or run. All of it takes hours.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -39,9 +40,9 @@ from torch.utils import _pytree as pytree
 import convfold
 import zoo
 from benchmarks.record import FOLDER, console, progress, record
-from benchmarks.timing import interleaved, interval, medians, ratio, ratios, repeats, wall
+from benchmarks.timing import Measure, interleaved, interval, medians, ratios, repeats, wall
 from convfold.config import OBJECTIVES
-from convfold.runtimes import RUNTIMES, runtime
+from convfold.runtimes import RUNTIMES, Call, runtime
 from convfold.runtimes.exported import onnx_model
 
 NETWORKS = (
@@ -137,9 +138,11 @@ def _measured(asked: Asked, folder: Path) -> dict[str, Any]:
     with stage("fold"):
         report, folded = _folded(asked, original, args, kwargs, folder / "folded.onnx")
     seconds = perf_counter() - start
+    same = isinstance(original, Path) and original.read_bytes() == folded.read_bytes()
     with stage("folded"):
-        calls["folded"] = run.ready(folded, args, kwargs, asked.threads)
-        outputs["folded"] = _numbers(calls["folded"]())
+        if not same:
+            calls["folded"] = run.ready(folded, args, kwargs, asked.threads)
+            outputs["folded"] = _numbers(calls["folded"]())
     found: dict[str, Any] = {}
     if asked.exported and isinstance(original, Path) and not isinstance(model, Path):
         try:
@@ -154,22 +157,35 @@ def _measured(asked: Asked, folder: Path) -> dict[str, Any]:
     with stage("timing"), torch.inference_mode():
         gc.collect()
         gc.freeze()  # what is here stays: each round's collection is short
-        measures = {which: wall(call, repeats(call)) for which, call in calls.items()}
-        times = interleaved(measures, ROUNDS, seconds=asked.seconds)
-    for which in times:
-        if which != "original":
-            found[which] = [ratio(times, "original", which), *interval(ratios(times, "original", which))]
+        times = interleaved({which: _warm(call) for which, call in calls.items()}, ROUNDS, seconds=asked.seconds)
+    if same:
+        times["folded"] = times["original"]
     before, after = report.before, report.after
     return {
         **found,
+        "ratios": {which: ratios(times, "original", which) for which in times if which != "original"},
         "seconds": medians(times),
-        "rounds": len(times["original"]),
+        "same": same,
         "macs": [before.macs, after.macs],
         "ops": [before.ops, after.ops],
         "fold_seconds": seconds,
         "differs": {which: _apart(y, outputs["original"]) for which, y in outputs.items() if which != "original"},
         "versions": run.versions(),
     }
+
+
+def _warm(call: Call) -> Measure:
+    """A call that counts follows one of the same model; where it takes long, what others left in caches is little."""
+    n = repeats(call)
+    measure = wall(call, n)
+    if n == 1:
+        return measure
+
+    def behind_another() -> float:
+        call()
+        return measure()
+
+    return behind_another
 
 
 def _opened(asked: Asked) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
@@ -233,13 +249,35 @@ def in_a_process(asked: Asked) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+def figures(asked: Asked) -> dict[str, Any]:
+    """What is recorded of a case; one below its floor is measured once more, and the rounds of both are counted.
+
+    Where its weights happen to lie makes a model some per cent slower or faster for as long as a process runs.
+    """
+    found = in_a_process(asked)
+    if "failed" in found:
+        return found
+    processes = 1
+    if _judged(found["ratios"]["folded"])[2] < asked.floor:
+        again = in_a_process(asked)
+        processes += 1
+        for which, more in again.get("ratios", {}).items():
+            found["ratios"][which] = found["ratios"].get(which, []) + more
+    rounds = {which: _judged(values) for which, values in found.pop("ratios").items()}
+    return {**found, **rounds, "processes": processes}
+
+
+def _judged(values: list[float]) -> list[float]:
+    return [median(values), *interval(values)]
+
+
 def missed(asked: Asked, found: dict[str, Any]) -> list[str]:
     """What is claimed and not so."""
     if "failed" in found:
         return [found["failed"]]
     _, _, high = found["folded"]
     out = [f"below {asked.floor}"] if high < asked.floor else []
-    if max(found["differs"].values()) > DIFFERS:
+    if max(found["differs"].values(), default=0.0) > DIFFERS:
         out.append("another function")
     if isinstance(found.get("exported"), str):
         out.append(found["exported"])
@@ -258,7 +296,7 @@ def row(asked: Asked, found: dict[str, Any]) -> list[str]:
         f"{m0 / 1e6:.1f} → {m1 / 1e6:.1f}",
         f"{1e3 * seconds['original']:.2f}",
         f"{1e3 * seconds['folded']:.2f}",
-        _said(found["folded"]),
+        "same file" if found["same"] else _said(found["folded"]),
         _said(exported) if isinstance(exported, list) else "",
         wrong,
     ]
@@ -321,7 +359,7 @@ def main(argv: list[str]) -> int:
                 found = known.get(asked.key, {"failed": ""})
                 if "failed" in found:
                     progress.print(f"{asked.key} …")
-                    found = in_a_process(asked)
+                    found = figures(asked)
                     record("runtimes", {asked.key: found})
                 cases[asked] = found
     return summary(cases)

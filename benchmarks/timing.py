@@ -34,8 +34,9 @@ def repeats(call: Callable[[], Any], seconds: float = 0.02) -> int:
 def interleaved(
     measures: Mapping[str, Measure], rounds: int, warm_up: int = 1, *, seconds: float = inf, least: int = 7
 ) -> dict[str, list[float]]:
-    """Seconds by name, one entry a round; every other round runs backwards, so that no one always comes first.
+    """Seconds by name, one entry a round; rounds begin with one after another, and every other runs backwards.
 
+    So no one comes first, or behind itself, more often than others do: what ran last holds the caches.
     Fewer ``rounds`` where those take longer than ``seconds``, but no fewer than ``least``.
     """
     names = list(measures)
@@ -44,7 +45,9 @@ def interleaved(
     for i in range(-warm_up, rounds):
         if i >= least and perf_counter() > end:
             break
-        for name in names if i % 2 == 0 else reversed(names):
+        first = i // 2 % len(names)
+        order = names[first:] + names[:first]
+        for name in order if i % 2 == 0 else reversed(order):
             gc.collect()
             seconds = measures[name]()
             if i >= 0:

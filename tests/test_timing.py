@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 
+from benchmarks import timing
 from benchmarks.timing import interleaved, interval
+
+
+@pytest.fixture(autouse=True)
+def without_collections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here is timed, and each takes a tenth of a second."""
+    monkeypatch.setattr(timing.gc, "collect", lambda: 0)
 
 
 def test_of_few_values_the_least_and_the_largest() -> None:
@@ -30,7 +38,16 @@ def test_as_often_as_it_says_whatever_the_distribution() -> None:
 
 
 def test_rounds_end_with_the_time_but_for_the_least() -> None:
-    calls: list[str] = []
-    times = interleaved({name: lambda n=name: calls.append(n) or 1.0 for name in "ab"}, 99, seconds=0.0, least=3)
+    times = interleaved({name: lambda: 1.0 for name in "ab"}, 99, seconds=0.0, least=3)
     assert times == {"a": [1.0] * 3, "b": [1.0] * 3}
-    assert calls == ["b", "a", "a", "b", "b", "a", "a", "b"]
+
+
+@pytest.mark.parametrize("names", ["ab", "abc", "abcde"])
+def test_no_one_follows_itself_more_often_than_others_do(names: str) -> None:
+    """Whoever ran last holds the caches."""
+    calls: list[str] = []
+    interleaved({name: lambda n=name: calls.append(n) or 1.0 for name in names}, 2 * len(names) ** 2, warm_up=0)
+    alone = [sum(a == b == name for a, b in pairwise(calls)) for name in names]
+    assert max(alone) - min(alone) <= 1
+    for place in range(len(names)):
+        assert len({calls[place :: len(names)].count(name) for name in names}) == 1

@@ -158,6 +158,7 @@ def _measured(asked: Asked, folder: Path) -> dict[str, Any]:
         gc.collect()
         gc.freeze()  # what is here stays: each round's collection is short
         times = interleaved({which: _warm(call) for which, call in calls.items()}, ROUNDS, seconds=asked.seconds)
+        gc.unfreeze()
     if same:
         times["folded"] = times["original"]
     before, after = report.before, report.after
@@ -263,8 +264,9 @@ def figures(asked: Asked) -> dict[str, Any]:
         processes += 1
         for which, more in again.get("ratios", {}).items():
             found["ratios"][which] = found["ratios"].get(which, []) + more
-    rounds = {which: _judged(values) for which, values in found.pop("ratios").items()}
-    return {**found, **rounds, "processes": processes}
+    of_rounds = found.pop("ratios")
+    judged = {which: _judged(values) for which, values in of_rounds.items()}
+    return {**found, **judged, "rounds": len(of_rounds["folded"]), "processes": processes}
 
 
 def _judged(values: list[float]) -> list[float]:

@@ -93,6 +93,7 @@ def test_never_dearer_than_merged_by_hand(name: str) -> None:
         ("ghostnetv3", 167e6, 8.13e6),
         ("poolformer-s12", 1.81e9, 11.92e6),
         ("repvit-m0.9", 0.82e9, 5.49e6),
+        ("yolo-small", 8.25e9, 7.24e6),
     ],
 )
 def test_of_the_size_published(name: str, macs: float, parameters: float) -> None:

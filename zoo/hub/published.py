@@ -82,6 +82,7 @@ PUBLISHED: Mapping[str, Recipe] = {
     "rt-detr-r50-encoder": Recipe("rt_detr", "RTDetr", _DETECT, (640, 640), {"num_labels": 80}, _FEATURES),
     "segformer-b0": Recipe("segformer", "Segformer", _SEGMENT, (512, 512), {"num_labels": 150}),
     "segformer-b0-256": Recipe("segformer", "Segformer", _SEGMENT, (256, 256), {"num_labels": 150}),
+    "swin-tiny": Recipe("swin", "Swin", _CLASSIFY, (224, 224), _CLASSES),
     "textnet": Recipe("textnet", "TextNet", _CLASSIFY, (224, 224), _CLASSES),
     "upernet-convnext-tiny": Recipe("upernet", "UperNet", _SEGMENT, (512, 512), _UPERNET_CONVNEXT_TINY),
     "vit-base": Recipe("vit", "ViT", _CLASSIFY, (224, 224), _CLASSES),

@@ -143,6 +143,21 @@ TINY: Mapping[str, Recipe] = {
             "decoder_hidden_size": 16,
         },
     ),
+    "tiny-swin": Recipe(
+        "swin",
+        "Swin",
+        _CLASSIFY,
+        (32, 32),
+        {
+            **_CLASSES,
+            "image_size": 32,
+            "patch_size": 2,
+            "embed_dim": 8,
+            "depths": [2, 1],
+            "num_heads": [1, 2],
+            "window_size": 4,
+        },
+    ),
     "tiny-textnet": Recipe(
         "textnet",
         "TextNet",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .densenet import transition
+from .parts import Residual
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _UPWARD = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -135,20 +136,27 @@ def _conv_norm(dims: int, c_in: int, c_out: int) -> tuple[nn.Module, nn.Module]:
     return _CONV[dims](c_in, c_out, 3, padding=1, bias=False), _NORM[dims](c_out)
 
 
-def _conv_norm_silu(c_in: int, c_out: int, size: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(c_in, c_out, size, padding=size // 2, bias=False)
+def conv_norm_silu(c_in: int, c_out: int, size: int = 1, stride: int = 1) -> nn.Sequential:
+    """As YOLOv5 has it; an even kernel is one that halves the size."""
+    conv = nn.Conv2d(c_in, c_out, size, stride, padding=(size - 1) // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(c_out, eps=1e-3), nn.SiLU())
 
 
 class C3(nn.Module):
-    """YOLOv5's cross-stage block: two 1×1 read the input, one goes through a bottleneck; a 1×1 joins them."""
+    """YOLOv5's cross-stage block: two 1×1 read the input, one goes through bottlenecks; a 1×1 joins them.
 
-    def __init__(self, c_in: int, c_out: int) -> None:
+    ``short``: each bottleneck adds what it reads.
+    """
+
+    def __init__(self, c_in: int, c_out: int, depth: int = 1, short: bool = False) -> None:
         super().__init__()
         hidden = c_out // 2
-        self.through, self.past = _conv_norm_silu(c_in, hidden), _conv_norm_silu(c_in, hidden)
-        self.bottleneck = nn.Sequential(_conv_norm_silu(hidden, hidden), _conv_norm_silu(hidden, hidden, 3))
-        self.join = _conv_norm_silu(2 * hidden, c_out)
+        self.through, self.past = conv_norm_silu(c_in, hidden), conv_norm_silu(c_in, hidden)
+        body = Residual if short else nn.Sequential
+        self.bottleneck = nn.Sequential(
+            *(body(conv_norm_silu(hidden, hidden), conv_norm_silu(hidden, hidden, 3)) for _ in range(depth))
+        )
+        self.join = conv_norm_silu(2 * hidden, c_out)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.join(torch.cat([self.bottleneck(self.through(x)), self.past(x)], 1))
@@ -160,7 +168,7 @@ class DetectorNeck(nn.Module):
     def __init__(self, c_top: int, *c_laterals: int) -> None:
         super().__init__()
         steps = list(pairwise((c_top, *c_laterals)))
-        self.reduce = nn.ModuleList(_conv_norm_silu(c_in, c) for c_in, c in steps)
+        self.reduce = nn.ModuleList(conv_norm_silu(c_in, c) for c_in, c in steps)
         self.blocks = nn.ModuleList(C3(2 * c, c) for _, c in steps)
 
     def forward(self, top: Tensor, *laterals: Tensor) -> tuple[Tensor, ...]:

@@ -11,6 +11,7 @@ import sys
 import warnings
 import zipfile
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,18 @@ def test_bench_in_words(run: Run) -> None:
     assert re.search(r"^aten::\w+ +[1-9]\d* +[\de.-]+ ms +[\d.]+%$", result.stdout, re.MULTILINE)
     assert re.search(r"^still changing when measuring began: eager, batch 2, 1 thread$", result.stdout, re.MULTILINE)
     assert re.fullmatch(r".*, \d+ cores?, \d+ threads?, load .*; Python 3\..*, torch 2\..*", lines[-1])
+
+
+def test_bench_in_what_is_not_installed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before anything is loaded."""
+
+    def version(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(sys.modules["convfold.runtimes.base"], "version", version)
+    result = run("bench", GIVEN, "--runtime", "openvino")
+    said = "convfold: error: runtime 'openvino' is not installed: pip install openvino"
+    assert (result.exit_code, result.stderr.splitlines()) == (1, [said])
 
 
 @pytest.mark.parametrize("load", [0.0, 1e4])

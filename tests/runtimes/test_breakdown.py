@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,10 @@ import torch
 from torch import nn
 
 from convfold.arguments import RUNTIMES as WORDS
+from convfold.errors import InvalidInput
 from convfold.runtimes import RUNTIMES, Share, runtime
 from convfold.runtimes.base import shares
+from convfold.runtimes.exported import onnx_model
 
 NET = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Softmax(1), nn.Conv2d(8, 4, 1), nn.Softmax(1)).eval()
 ARGS = (torch.randn(1, 3, 9, 8, generator=torch.Generator().manual_seed(0)),)
@@ -19,6 +23,22 @@ ARGS = (torch.randn(1, 3, 9, 8, generator=torch.Generator().manual_seed(0)),)
 #: What each calls a convolution and a softmax.
 NAMES = {"eager": ("aten::_softmax", "aten::conv2d"), "onnxruntime": ("Softmax", "Conv"),
          "openvino": ("Softmax", "Convolution")}  # fmt: skip
+
+
+def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(sys.modules["convfold.runtimes.base"], "version", version)
+    with pytest.raises(InvalidInput, match="runtime 'openvino' is not installed: pip install openvino"):
+        runtime("openvino").check(NET)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_inputs_that_do_not_match(name: str) -> None:
+    exported = onnx_model(NET, ARGS, {})
+    with pytest.raises(InvalidInput, match="the model takes 1 inputs, got 2"):
+        runtime(name).ready(exported, (*ARGS, *ARGS), {}, 1)
 
 
 def test_each_has_a_word() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain, product
 from typing import Any
 
 import torch
@@ -120,12 +121,8 @@ def measure(
     progress("running each model once")
     for group in groups:
         group.run_once()
-    return (
-        group.row(row, n, seconds, breakdown, progress)
-        for group in groups
-        for row in rows
-        for n in threads or (torch.get_num_threads(),)
-    )
+    on = threads or (torch.get_num_threads(),)
+    return chain.from_iterable(group.rows(rows, on, seconds, breakdown, progress) for group in groups)
 
 
 class _Group:
@@ -144,7 +141,19 @@ class _Group:
                 with self._or_one_line(entrant), torch.no_grad():
                     self.state.run(call)
 
-    def row(self, runtimes: Sequence[Runtime], threads: int, seconds: float, breakdown: bool, progress: Any) -> Row:
+    def rows(
+        self,
+        runtimes: Sequence[Sequence[Runtime]],
+        threads: Sequence[int],
+        seconds: float,
+        breakdown: bool,
+        progress: Callable[[str], None],
+    ) -> Iterator[Row]:
+        for each, n in product(runtimes, threads):
+            yield self._row(each, n, seconds, breakdown, progress)
+        self.exported.clear()  # no other group has these sizes
+
+    def _row(self, runtimes: Sequence[Runtime], threads: int, seconds: float, breakdown: bool, progress: Any) -> Row:
         names = tuple(r.name for r in runtimes)
         title = _title(names, self.batch, threads)
         with torch_threads(threads):

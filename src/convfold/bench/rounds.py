@@ -16,8 +16,9 @@ from torch.utils.benchmark.utils.common import TaskSpec
 from convfold.bench.confidence import Interval, of_median
 from convfold.frontends.torch.running.state import State
 
-#: One run is as many calls as take about this long, in seconds: far above the clock's resolution.
-RUN = 0.005
+#: A run is as many calls as take this long, in seconds, or as the slowest call takes: several turns of the scheduler, a
+#: few milliseconds each. Of shorter runs on a busy machine some are whole and some are not, and their median is either.
+RUN = 0.02
 
 #: The fewest rounds whose median has an interval of 95 %; as many forwards as backwards.
 LEAST = 6
@@ -104,15 +105,16 @@ class _Rounds:
         self.calls, self.state = calls, state
         self.repeats = [1 for _ in calls]
         self.times: list[list[float]] = [[] for _ in calls]
-        self._repeat([self._run(i) for i in range(len(calls))])
+        self.fastest = [self._probed(i) for i in range(len(calls))]
+        self._repeat()
 
     def warm_up(self, seconds: float) -> bool:
         """Until all have settled: have they?"""
         end = perf_counter() + seconds
         while not (settled := all(map(_settled, self.times))) and perf_counter() < end:
             self._round()
-        if self.times[0]:  # what was compiled at first, or loaded, no longer is
-            self._repeat([median(t[-WINDOW:]) for t in self.times])
+        self.fastest = [min([fastest, *times]) for fastest, times in zip(self.fastest, self.times, strict=True)]
+        self._repeat()
         return settled
 
     def measured(self, seconds: float) -> list[list[float]]:
@@ -127,14 +129,26 @@ class _Rounds:
             self.times[i].append(self._run(i))
 
     def _run(self, i: int) -> float:
-        if self.state.changing:
-            self.state.start_over()
-        return _seconds(self.calls[i], self.repeats[i])
-
-    def _repeat(self, seconds: Sequence[float]) -> None:
-        """As often as fills a run; what changes its state cannot be run twice from one."""
+        call, n = self.calls[i], self.repeats[i]
         if not self.state.changing:
-            self.repeats = [max(1, round(RUN / s)) for s in seconds]
+            return _seconds(call, n)
+        took = 0.0
+        for _ in range(n):  # what changes its state cannot be run twice from one
+            self.state.start_over()
+            took += _seconds(call, 1)
+        return took / n
+
+    def _probed(self, i: int) -> float:
+        """The fastest call of a few: one that was interrupted is not what fills a run."""
+        found: list[float] = []
+        while not found or (len(found) < 5 and sum(found) < RUN):
+            found.append(self._run(i))
+        return min(found)
+
+    def _repeat(self) -> None:
+        """As often as fills a run, equally long for all: or else a busy machine hits one otherwise than another."""
+        longest = max(RUN, *self.fastest)
+        self.repeats = [max(1, round(longest / fastest)) for fastest in self.fastest]
 
 
 def _settled(times: Sequence[float]) -> bool:

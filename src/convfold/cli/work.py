@@ -175,7 +175,7 @@ def bench(session: Session, origins: Sequence[Origin], asked: Race, as_json: boo
 
             machine = bench.Machine.here()
             for name in asked.runtimes:
-                runtime(name).versions()
+                runtime(name).versions()  # one that is not installed is said before anything is loaded
             models = [_found(o, asked.shapes if i == 0 else (), stage) for i, o in enumerate(origins)]
             inputs = _batched(models, asked.batches)
             entrants = [m.entrant for m in models]

@@ -64,7 +64,7 @@ class Eager(Runtime):
         return run
 
     def profiled(self, call: Call, start_over: Callable[[], Any]) -> Iterator[tuple[str, int, float]]:
-        """What operators take by themselves, without those they call."""
+        """What operators take by themselves, without those they call; on another device its kernels."""
         on_cpu = self.device == "cpu"
         activities = [ProfilerActivity.CPU] if on_cpu else [ProfilerActivity.CPU, ProfilerActivity.CUDA]
         for i in range(-WARM, RUNS):
@@ -75,8 +75,10 @@ class Eager(Runtime):
             with profile(activities=activities) as found:
                 call()
             for e in found.key_averages():
-                took = e.self_cpu_time_total if on_cpu else e.self_device_time_total
-                yield _kind(e.key), e.count, took / 1e6
+                if on_cpu:
+                    yield _kind(e.key), e.count, e.self_cpu_time_total / 1e6
+                elif e.device_type.name != "CPU" and not e.is_user_annotation:
+                    yield e.key, e.count, e.self_device_time_total / 1e6
 
 
 def _kind(name: str) -> str:

@@ -24,6 +24,9 @@ DTYPES = {
     *("int64", "int32", "int16", "int8", "long", "int", "short", "uint64", "uint32", "uint16", "uint8", "bool"),
 }
 
+#: What models can be timed in: the names in `convfold.runtimes`.
+RUNTIMES = ("eager", "inductor", "onnxruntime", "openvino")
+
 #: What torch can count: dimensions of a tensor, and its elements.
 MOST_DIMS, MOST_ELEMENTS = 64, 2**63 - 1
 

@@ -50,6 +50,42 @@ def of_program(program: ExportedProgram, example: Inputs | None, shapes: Sequenc
     return tuple(args), dict(kwargs)
 
 
+def batch_of_program(program: ExportedProgram) -> int | None:
+    """Dimension 0 of the first input that has one; None where it is free."""
+    wanted = set(program.graph_signature.user_inputs)
+    values = (n.meta.get("val") for n in program.graph.nodes if n.op == "placeholder" and n.name in wanted)
+    first = next((x.shape[0] for x in values if isinstance(x, Tensor) and x.dim()), None)
+    return first if isinstance(first, int) else None
+
+
+def at_batch(inputs: Inputs, n: int) -> Inputs:
+    """The same for ``n`` samples, those there are in turn: dimension 0 of the first tensor that has one, and of all
+    that are as large as it there.
+
+    Raises:
+        InvalidInput: there is no such tensor, or they are larger than a quarter of the memory there is.
+    """
+    found = [x for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor) and x.dim()]
+    if not found or not found[0].shape[0]:
+        raise InvalidInput(f"--batch {n}: no input has a dimension 0 with samples to repeat")
+    now = found[0].shape[0]
+    taken = sum(x.numel() * x.element_size() // now * n for x in found if x.shape[0] == now)
+    there = memory.available()
+    if taken > there / 4:
+        raise InvalidInput(
+            f"--batch {n}: inputs of {memory.in_words(taken)} where {memory.in_words(there)} are free: not enough "
+            "memory to compute with them. Give a smaller one."
+        )
+
+    def resized(x: Any) -> Any:
+        if not isinstance(x, Tensor) or not x.dim() or x.shape[0] != now:
+            return x
+        return x.detach()[torch.arange(n, device=x.device) % now]
+
+    args, kwargs = pytree.tree_map(resized, inputs)
+    return args, kwargs
+
+
 def freed(module: nn.Module, inputs: Inputs, dims: Mapping[str, Sequence[int]] | None) -> Any:
     """What ``torch.export`` takes for ``dynamic_shapes``: these dimensions of each input free; None frees all of them.
 

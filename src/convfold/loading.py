@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.utils import _pytree as pytree
 
 from convfold.arguments import BadUsage, Free, Origin, Shape, short
+from convfold.bench import Entrant
 from convfold.errors import InvalidInput
 from convfold.files import is_onnx
 from convfold.frontends.torch.archive import load
 from convfold.frontends.torch.read import refuse_training
-from convfold.inputs import Inputs, freed, of_module, of_program
+from convfold.inputs import Inputs, batch_of_program, freed, of_module, of_program
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,23 @@ class Model:
             return self.value.module(check_guards=False)
         return self.value
 
-    def call(self, inputs: Inputs, threads: int | None) -> Callable[[], Any]:
-        """What runs it on these inputs: of ONNX, ONNX Runtime, which takes them in order."""
-        args, kwargs = inputs
-        if not self.is_onnx:
-            module = self.module
-            return lambda: module(*args, **kwargs)
-        from convfold.frontends.onnx.running.runtime import Session
+    @property
+    def entrant(self) -> Entrant:
+        """In a comparison of times."""
+        return Entrant(self.word, self.value, None if self.is_onnx else self.module)
 
-        session = Session(self.value, optimised=True, threads=threads)
-        names = [x.name for x in session.session.get_inputs()]
-        leaves = [x.numpy() for x in pytree.tree_leaves(inputs)]
-        if len(leaves) != len(names):
-            raise InvalidInput(f"{self.word} takes {len(names)} inputs, got {len(leaves)}")
-        feeds = dict(zip(names, leaves, strict=True))
-        return lambda: session(feeds)
+    @property
+    def fixed_batch(self) -> int | None:
+        """Dimension 0 of the first input that has one, where a file fixes it."""
+        if isinstance(self.value, ExportedProgram):
+            return batch_of_program(self.value)
+        if not isinstance(self.value, Path):
+            return None
+        from convfold.frontends.onnx.source import inputs, opened
+
+        shapes = (x.shape for x in inputs(opened(self.value)))
+        first = next((shape[0] for shape in shapes if shape), None)
+        return first if isinstance(first, int) and first > 0 else None
 
     def drawn(self) -> Inputs:
         """Those it comes with or that were described; of ONNX drawn from what it declares."""

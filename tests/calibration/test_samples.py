@@ -25,7 +25,9 @@ def small(kind: str) -> Sample:
 def test_the_plan_sees_one_call_of_its_kind(kind: str, name: str) -> None:
     for sample in drawn(kind, 3, 2):
         found = [work for work in works(sample, runtime(name)) if work.kind != "view" or kind == "view"]
-        kinds = [kind_of(work) for work in found][:1]  # on the last axis a gather is an operator on that, a call of its own
+        kinds = [kind_of(work) for work in found][
+            :1
+        ]  # on the last axis a gather is an operator on that, a call of its own
         assert kinds == [kind] or (kind == "gather" and kinds == ["copy"]), sample
         assert sum(work.macs for work in found) <= MACS
         assert sum(work.moved for work in found) <= 4 * NUMBERS

@@ -214,8 +214,9 @@ Run = Callable[..., Result]
 
 
 def calm(stderr: str) -> list[str]:
-    """The lines on standard error but for signs of life: a busy machine has more of them."""
-    return [line for line in stderr.splitlines() if not re.fullmatch(r"convfold: .*( …|:) \d+ s", line)]
+    """The lines on standard error but for signs of life, and of a busy machine, which has more of them."""
+    lively = r"convfold: .*( …|:) \d+ s|convfold: warning: this machine is busy.*"
+    return [line for line in stderr.splitlines() if not re.fullmatch(lively, line)]
 
 
 def messages(stderr: str) -> list[str]:

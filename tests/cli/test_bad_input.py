@@ -140,6 +140,33 @@ TABLE = [
     ("weights without numbers", ["fold", "factories:bare", *OUT], 1, "weight '0.0.weight' is on the meta device"),
     ("a link to itself", ["fold", "loop.pt2", *OUT], 1, "loop.pt2: cannot be read: Too many levels of symbolic links"),
     ("no threads", ["bench", G, "--threads", "0"], 2, "--threads"),
+    ("threads twice", ["bench", G, "--threads", "1,2,1"], 2, "'--threads': 1 is given twice"),
+    ("threads of nothing", ["bench", G, "--threads", "1,"], 2, "'--threads': '' is not a valid"),
+    ("no samples", ["bench", G, "--batch", "1,0"], 2, "'--batch': 0 is not in the range"),
+    ("a batch twice", ["bench", G, "--batch", "4,4"], 2, "'--batch': 4 is given twice"),
+    (
+        "a batch beyond memory",
+        ["bench", G, "--batch", "9" * 11],
+        1,
+        "--batch 99999999999: inputs of 46,",
+    ),
+    ("a batch of nothing", ["bench", "factories:leaving", "--batch", "2", "--input", "x:1"], 1, "called for an exit"),
+    ("unknown runtime", ["bench", G, "--runtime", "eager,tvm"], 2, "'tvm' is not one of 'eager', 'inductor', 'onnxr"),
+    ("a runtime twice", ["bench", G, "--runtime", "eager,eager"], 2, "'--runtime': eager is given twice"),
+    ("no runtime", ["bench", G, "--runtime", ""], 2, "'--runtime': '' is not one of"),
+    ("a third that is not there", ["bench", G, G, "none.onnx"], 1, "none.onnx: no such file"),
+    (
+        "a batch it does not run at",
+        ["bench", "factories:two", *["--input", "x:2,3,8,9", "--input", "mask:3,1,6,7", "--batch", "2"]],
+        1,
+        "factories:two does not run on these inputs at batch 2: ",
+    ),
+    (
+        "what cannot be exported, measured",
+        ["bench", "factories:opaque", "--runtime", "openvino"],
+        1,
+        "factories:opaque does not run on these inputs in openvino: torch.onnx.export takes no Opaque like this: ",
+    ),
 ]
 if Path("/proc").is_dir():
     TABLE.append(("folder of the kernel", ["fold", G, "-o", "/proc/out.pt2"], 1, "cannot write in /proc"))

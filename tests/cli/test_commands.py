@@ -11,6 +11,7 @@ import sys
 import warnings
 import zipfile
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_fold_writes_what_it_says(run: Run, folder: Path) -> None:
     measured = run("bench", NET, "out.pt2", "--seconds", "0.01", "--threads", "1")
     assert measured.exit_code == 0, measured.stderr
     assert "1 thread " in measured.stdout
-    assert re.search(r"^out\.pt2 .* ms .* \d+\.\d\d ×", measured.stdout, re.MULTILINE)
+    assert re.search(r"^  out\.pt2 .* ms .* \d+\.\d\d × +\d+\.\d\d – \d+\.\d\d$", measured.stdout, re.MULTILINE)
 
 
 def test_fold_json(run: Run, folder: Path) -> None:
@@ -198,8 +199,68 @@ def test_nothing_to_compare(run: Run, folder: Path) -> None:
 def test_bench_json(run: Run) -> None:
     result = json.loads(run("bench", GIVEN, "--json", "--seconds", "0").stdout)
     assert result["models"] == [GIVEN]
-    assert result["timings"][0]["rounds"] == 5
-    assert result["timings"][0]["low"] <= result["timings"][0]["median"] <= result["timings"][0]["high"]
+    (row,) = result["rows"]
+    (model,) = row["models"]
+    assert (row["runtime"], row["batch"], row["threads"]) == ("eager", None, torch.get_num_threads())
+    assert (model["model"], model["runtime"], model["rounds"], model["speedup"]) == (GIVEN, "eager", 6, None)
+    assert model["low"] <= model["median"] <= model["high"]
+    assert result["versions"]["torch"] == torch.__version__
+    assert result["machine"]["cpu"] and result["machine"]["busy"] in (True, False)
+
+
+def test_bench_of_everything(run: Run, folder: Path) -> None:
+    assert run("fold", GIVEN, "-o", "out.pt2", "--check", "none").exit_code == 0
+    words = ["--runtime", "eager,openvino", "--batch", "1, 3", "--threads", "2,1", "--profile", "--seconds", "0"]
+    result = run("bench", GIVEN, "out.pt2", NET, *words, "--json")
+    assert result.exit_code == 0, result.stderr
+    data = json.loads(result.stdout)
+    assert [(r["batch"], r["runtime"], r["threads"]) for r in data["rows"]] == [
+        (batch, runtime, threads) for batch in (1, 3) for runtime in ("eager", "openvino") for threads in (2, 1)
+    ]
+    assert data["models"] == [GIVEN, "out.pt2", NET]
+    assert {"python", "torch", "openvino"} <= data["versions"].keys()
+    for row in data["rows"]:
+        first, *others = row["models"]
+        assert first["speedup"] is None
+        for other in others:
+            speedup = other["speedup"]
+            assert speedup["low"] <= speedup["median"] <= speedup["high"] and speedup["confidence"] >= 0.95
+        convolution = "Convolution" if row["runtime"] == "openvino" else "aten::conv2d"
+        for model, calls in zip(row["models"], (3, 2, 3), strict=True):
+            of_kind = {share["kind"]: share["calls"] for share in model["breakdown"]}
+            assert of_kind[convolution] <= calls  # OpenVINO may fold as well
+
+
+def test_bench_in_words(run: Run) -> None:
+    result = run("bench", GIVEN, GIVEN, "--profile", "--seconds", "0", "--batch", "2", "--threads", "1")
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["median", "middle", "half", "rounds", "speed-up", "95", "%", "sure"]
+    assert lines[1].strip() == "eager, batch 2, 1 thread"
+    assert f"eager, batch 2, 1 thread: {GIVEN}" in lines
+    assert re.search(r"^aten::\w+ +[1-9]\d* +[\de.-]+ ms +[\d.]+%$", result.stdout, re.MULTILINE)
+    assert re.search(r"^still changing when measuring began: eager, batch 2, 1 thread$", result.stdout, re.MULTILINE)
+    assert re.fullmatch(r".*, \d+ cores?, \d+ threads?, load .*; Python 3\..*, torch 2\..*", lines[-1])
+
+
+def test_bench_in_what_is_not_installed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before anything is loaded."""
+
+    def version(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(sys.modules["convfold.runtimes.base"], "version", version)
+    result = run("bench", GIVEN, "--runtime", "openvino")
+    said = "convfold: error: runtime 'openvino' is not installed: pip install openvino"
+    assert (result.exit_code, result.stderr.splitlines()) == (1, [said])
+
+
+@pytest.mark.parametrize("load", [0.0, 1e4])
+def test_bench_on_a_busy_machine(load: float, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    result = run("bench", GIVEN, "--quiet", "--seconds", "0", "--threads", "1", "--json")
+    said = [line for line in result.stderr.splitlines() if line.startswith("convfold: warning: this machine is busy")]
+    assert result.exit_code == 0 and len(said) == (load > 0)
+    assert json.loads(result.stdout)["machine"]["busy"] is (load > 0)
 
 
 def test_json_knows_no_infinity(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from convfold import memory
+from convfold.errors import InvalidInput
+from convfold.inputs import at_batch
 
 from .conftest import Run, messages
 
@@ -47,6 +50,30 @@ def test_what_is_there(
         if text is not None:
             (tmp_path / name).write_text(text)
     assert memory.available() == bytes_
+
+
+def test_at_a_batch() -> None:
+    """What has as many samples as the first has, in turn; nothing else."""
+    x, mask, step, scale = torch.randn(2, 3, 4), torch.randn(4, 1), torch.tensor(3), torch.randn(2)
+    (y, other, same), given = at_batch(((x, mask, step), {"scale": scale, "mode": "fast"}), 5)
+    assert torch.equal(y, x[[0, 1, 0, 1, 0]]) and torch.equal(given["scale"], scale[[0, 1, 0, 1, 0]])
+    assert other is mask and same is step and given["mode"] == "fast"
+    (y, *_), _ = at_batch(((x,), {}), 1)
+    assert torch.equal(y, x[:1])
+
+
+@pytest.mark.parametrize("args", [(), (torch.tensor(3.0), 2), (torch.empty(0, 3),)])
+def test_at_a_batch_of_nothing(args: tuple[object, ...]) -> None:
+    with pytest.raises(InvalidInput, match="--batch 2: no input has a dimension 0"):
+        at_batch((args, {}), 2)
+
+
+def test_a_batch_that_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available", lambda: 4 * 5 * SIZE)
+    image = torch.randn(1, 3, 7, 6)
+    assert len(at_batch(((image,), {}), 5)[0][0]) == 5
+    with pytest.raises(InvalidInput, match=r"--batch 6: inputs of .* GiB are free: not enough memory"):
+        at_batch(((image,), {}), 6)
 
 
 def test_in_words() -> None:

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, messages
 
 FLOAT = onnx.TensorProto.FLOAT
 
@@ -171,4 +171,40 @@ def test_verify_and_bench(run: Run, folder: Path) -> None:
     assert run("verify", "net.onnx", "out.onnx", "--input", "x:2,3,8,8").stdout.startswith("same")
     assert run("verify", "net.onnx", "other.onnx").exit_code == 3
     timed = json.loads(run("bench", "net.onnx", "out.onnx", "--seconds", "0.1", "--json").stdout)
-    assert len(timed["timings"]) == 2
+    (row,) = timed["rows"]
+    assert row["runtime"] == "onnxruntime" and [m["model"] for m in row["models"]] == ["net.onnx", "out.onnx"]
+
+
+def test_bench_with_pytorch(run: Run, folder: Path) -> None:
+    """Each in its own runtime where none is asked for."""
+    written(folder / "net.onnx")
+    words = ["factories:net", "net.onnx", "--input", "1,3,8,8", "--seconds", "0", "--json"]
+    mixed = run("bench", "net.onnx", "factories:net", "--seconds", "0", "--json")
+    (row,) = json.loads(mixed.stdout)["rows"]
+    assert (row["runtime"], [m["runtime"] for m in row["models"]]) == ("onnxruntime, eager", ["onnxruntime", "eager"])
+    for name in ("eager", "inductor"):
+        refused = run("bench", *words, "--runtime", f"onnxruntime,{name}")
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert messages(refused.stderr) == [
+            f"convfold: error: runtime '{name}' runs PyTorch models, not net.onnx; take onnxruntime or openvino"
+        ]
+
+
+def test_bench_at_a_batch(run: Run, folder: Path) -> None:
+    written(folder / "net.onnx"), written(folder / "fixed.onnx", size=2)
+    free = run("bench", "net.onnx", "--batch", "1,3", "--seconds", "0", "--json")
+    assert [row["batch"] for row in json.loads(free.stdout)["rows"]] == [1, 3]
+    assert run("bench", "fixed.onnx", "--batch", "2", "--seconds", "0").exit_code == 0
+    refused = run("bench", "net.onnx", "fixed.onnx", "--batch", "2,3", "--seconds", "0")
+    said = "convfold: error: --batch 3: fixed.onnx fixes its batch at 2; export it with a free one"
+    assert (refused.exit_code, messages(refused.stderr)) == (1, [said])
+
+
+def test_bench_at_a_batch_of_a_program(run: Run, folder: Path) -> None:
+    assert run("fold", "factories:given", "-o", "fixed.pt2", "--dynamic", "none").exit_code == 0
+    assert run("fold", "factories:given", "-o", "free.pt2").exit_code == 0
+    assert run("bench", "free.pt2", "--batch", "5", "--seconds", "0").exit_code == 0
+    refused = run("bench", "free.pt2", "fixed.pt2", "--batch", "5", "--seconds", "0")
+    assert messages(refused.stderr) == [
+        "convfold: error: --batch 5: fixed.pt2 fixes its batch at 1; export it with a free one"
+    ]

@@ -64,6 +64,9 @@ def alone(*words: str, folder: Path, script: str = SCRIPT) -> subprocess.Complet
         (["explain", G, "--dynamic", "height"], 2, "write batch, all, none"),
         (["explain", G, "--dynamic", "all", "--dynamic", "x:2"], 2, "stand alone"),
         (["bench", G, "--seconds", "nan"], 2, "'nan' is no number"),
+        (["bench", G, "--runtime", "tvm"], 2, "'tvm' is not one of"),
+        (["bench", G, "--threads", "2,2"], 2, "2 is given twice"),
+        (["bench", G, G, "none.pt2", "--batch", "0"], 2, "--batch"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )

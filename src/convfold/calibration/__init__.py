@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from convfold.bench.machine import Machine
 from convfold.calibration.fit import fitted
 from convfold.calibration.samples import KINDS, Sample, drawn
 from convfold.calibration.timed import seconds, works
@@ -50,7 +49,9 @@ def calibrate(
     if path.suffix != ".json":
         raise InvalidInput(f"{path}: a target is a .json file")
     refuse_unwritable(path)
-    about = {"runtime": name, "threads": threads, "machine": machine(), "versions": versions}
+    here = Machine.here()
+    where = f"{here.cpu}, {here.cores} cores"
+    about = {"runtime": name, "threads": threads, "machine": where, "versions": versions}
     measured = _Kept(path.with_name(f"{path.name}.part"), about)
     nothing = measured.get("floor", lambda: floor(it, threads))
     prices, errors = {}, {}
@@ -62,7 +63,7 @@ def calibrate(
             counts.append(counted(sample, it))
             times.append(max(took - nothing, LEAST))
         prices[kind], errors[kind] = fitted(counts, times)
-    found = Target(path.stem, name, "cpu", threads, "float32", machine(), versions, prices, errors)
+    found = Target(path.stem, name, "cpu", threads, "float32", where, versions, prices, errors)
     with replacing(path) as new:
         new.write_text(found.to_json(), encoding="utf-8")
     measured.forget()
@@ -76,19 +77,6 @@ def counted(sample: Sample, it: Runtime) -> Counter[str]:
         for term, n in terms(work, 4):
             found[term] += n
     return found
-
-
-def machine() -> str:
-    """This one, in a few words."""
-    return f"{_processor()}, {os.cpu_count()} cores"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def floor(it: Runtime, threads: int) -> float:

@@ -62,7 +62,7 @@ def _run(call: Callable[[], Any], repeats: int) -> float:
 
 
 def _model(sample: Sample, runtime: Runtime, whole: bool = False) -> Any:
-    if not runtime.onnx:
+    if not runtime.reads_onnx:
         return module(sample)
     from convfold.calibration.as_onnx import model
 

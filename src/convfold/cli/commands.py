@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 import convfold
-from convfold.arguments import BadUsage, Free, Origin, Shape, refuse_repeated
+from convfold.arguments import RUNTIMES, BadUsage, Free, Origin, Shape, refuse_repeated
 from convfold.cli.failures import Commands
 from convfold.cli.session import Session
 from convfold.config import CHECKS, OBJECTIVES, FoldConfig
@@ -49,12 +49,28 @@ def _parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Param
     return convert
 
 
+def _listed(kind: click.ParamType[Any, Any]) -> Callable[[click.Context, click.Parameter, str | None], tuple[Any, ...]]:
+    """For options of several values, with commas between."""
+
+    def convert(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[Any, ...]:
+        values = tuple(kind.convert(word.strip(), param, ctx) for word in text.split(",")) if text is not None else ()
+        if twice := [value for i, value in enumerate(values) if value in values[:i]]:
+            raise click.BadParameter(f"{twice[0]} is given twice", ctx, param)
+        return values
+
+    return convert
+
+
 def _origin(ctx: click.Context, param: click.Parameter, word: str | None) -> Origin | None:
     return None if word is None else Origin.parse(word)
 
 
 def _origins(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> tuple[Origin, ...]:
     return tuple(Origin.parse(word, folders=True) for word in words)
+
+
+def _each_origin(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> tuple[Origin, ...]:
+    return tuple(map(Origin.parse, words))
 
 
 def _output(ctx: click.Context, param: click.Parameter, word: str | None) -> Path | None:
@@ -137,8 +153,8 @@ _how = _options(
     ),
 )
 
-#: Threads beyond any machine's use, and seconds beyond any patience.
-_THREADS, _SECONDS = max(256, os.cpu_count() or 1), 24 * 60 * 60
+#: Threads beyond any machine's use, seconds beyond any patience, and samples beyond any memory.
+_THREADS, _SECONDS, _BATCH = max(256, os.cpu_count() or 1), 24 * 60 * 60, 2**40
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -250,12 +266,28 @@ def verify_command(session: Session, a: Origin, b: Origin, shapes: tuple[Shape, 
 
 
 @main.command("bench")
-@click.argument("a", metavar="A", callback=_origin)
-@click.argument("b", metavar="[B]", required=False, callback=_origin)
+@click.argument("models", metavar="A [B...]", nargs=-1, required=True, callback=_each_origin)
 @_inputs
 @click.option(
+    "--runtime",
+    "runtimes",
+    callback=_listed(click.Choice(RUNTIMES)),
+    metavar="NAME[,NAME…]",
+    help=f"Of {', '.join(RUNTIMES)}; PyTorch models are exported where ONNX is taken. Otherwise eager, and "
+    "onnxruntime of ONNX files.",
+)
+@click.option(
+    "--batch",
+    "batches",
+    callback=_listed(click.IntRange(1, _BATCH)),
+    metavar="N[,N…]",
+    help="Samples a call: dimension 0 of the first input, and of those as large as it there. Otherwise as the "
+    "inputs come.",
+)
+@click.option(
     "--threads",
-    type=click.IntRange(1, _THREADS),
+    callback=_listed(click.IntRange(1, _THREADS)),
+    metavar="N[,N…]",
     help="Threads to compute with; torch's own choice otherwise.",
 )
 @click.option(
@@ -264,24 +296,31 @@ def verify_command(session: Session, a: Origin, b: Origin, shapes: tuple[Shape, 
     default=5.0,
     show_default=True,
     callback=_number,
-    help="How long to measure.",
+    help="How long to measure: for each runtime, batch and number of threads.",
 )
+@click.option("--profile", is_flag=True, help="Which operators take the time, by each runtime's own profiler.")
 @_json
 @_everywhere
 @click.pass_obj
 def bench_command(
     session: Session,
-    a: Origin,
-    b: Origin | None,
+    models: tuple[Origin, ...],
     shapes: tuple[Shape, ...],
-    threads: int | None,
+    runtimes: tuple[str, ...],
+    batches: tuple[int, ...],
+    threads: tuple[int, ...],
     seconds: float,
+    profile: bool,
     as_json: bool,
 ) -> int:
-    """Time A, or A and B in turns: medians, and how many times faster B is."""
+    """Time A, or A and others in turns: medians, and how many times faster than A each is.
+
+    The speed-up is the median over rounds in which each ran once, in the interval that holds it with 95 % confidence.
+    """
     from convfold.cli import work
 
-    return work.bench(session, [a, b] if b else [a], shapes, threads, seconds, as_json)
+    asked = work.Race(shapes, runtimes, batches, threads, seconds, profile)
+    return work.bench(session, models, asked, as_json)
 
 
 @main.command("calibrate")

@@ -30,5 +30,6 @@ class Session:
         """While the user's code and torch run. To be told of each stage."""
         if self.own_process and not self.debug:
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # C++ logs past sys.stderr; read when torch is loaded
+            os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # so does torch's profiler, beyond its highest level not
         with shown(self.quiet) as stage, without_torch(self.debug):
             yield stage

@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from convfold.bench import Comparison
+    from convfold.bench import Bench, Row
     from convfold.report import Report
+    from convfold.runtimes import Share
     from convfold.targets import Target
     from convfold.verify import Verdict
 
@@ -59,12 +60,20 @@ def verdict(verdict: Verdict, as_json: bool, out: TextIO) -> None:
         out.write(f"{verdict}\n")
 
 
-def comparison(words: Sequence[str], comparison: Comparison, as_json: bool, out: TextIO) -> None:
-    """A row a model."""
+def bench(bench: Bench, as_json: bool, out: TextIO) -> None:
+    """A row a model, under a title for each runtime, batch and number of threads; then where the time goes."""
     if as_json:
-        _json({"models": list(words), **comparison.to_dict()}, out)
-    else:
-        console(out).print(_timings(words, comparison))
+        _json(bench.to_dict(), out)
+        return
+    console(out).print(_timings(bench.words, bench.rows))
+    for row in bench.rows:
+        for word, shares in zip(bench.words, row.breakdowns, strict=False):
+            console(out).print(Text(f"\n{row.title}: {word}"))
+            console(out).print(_breakdown(shares))
+    unsettled = [row.title for row in bench.rows if not row.comparison.settled]
+    if unsettled:
+        out.write(f"still changing when measuring began: {'; '.join(unsettled)}\n")
+    out.write(f"{bench.where}\n")
 
 
 def target(target: Target, out: TextIO) -> None:
@@ -90,13 +99,39 @@ def _finite(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
-def _timings(words: Sequence[str], comparison: Comparison) -> Table:
-    plural = "s" if comparison.threads > 1 else ""
+def _timings(words: Sequence[str], rows: Sequence[Row]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for heading in (f"{comparison.threads} thread{plural}", "median", "middle half", "rounds", "speed-up"):
-        table.add_column(heading, justify="left" if "thread" in heading else "right")
-    for word, t, last in zip(words, comparison.timings, [*[False] * (len(words) - 1), len(words) > 1], strict=True):
-        spread = f"{1e3 * t.low:.3g} – {1e3 * t.high:.3g} ms"
-        faster = f"{comparison.speedup:.2f} ×" if last else ""
-        table.add_row(Text(word), f"{1e3 * t.median:.3g} ms", spread, str(t.rounds), faster)
+    for heading in ("", "median", "middle half", "rounds", "speed-up", "95 % sure"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for row in rows:
+        timed = row.comparison
+        table.add_row(Text(row.title, "bold"))
+        for word, t, s in zip(words, timed.timings, (None, *timed.speedups), strict=True):
+            spread = f"{1e3 * t.low:.3g} – {1e3 * t.high:.3g} ms"
+            faster = (f"{s.median:.2f} ×", f"{s.low:.2f} – {s.high:.2f}") if s else ("", "")
+            typical = f"{_figures(1e3 * t.median, t.figures)} ms"
+            table.add_row(Text(f"  {word}"), typical, spread, str(t.rounds), *faster)
+    return table
+
+
+def _figures(x: float, n: int) -> str:
+    """To as many figures as it supports, two at least."""
+    return f"{x:.{max(0, max(n, 2) - 1 - math.floor(math.log10(x)))}f}" if x > 0 else "0"
+
+
+#: Kinds of operators that are worth a row.
+_TOP = 10
+
+
+def _breakdown(shares: Sequence[Share]) -> Table:
+    """Those that take most, and the rest as one."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("operator", "calls", "time", "share"):
+        table.add_column(heading, justify="left" if heading == "operator" else "right", overflow="fold")
+    total = sum(s.seconds for s in shares) or 1.0
+    rows = [(s.kind, s.calls, s.seconds) for s in shares[:_TOP]]
+    if rest := shares[_TOP:]:
+        rows.append((f"{len(rest)} others", sum(s.calls for s in rest), sum(s.seconds for s in rest)))
+    for kind, calls, seconds in rows:
+        table.add_row(Text(kind), f"{calls:g}", f"{1e3 * seconds:.3g} ms", f"{seconds / total:.1%}")
     return table

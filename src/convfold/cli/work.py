@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import convfold
 from convfold.arguments import Free, Origin, Shape
@@ -152,29 +152,48 @@ def verify(session: Session, a: Origin, b: Origin, shapes: Sequence[Shape], as_j
     return 0 if verdict.passed else DIFFERENT
 
 
-def bench(
-    session: Session,
-    origins: Sequence[Origin],
-    shapes: Sequence[Shape],
-    threads: int | None,
-    seconds: float,
-    as_json: bool,
-) -> int:
+@dataclass(frozen=True)
+class Race:
+    """How models are timed."""
+
+    shapes: Sequence[Shape]
+    runtimes: Sequence[str]
+    batches: Sequence[int]
+    threads: Sequence[int]
+    seconds: float
+    profile: bool
+
+
+def bench(session: Session, origins: Sequence[Origin], asked: Race, as_json: bool) -> int:
     """``convfold bench``."""
     with session.output() as out:
         with session.working() as stage:
-            models = [_found(o, shapes if i == 0 else (), stage) for i, o in enumerate(origins)]
-            from convfold.bench import compare
-            from convfold.frontends.torch.running.state import State
+            import torch
 
-            inputs = _inputs_of(*models)
-            calls = [m.call(inputs, threads) for m in models]
-            state = State([m.module for m in models if not m.is_onnx], *inputs)
-            stage("measuring")
-            for model, call in zip(models, calls, strict=True):
-                _try(model, lambda call=call: state.run(call))  # type: ignore[misc]
-            comparison = compare(calls, seconds=seconds, threads=threads, state=state)
-        show.comparison([m.word for m in models], comparison, as_json, out)
+            from convfold import bench
+            from convfold.runtimes import runtime
+
+            machine = bench.Machine.here()
+            for name in asked.runtimes:
+                runtime(name).versions()  # one that is not installed is said before anything is loaded
+            models = [_found(o, asked.shapes if i == 0 else (), stage) for i, o in enumerate(origins)]
+            inputs = _batched(models, asked.batches)
+            entrants = [m.entrant for m in models]
+            threads = asked.threads or (torch.get_num_threads(),)
+            versions = bench.versions(entrants, asked.runtimes)
+            measured = bench.measure(
+                entrants,
+                inputs,
+                asked.runtimes,
+                threads,
+                seconds=asked.seconds,
+                breakdown=asked.profile,
+                progress=stage,
+            )
+            if machine.busy(max(threads)):
+                say(f"convfold: warning: {machine.why_busy}")
+            result = bench.Bench(tuple(m.word for m in models), machine, versions, tuple(measured))
+        show.bench(result, as_json, out)
     return 0
 
 
@@ -219,14 +238,13 @@ def _inputs_of(*models: Model) -> Inputs:
     return (own or next((m for m in models if m.is_onnx), models[0])).drawn()
 
 
-def _try(model: Model, call: Callable[[], Any]) -> None:
-    """A model that does not run is no failure of the measurement."""
-    import torch
+def _batched(models: Sequence[Model], batches: Sequence[int]) -> dict[int | None, Inputs]:
+    """What all are called with, by the size of the batch; None: as it came."""
+    from convfold.inputs import at_batch
 
-    from convfold.verify import ILLEGAL_SIZE
-
-    try:
-        with torch.no_grad():
-            call()
-    except ILLEGAL_SIZE as e:
-        raise InvalidInput(f"{model.word} does not run on these inputs: {e}") from e
+    for model in models:
+        if batches and (fixed := model.fixed_batch) is not None and {*batches} != {fixed}:
+            other = next(n for n in batches if n != fixed)
+            raise InvalidInput(f"--batch {other}: {model.word} fixes its batch at {fixed}; export it with a free one")
+    inputs = _inputs_of(*models)
+    return {n: at_batch(inputs, n) for n in batches} or {None: inputs}

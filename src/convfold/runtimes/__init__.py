@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from convfold.errors import InvalidInput
-from convfold.runtimes.base import Call, Runtime
+from convfold.runtimes.base import Call, Runtime, Share
 from convfold.runtimes.eager import Eager
 from convfold.runtimes.inductor import Inductor
 from convfold.runtimes.onnxruntime import OnnxRuntime
 from convfold.runtimes.openvino import OpenVino
 
-__all__ = ["RUNTIMES", "Call", "Runtime", "runtime"]
+__all__ = ["RUNTIMES", "Call", "Runtime", "Share", "runtime"]
 
 RUNTIMES: dict[str, type[Runtime]] = {r.name: r for r in (Eager, Inductor, OnnxRuntime, OpenVino)}
 

@@ -27,7 +27,14 @@ def onnx_model(model: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         with torch.inference_mode():
             program = torch.onnx.export(model, tuple(args), kwargs=kwargs, dynamo=True, verbose=False)
     except Exception as e:  # the exporter's errors have no common base
-        line = str(e).strip().partition("\n")[0]
-        raise InvalidInput(f"torch.onnx.export takes no {type(model).__name__} like this: {line}") from e
+        raise InvalidInput(f"torch.onnx.export takes no {type(model).__name__} like this: {_cause(e)}") from e
     assert program is not None
     return program.model_proto
+
+
+def _cause(e: BaseException) -> str:
+    """The first line of what it began with: the exporter's own are advice."""
+    while e.__cause__ is not None:
+        e = e.__cause__
+    line = str(e).strip().partition("\n")[0]
+    return f"{type(e).__name__}: {line}"

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from convfold.runtimes.base import Call
+from convfold.runtimes.base import Call, Share
 from convfold.runtimes.eager import Eager
 
 
@@ -21,5 +21,22 @@ class Inductor(Eager):
         if threads is not None:
             torch.set_num_threads(threads)  # which is compiled for
         mode = "reduce-overhead" if self.device == "cuda" else None
-        compiled = torch.compile(module, fullgraph=False, dynamic=False, mode=mode)
+        # By itself: what is compiled of one code for many models, sizes and threads is limited, and eager from there.
+        compiled = torch.compile(  # type: ignore[call-overload]  # its overloads leave the last one out
+            module, fullgraph=False, dynamic=False, mode=mode, isolate_recompiles=True
+        )
         return self.running(compiled, args, kwargs, threads)
+
+    def breakdown(
+        self,
+        model: Any,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        threads: int | None = None,
+        start_over: Call = lambda: None,
+    ) -> list[Share]:
+        """Compiled anew, with marks in its kernels."""
+        import torch._inductor.config as config
+
+        with config.patch({"cpp.enable_kernel_profile": True}):
+            return super().breakdown(model, args, kwargs, threads, start_over)

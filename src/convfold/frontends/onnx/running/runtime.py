@@ -25,12 +25,16 @@ class CannotRun(RuntimeError):
 class Session:
     """As it is written, or ``optimised``, on so many threads; None: as many as it likes.
 
+    ``profiles``: a folder to write down in what each operator takes.
+
     Raises:
         ImportError: ONNX Runtime is not installed.
         CannotRun: it lacks an operator in some type, or the model is none.
     """
 
-    def __init__(self, model: Any, optimised: bool = False, threads: int | None = 1) -> None:
+    def __init__(
+        self, model: Any, optimised: bool = False, threads: int | None = 1, profiles: Path | None = None
+    ) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
@@ -39,6 +43,8 @@ class Session:
         options.intra_op_num_threads = options.inter_op_num_threads = threads or 0
         options.log_severity_level = 4
         options.use_deterministic_compute = not optimised
+        if profiles is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(profiles / "profile")
         self.kept: list[Any] = []  # what lies beside the model, for as long as it runs
         given: Any = str(model) if isinstance(model, Path) else model
         if isinstance(model, onnx.ModelProto):
@@ -55,6 +61,10 @@ class Session:
             return list(self.session.run(None, feeds))
         except Exception as e:
             raise CannotRun(_line(e)) from e
+
+    def profile(self) -> Path:
+        """The file of what was written down so far; nothing is from here on."""
+        return Path(self.session.end_profiling())
 
 
 def _beside(model: ir.Model, options: Any, kept: list[Any], ort: Any) -> bytes:

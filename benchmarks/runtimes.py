@@ -247,7 +247,10 @@ def in_a_process(asked: Asked) -> dict[str, Any]:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [""])[-1]
         return {"failed": f"process: exit {done.returncode}: {last[:200]}"}
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    for line in reversed(done.stdout.splitlines()):  # runtimes may print as they end
+        if line.startswith("{"):
+            return dict(json.loads(line))
+    return {"failed": "process: it said nothing"}
 
 
 def figures(asked: Asked) -> dict[str, Any]:

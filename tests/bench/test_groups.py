@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from convfold.bench import Entrant, Row, measure
 from convfold.errors import InvalidInput
+from convfold.frontends.torch.running.state import State
 from convfold.inputs import at_batch
 from tests.stateful import Counts, snapshot
 
@@ -70,6 +71,12 @@ def test_exported_once_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
         f"{name}, batch 2, {t}" for name in ("onnxruntime", "openvino") for t in ("1 thread", "2 threads")
     ]
     assert len(exported) == 1
+
+
+def test_exporting_is_no_change_of_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or else every call were timed by itself, after its state was put back."""
+    monkeypatch.setattr(State, "start_over", None)
+    assert rows(entrant("a", net()), runtimes=("onnxruntime", "eager"))
 
 
 @pytest.mark.parametrize("breakdown", [False, True])

@@ -169,13 +169,13 @@ class _Group:
 
     def _ready(self, i: int, runtime: Runtime, threads: int) -> Call:
         """Run once without being watched: what is compiled at the first call is compiled then."""
-        with self._or_one_line(self.entrants[i], runtime), self.state.kept():
+        with self._or_one_line(self.entrants[i], runtime), self._put_back():
             call = runtime.ready(self._model(i, runtime), self.args, self.kwargs, threads)
             call()
             return call
 
     def _breakdown(self, i: int, runtime: Runtime, threads: int) -> list[Share]:
-        with self._or_one_line(self.entrants[i], runtime), self.state.kept():
+        with self._or_one_line(self.entrants[i], runtime), self._put_back():
             model = self._model(i, runtime)
             return runtime.breakdown(model, self.args, self.kwargs, threads, self.state.start_over)
 
@@ -187,6 +187,14 @@ class _Group:
         if i not in self.exported:
             self.exported[i] = onnx_model(entrant.model, self.args, self.kwargs)
         return self.exported[i]
+
+    @contextmanager
+    def _put_back(self) -> Iterator[None]:
+        """What exporting and compiling change besides is not what a run does: only that is to be undone every time."""
+        changing = self.state.changing
+        with self.state.kept():
+            yield
+        self.state.changing = changing
 
     @contextmanager
     def _or_one_line(self, entrant: Entrant, runtime: Runtime | None = None) -> Iterator[None]:

@@ -139,9 +139,9 @@ class _Rounds:
         return took / n
 
     def _probed(self, i: int) -> float:
-        """The fastest call of a few: one that was interrupted is not what fills a run."""
+        """The fastest call of a few: not the first, which may compile, nor one that was interrupted."""
         found: list[float] = []
-        while not found or (len(found) < 5 and sum(found) < RUN):
+        while len(found) < 2 or (len(found) < 5 and sum(found) < RUN):
             found.append(self._run(i))
         return min(found)
 

@@ -6,10 +6,9 @@ import io
 import os
 import re
 import stat
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -151,20 +150,15 @@ def _pt2(program: ExportedProgram, path: Path, temporary: Path) -> None:
 def _onnx(program: ExportedProgram, path: Path, temporary: Path) -> None:
     import torch
 
-    from convfold.frontends.torch.functionalise import functional
-    from convfold.frontends.torch.placed import outputs_of, place
+    from convfold.frontends.torch.to_onnx import to_onnx
 
     bare = next((name for name, t in program.state_dict.items() if t.is_meta), None)
     if bare is not None:
         raise InvalidInput(
             f"{path}: weight {bare!r} is on the meta device and has no numbers to write; load them first"
         )
-    program = functional(program)
-    place(program)
-    names = outputs_of(program)
     try:
-        with redirect_stdout(sys.stderr):
-            onnx = torch.onnx.export(program, dynamo=True, verbose=False, output_names=names)
+        onnx = to_onnx(program)
     except torch.onnx.OnnxExporterError as e:
         cause: BaseException = e
         while cause.__cause__ is not None:
@@ -175,7 +169,6 @@ def _onnx(program: ExportedProgram, path: Path, temporary: Path) -> None:
             f"{path}: torch cannot write this program as ONNX: {why}; save it as .pt2, or export `result.module` "
             "yourself, with torch.onnx.export(custom_translation_table=…)"
         ) from e
-    assert onnx is not None
     onnx.save(temporary)
 
 

@@ -26,7 +26,9 @@ class Called(nn.Module):
             case "transposed":
                 self.layer = nn.ConvTranspose2d(channels, self.given["c_out"], self.given["taps"], self.given["stride"])
             case "product":
-                self.layer = nn.Linear(channels, self.given["c_out"], bias=len(shape) == 2)  # as ONNX has it in one call
+                self.layer = nn.Linear(
+                    channels, self.given["c_out"], bias=len(shape) == 2
+                )  # as ONNX has it in one call
             case "scale":
                 self.layer = nn.BatchNorm2d(channels)
             case "pool":

@@ -11,6 +11,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from convfold.errors import InvalidInput
+from convfold.frontends.torch.to_onnx import to_onnx
 
 
 def onnx_model(model: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -24,12 +25,11 @@ def onnx_model(model: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     if not isinstance(model, nn.Module | ExportedProgram):
         return model
     try:
-        with torch.inference_mode():
-            program = torch.onnx.export(model, tuple(args), kwargs=kwargs, dynamo=True, verbose=False)
+        with torch.no_grad():
+            program = torch.export.export(model, tuple(args), kwargs) if isinstance(model, nn.Module) else model
+            return to_onnx(program).model_proto
     except Exception as e:  # the exporter's errors have no common base
         raise InvalidInput(f"torch.onnx.export takes no {type(model).__name__} like this: {_cause(e)}") from e
-    assert program is not None
-    return program.model_proto
 
 
 def _cause(e: BaseException) -> str:

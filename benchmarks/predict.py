@@ -45,7 +45,7 @@ def calls(it: Target, run: Runtime) -> dict[str, list[tuple[float, float]]]:
     for kind in KINDS:
         progress.print(f"{it.name}: {kind} …")
         for sample in drawn(kind, COUNT, 1):
-            predicted = sum(it.seconds(work, 4) for work in works(sample, run))
+            predicted = max(sum(it.seconds(work, 4) for work in works(sample, run)), LEAST)
             measured = max(seconds(sample, run, it.threads) - nothing, LEAST)
             found.setdefault(kind, []).append((predicted, measured))
     return found

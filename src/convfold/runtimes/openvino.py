@@ -63,5 +63,5 @@ class OpenVino(Runtime):
         compiled = core.compile_model(read, "CPU", config)
         request = compiled.create_infer_request()
         for i, x in enumerate(given):
-            request.set_input_tensor(i, ov.Tensor(x, shared_memory=True))
+            request.set_input_tensor(i, ov.Tensor(x))  # a copy: a shared one does not keep the array alive
         return request

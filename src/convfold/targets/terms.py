@@ -29,7 +29,8 @@ def kind_of(work: Work) -> str:
 def terms(work: Work, itemsize: int) -> Iterator[tuple[str, int]]:
     """
     ``calls``; ``macs``: multiply-adds; ``lanes``: the same with channels rounded up to what is computed side by side;
-    ``outputs``: sums, rounded up likewise; ``patches``: numbers that are read where taps are laid out in rows;
+    ``outputs``: sums, rounded up likewise; ``patches``: numbers that are read where taps are laid out in rows, or that
+    a transposed convolution scatters;
     ``weights``: bytes of them; ``near`` and ``far``: bytes moved, as far as they fit into a cache, and the others.
     """
     moved = (work.moved + work.carried) * itemsize
@@ -42,5 +43,5 @@ def terms(work: Work, itemsize: int) -> Iterator[tuple[str, int]]:
         wide = s.groups * -(-s.c_out // WIDE) * WIDE * s.positions
         yield "lanes", wide * -(-s.c_in // DEEP) * DEEP * s.taps
         yield "outputs", wide
-        yield "patches", s.groups * s.c_in * s.taps * s.positions
+        yield "patches", s.groups * (s.c_out if work.kind == "transposed" else s.c_in) * s.taps * s.positions
         yield "weights", s.groups * s.c_in * s.c_out * s.taps * itemsize

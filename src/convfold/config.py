@@ -34,6 +34,8 @@ class FoldConfig:
             how much, and the comparison with the original is reported, not enforced.
         target: what time is counted in: the name of a shipped target (`targets.shipped`) or a .json file that
             `convfold calibrate` made. None: fixed prices of no runtime in particular.
+        guard: time the folded model against the original in the target's runtime, if one is named, it is installed and
+            the objective is not "macs", and put back what makes it slower.
     """
 
     objective: str = "time"
@@ -41,6 +43,7 @@ class FoldConfig:
     verify: bool | str = True
     border: str = "exact"
     target: str | None = None
+    guard: bool = True
 
     def __post_init__(self) -> None:
         check_border(self.border)
@@ -48,6 +51,10 @@ class FoldConfig:
             raise InvalidInput(f"unknown objective {self.objective!r}; known: {', '.join(map(repr, OBJECTIVES))}")
         if self.verify not in (True, False, *CHECKS):
             raise InvalidInput(f"unknown verify={self.verify!r}; known: True, False, {', '.join(map(repr, CHECKS))}")
+        if self.target is not None:
+            from convfold.targets import target
+
+            target(self.target)  # raises where there is none, before anything is read
         if isinstance(self.exclude, str):
             object.__setattr__(self, "exclude", (self.exclude,))
 

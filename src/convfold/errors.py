@@ -59,6 +59,7 @@ REASONS: dict[str, str] = {
     "quantised": "the weight is stored in eight bits; composed with others it would be stored wide",
     "sizes-differ": "the branches have different output sizes",
     "size-depends-on-remainder": "the output size depends on a remainder, unknown while the size is free",
+    "slower-here": "the model was timed with it folded and without, in the target's runtime, and is faster without",
     "stride-upsample": "upsampling after a stride with a common factor cannot be one convolution",
     "too-large": "the folded kernel would exceed the memory limit",
     "training-mode": "batch statistics change with the batch",

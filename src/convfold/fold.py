@@ -15,6 +15,7 @@ from convfold.files import is_onnx
 from convfold.frontends.torch.exported import Graph
 from convfold.frontends.torch.read import read
 from convfold.frontends.torch.running.state import seeded
+from convfold.guard import guarded
 from convfold.report import Report
 from convfold.results import Result, judges
 from convfold.stages import Progress, Stages
@@ -62,8 +63,14 @@ def fold(
         return folded(model, args, kwargs, dynamic_shapes, config, progress)
     stages = opened(model, args, kwargs, dynamic_shapes, config, progress)
     source, original = stages.graph.source, stages.graph.original
+    first = source.program.module(check_guards=False) if original is None else original
+    stages, timed = guarded(
+        stages,
+        lambda left: Stages(lambda: Graph(source, config.excludes, original), config, progress, stages.planner, left),
+        lambda runtime, threads, m: runtime.ready(first if m is None else m, source.args, source.kwargs, threads),
+    )
     module, verdict = stages.finish(*judges(source, config.check, original))
-    return Result(module, stages.report(verdict), source, config, stages.planner)
+    return Result(module, stages.report(verdict, timed), source, config, stages.planner)
 
 
 @seeded(0)

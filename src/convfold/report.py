@@ -58,6 +58,21 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Timed:
+    """How many times as fast as the original: the median of some rounds, and its interval of 95 %."""
+
+    runtime: str
+    threads: int
+    speedup: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
+        return f"{self.runtime}, {threads}: {self.speedup:.3g} times as fast [{self.low:.3g}, {self.high:.3g}]"
+
+
+@dataclass(frozen=True)
 class Report:
     """The outcome of a fold, or of asking for one with `explain`."""
 
@@ -70,6 +85,7 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
     borders: tuple[Mended, ...] = ()
     trace: tuple[Stretch | Stop, ...] = ()  # of what was asked about: `explain`
+    timed: Timed | str | None = None  # in the target's runtime; or why not
 
     @property
     def changed(self) -> bool:
@@ -102,6 +118,8 @@ class Report:
             console.print(f"free to change: {', '.join(self.free)}", markup=False)
         if self.error is not None:
             console.print(str(self.error), markup=False)
+        if self.timed is not None:
+            console.print(f"not timed: {self.timed}" if isinstance(self.timed, str) else str(self.timed), markup=False)
         if self.seconds:
             console.print("seconds: " + ", ".join(f"{name} {t:.2f}" for name, t in self.seconds.items()), markup=False)
 

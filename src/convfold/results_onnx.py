@@ -13,9 +13,11 @@ from convfold.config import FoldConfig
 from convfold.frontends.onnx import kept
 from convfold.frontends.onnx.files import write
 from convfold.frontends.onnx.graph import Graph
-from convfold.frontends.onnx.source import Source, read
+from convfold.frontends.onnx.source import Source, drawn, read
 from convfold.frontends.onnx.tensors import to_torch
+from convfold.guard import guarded
 from convfold.report import Report
+from convfold.runtimes import Call, Runtime
 from convfold.saving import refuse_output, replacing
 from convfold.stages import Progress, Stages
 from convfold.verify import verified
@@ -72,8 +74,21 @@ def folded(
     stages = stages_of(model, args, kwargs, dynamic_shapes, config, progress)
     source = stages.graph.source
     check: Any = config.check
+
+    def ready(runtime: Runtime, threads: int, written: ir.Model | None) -> Call:
+        feeds = drawn(source.model, source.example, 0)
+        return runtime.ready(
+            source.original if written is None else kept.serialized(written), list(feeds.values()), {}, threads
+        )
+
+    def reopened(left: frozenset[str]) -> Stages[Graph]:
+        again = read(model, args, kwargs, dynamic_shapes)
+        return Stages(lambda: Graph(again, config.excludes), config, progress, stages.planner, left)
+
+    stages, timed = guarded(stages, reopened, ready)
+    source = stages.graph.source
     written, verdict = stages.finish(lambda m: verified(source, m, check), _overflows)
-    return OnnxResult(written, stages.report(verdict), source, config)
+    return OnnxResult(written, stages.report(verdict, timed), source, config)
 
 
 def _overflows(model: ir.Model) -> bool:

@@ -18,12 +18,12 @@ from convfold.config import FoldConfig
 from convfold.diagram import diagram
 from convfold.errors import VerificationFailed
 from convfold.opened import Opened
-from convfold.plan import Plan, Planner, Prices
+from convfold.plan import Plan, Planner, Prices, unplanned
 from convfold.plan.border import HOISTED, Correct
 from convfold.plan.machine import DEFAULT, measured
 from convfold.plan.refusals import refusals
 from convfold.region import Node, Region
-from convfold.report import Applied, Mended, Refused, Report
+from convfold.report import Applied, Mended, Refused, Report, Timed
 from convfold.targets import Costs, target
 from convfold.totals import Totals
 from convfold.trace import Stop, Stretch
@@ -50,15 +50,21 @@ class Stages(Generic[G]):
         config: FoldConfig,
         progress: Progress,
         planner: Planner | None = None,
+        left: frozenset[str] = frozenset(),
     ) -> None:
-        """``read`` opens the model; ``planner``: of a fold before, which knows its plans."""
+        """``read`` opens the model; ``planner``: of a fold before, which knows its plans; ``left``: stretches, by the
+        names of their last values, that stay as they are, for they are faster so."""
         self.seconds: dict[str, float] = {}
-        self.progress, self.config = progress, config
+        self.progress, self.config, self.left = progress, config, left
+        self.rewritten: tuple[str, ...] | None = (
+            None  # the first stretches that were, by the names of their last values
+        )
         with self.timed("read"):
             self.graph = read()
         self.border = "refuse" if config.border == "exact" and not self.graph.mends else config.border
         self.planner = planner or Planner(_prices(config, self.graph), self.border)
         self.applied: list[Applied] = []
+        self._changed: list[str] = []
         self.mended: list[Mended] = []
         self.refused: tuple[Refused, ...] | None = None
         with self.timed("lift"):
@@ -76,7 +82,10 @@ class Stages(Generic[G]):
             self.stretches = self.graph.lift()
             self.holds("lift", *self.stretches.regions)
         with self.timed("plan"):
-            self.plans: list[Plan] = [self.planner(region) for region in self.stretches.regions]
+            self.plans: list[Plan] = [
+                unplanned(region) if region.outputs[-1] in self.left else self.planner(region)
+                for region in self.stretches.regions
+            ]
             self.holds("plan", *self.plans)
         self.is_still = True  # is every stretch that is written one call that multiplies, of what no other reads?
 
@@ -91,7 +100,10 @@ class Stages(Generic[G]):
         The graph is measured behind it. Why the rest is left was asked for before something was last changed: between
         calls that are written there is nothing that the model's author could see.
         """
+        if self.rewritten is not None:
+            return
         self._write()
+        self.rewritten = tuple(self._changed)
         for _ in range(AGAIN):
             if self.is_still:
                 break
@@ -137,9 +149,10 @@ class Stages(Generic[G]):
                 self.mended += self._mended(done)
                 alone = all(readers[x.name] == 1 for x in region.inputs)
                 self.is_still &= alone and done.after.ops == 1 and done.after.macs > 0
+                self._changed.append(region.outputs[-1])
                 yield region, done.region
 
-    def report(self, verdict: Verdict | None) -> Report:
+    def report(self, verdict: Verdict | None, timed: Timed | str | None = None) -> Report:
         constants = [Applied(where, "weight computed from weights", "constant", 0, 0) for where in self.graph.evaluated]
         return Report(
             (*constants, *self.applied),
@@ -150,6 +163,7 @@ class Stages(Generic[G]):
             verdict,
             self.seconds,
             tuple(self.mended),
+            timed=timed,
         )
 
     def holds(self, stage: str, *values: Any) -> None:
@@ -169,6 +183,8 @@ class Stages(Generic[G]):
         """Why neighbours in the planned regions stay apart, and calls that are nearly affine."""
         opaque = self.stretches.opaque.values()
         found = [Refused(e.code, e.where, e.detail) for e in opaque if e.code != "not-affine"]
+        for name in self.left:
+            found.append(Refused("slower-here", self._where(name), "timed with it and without"))
         for plan in self.plans:
             for first, second, e in refusals(plan.region, self.border):
                 found.append(Refused(e.code, f"{self._where(first)} → {self._where(second)}", e.detail))

@@ -189,6 +189,7 @@ def main() -> None:
     show_default=True,
     help="How thoroughly to compare the result with the original.",
 )
+@click.option("--no-guard", is_flag=True, help="With --target: do not time the result against IN in its runtime.")
 @click.option("--no-verify", is_flag=True, help="The same as --check none.")
 @_json
 @_everywhere
@@ -207,13 +208,14 @@ def fold_command(
     opset: int | None,
     require_change: bool,
     check: str,
+    no_guard: bool,
     no_verify: bool,
     as_json: bool,
 ) -> int:
     """Fold IN, verify the result against it, and write it to a file. Of a folder every model in it."""
     from convfold.cli import work
 
-    config = FoldConfig(objective, exclude, "none" if no_verify else check, border, target)
+    config = FoldConfig(objective, exclude, "none" if no_verify else check, border, target, not no_guard)
     asked = work.Asked(shapes, free, config, opset)
     return work.fold(session, models, output, in_place, asked, require_change, as_json)
 

@@ -17,7 +17,7 @@ from convfold.plan.rules.siblings import siblings
 from convfold.plan.search import Decisions, Search
 from convfold.region import Region
 
-__all__ = ["Cost", "Plan", "Planner", "Prices", "plan"]
+__all__ = ["Cost", "Plan", "Planner", "Prices", "plan", "unplanned"]
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,11 @@ class Planner:
 def _followed(search: Search, decisions: Decisions) -> Region:
     materialised = search.materialised_forms(decisions)
     return realize(search, materialised, siblings(materialised, search))
+
+
+def unplanned(region: Region) -> Plan:
+    """As it is."""
+    return Plan(region, region, Cost(), Cost())
 
 
 def plan(region: Region, prices: Prices | None = None, border: str = "exact") -> Plan:

@@ -23,7 +23,9 @@ def onnx_model(model: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     if isinstance(model, Path):
         return model
     if not isinstance(model, nn.Module | ExportedProgram):
-        return model
+        from convfold.frontends.onnx.kept import serialized
+
+        return serialized(model) if type(model).__module__.startswith("onnx_ir") else model
     try:
         with torch.no_grad():
             program = torch.export.export(model, tuple(args), kwargs) if isinstance(model, nn.Module) else model

@@ -40,7 +40,10 @@ def works_of(model: Any, args: tuple[torch.Tensor, ...]) -> tuple[Work, ...]:
 def seconds(sample: Sample, runtime: Runtime, threads: int) -> float:
     """Of its quicker calls: what else the machine does makes some slower, and none quicker."""
     call = runtime.ready(_model(sample, runtime), _inputs(sample), {}, threads)
-    return timed(call)
+    try:
+        return timed(call)
+    finally:
+        runtime.forget()
 
 
 def timed(call: Callable[[], Any]) -> float:

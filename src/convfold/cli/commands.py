@@ -338,7 +338,7 @@ def bench_command(
 def calibrate_command(session: Session, runtime: str, output: Path, threads: int) -> int:
     """Time calls of every kind in a runtime on this machine, and write what each costs: a target to plan for.
 
-    A minute or two; what was timed before an interruption is not timed again.
+    Less than a minute, some six with inductor; what was timed before an interruption is not timed again.
     """
     from convfold.cli import work
 

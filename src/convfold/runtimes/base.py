@@ -75,6 +75,9 @@ class Runtime(ABC):
             InvalidInput: it is not installed, or does not take such a model.
         """
 
+    def forget(self) -> None:  # noqa: B027 - most keep nothing
+        """Let go of what is kept of models that were made ready: those run no more."""
+
     @abstractmethod
     def breakdown(
         self,

@@ -16,6 +16,10 @@ class Inductor(Eager):
 
     name: ClassVar[str] = "inductor"
 
+    def forget(self) -> None:
+        """Of one forward no more than some hundred compilations are kept, and looked through at every call."""
+        torch.compiler.reset()
+
     def ready(self, model: Any, args: Sequence[Any], kwargs: dict[str, Any], threads: int | None = None) -> Call:
         module = self.module(model)
         if threads is not None:

@@ -21,9 +21,6 @@ from convfold.targets.terms import terms
 COUNT = 16
 MORE = {"dense": 32, "pointwise": 32, "depthwise": 24, "grouped": 24, "transposed": 24, "product": 24, "copy": 24}
 
-#: What handing a model its inputs takes is known to a microsecond or so: no call is taken to be quicker.
-LEAST = 1e-6
-
 Progress = Callable[[str], None]
 
 
@@ -61,8 +58,9 @@ def calibrate(
         for sample in drawn(kind, MORE.get(kind, COUNT), 0):
             took = measured.get(str(sample), lambda sample=sample: seconds(sample, it, threads))  # type: ignore[misc]
             counts.append(counted(sample, it))
-            times.append(max(took - nothing, LEAST))
-        prices[kind], errors[kind] = fitted(counts, times)
+            times.append(took)
+        own, errors[kind] = fitted(counts, times)
+        prices[kind] = {**own, "calls": max(own.get("calls", 0.0) - nothing, 0.0)}
     found = Target(path.stem, name, "cpu", threads, "float32", where, versions, prices, errors)
     with replacing(path) as new:
         new.write_text(found.to_json(), encoding="utf-8")

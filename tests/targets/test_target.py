@@ -14,6 +14,7 @@ import convfold
 from convfold.algebra.operation import VIEW, Sums, Work
 from convfold.plan.cost import Prices
 from convfold.plan.machine import Machine
+from convfold.runtimes import RUNTIMES
 from convfold.targets import Target, shipped, target
 from convfold.targets.terms import CACHE, TERMS, kind_of, terms
 
@@ -106,8 +107,10 @@ def test_no_file_and_no_json(tmp_path: Path) -> None:
 def test_those_that_are_shipped(name: str) -> None:
     it = target(name)
     assert it.name == name
+    assert it is target(name.removesuffix("-cpu"))
+    assert it.runtime in RUNTIMES
     assert it.versions
-    assert all(any(own.values()) for own in it.prices.values())
+    assert all(any(own.values()) for kind, own in it.prices.items() if kind != "view")
 
 
 def test_a_fold_is_planned_by_it(tmp_path: Path) -> None:

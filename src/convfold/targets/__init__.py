@@ -21,16 +21,17 @@ def shipped() -> tuple[str, ...]:
 
 
 def target(name: str) -> Target:
-    """One that is shipped, by its name, or a file of one.
+    """One that is shipped, by its name (``onnxruntime-cpu``, or ``onnxruntime``: on a CPU), or a file of one.
 
     Raises:
         InvalidInput: there is none, or the file holds none.
     """
     if name.endswith(".json"):
         return Target.load(Path(name))
-    if name not in shipped():
+    found = next((n for n in (name, f"{name}-cpu") if n in shipped()), None)
+    if found is None:
         raise InvalidInput(f"unknown target {name!r}; known: {', '.join(shipped())}, or a .json file of one")
-    return _shipped(name)
+    return _shipped(found)
 
 
 @cache

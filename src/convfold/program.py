@@ -15,8 +15,8 @@ from convfold.ops import Ops
 
 T = TypeVar("T")
 
-#: The name of what reads the model's outputs.
-OUTPUT = "output"
+#: The name of what reads the model's outputs: no value has it, though many a file calls its result "output".
+OUTPUT = "\0output"
 
 
 class Program(Protocol[T]):

@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
+import torch
 
 from convfold.config import FoldConfig
 from convfold.frontends.onnx import kept
@@ -75,11 +76,12 @@ def folded(
     source = stages.graph.source
     check: Any = config.check
 
+    timing = config.target is not None and config.guard
+    inputs = drawn(source.model, source.example, 0).values() if timing else ()  # of the model as it was
+
     def ready(runtime: Runtime, threads: int, written: ir.Model | None) -> Call:
-        feeds = drawn(source.model, source.example, 0)
-        return runtime.ready(
-            source.original if written is None else kept.serialized(written), list(feeds.values()), {}, threads
-        )
+        run = source.original if written is None else kept.serialized(written)
+        return runtime.ready(run, [torch.from_numpy(x) for x in inputs], {}, threads)
 
     def reopened(left: frozenset[str]) -> Stages[Graph]:
         again = read(model, args, kwargs, dynamic_shapes)

@@ -22,6 +22,7 @@ from convfold.frontends.torch.sizes import ExampleSizes, symbol
 from convfold.frontends.torch.unlift import Calls
 from convfold.frontends.torch.written import overwritten
 from convfold.layers import ATEN, Call, Reading, Value
+from convfold.program import OUTPUT
 from convfold.region import Signal
 
 #: Calls that do the same to a part of the signal: none of their arguments is a size.
@@ -188,11 +189,11 @@ class FxProgram:
         return [n.name for n in self.nodes[call].all_input_nodes]
 
     def users(self, name: str) -> Sequence[str]:
-        return [n.name for n in self.nodes[name].users]
+        users = () if name == OUTPUT else self.nodes[name].users
+        return [OUTPUT if n.op == "output" else n.name for n in users]
 
     def used(self, call: str) -> bool:
-        node = self.nodes[call]
-        return bool(node.users) or node.op == "output" or node.is_impure()
+        return call == OUTPUT or bool(self.nodes[call].users) or self.nodes[call].is_impure()
 
     def path(self, call: str) -> str:
         return path_of(self.nodes[call])

@@ -64,6 +64,11 @@ def test_times_of_another_runtime_are_not_used(tmp_path: Path) -> None:
 
 
 def test_bad_input(tmp_path: Path) -> None:
+    with (
+        patch("convfold.calibration.find_spec", lambda package: None),
+        pytest.raises(convfold.InvalidInput, match=r"pip install 'convfold\[calibrate\]'"),
+    ):
+        calibrate("eager", tmp_path / "x.json")
     with pytest.raises(convfold.InvalidInput, match="unknown runtime 'abacus'; known: eager"):
         calibrate("abacus", tmp_path / "x.json")
     with pytest.raises(convfold.InvalidInput, match=r"a target is a \.json file"):

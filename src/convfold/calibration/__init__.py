@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from convfold.bench.machine import Machine
-from convfold.calibration.fit import fitted
 from convfold.calibration.samples import KINDS, Sample, drawn
 from convfold.calibration.timed import seconds, works
 from convfold.errors import InvalidInput
@@ -41,6 +41,10 @@ def calibrate(
     Raises:
         InvalidInput: there is no such runtime, or it is not installed.
     """
+    if missing := [package for package in ("onnx", "scipy") if find_spec(package) is None]:
+        raise InvalidInput(f"calibrating needs {missing[0]}: pip install 'convfold[calibrate]'")
+    from convfold.calibration.fit import fitted
+
     it = runtime(name)
     versions = it.versions()
     if path.suffix != ".json":

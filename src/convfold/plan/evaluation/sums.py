@@ -60,23 +60,26 @@ def summed(terms: Sequence[Summand], y: Signal, context: Context) -> Computed:
             assert isinstance(t.operation, Correct)
             value = bordered(value, value, t.operation.border, context)
         return value
-    if (resampled := _resampled(terms, y, context)) is not None:
-        terms = resampled
-    if len(terms) == 1:
-        return terms[0][1]
+    best = _added(terms := _resampled(terms, y, context), y, context)
+    for alike in _groups(terms):  # each decided once: what one saves hardly depends on the others
+        if not all(t in terms for t in alike):
+            continue
+        outer = max(sign for sign, _ in alike)
+        below = [(sign * outer, t.inputs[0]) for sign, t in alike]
+        shared = _again(alike[0][1], summed(below, below[0][1].signal, context), context)
+        fewer = _resampled([*[t for t in terms if t not in alike], (outer, shared)], y, context)
+        if (value := _added(fewer, y, context)).cost < best.cost:
+            best, terms = value, fewer
+    return best
+
+
+def _groups(terms: Sequence[Summand]) -> list[list[Summand]]:
+    """Those that end in the same."""
     groups: dict[object, list[Summand]] = {}
     for sign, t in terms:
         if (end := _end(t)) is not None:
             groups.setdefault((end, t.inputs[0].signal), []).append((sign, t))
-    ways = [_added(terms, y, context)]
-    for alike in groups.values():
-        if len(alike) > 1:
-            outer = max(sign for sign, _ in alike)
-            below = [(sign * outer, t.inputs[0]) for sign, t in alike]
-            shared = _again(alike[0][1], summed(below, below[0][1].signal, context), context)
-            rest = [t for t in terms if t not in alike]
-            ways.append(summed([*rest, (outer, shared)], y, context))
-    return min(ways, key=cost_of)
+    return [alike for alike in groups.values() if len(alike) > 1]
 
 
 def _end(t: Computed) -> object | None:
@@ -106,11 +109,11 @@ def _again(t: Computed, x: Computed, context: Context) -> Computed:
     return applied(t.operation.operator, t.operation.axis, x, context)
 
 
-def _resampled(terms: Sequence[Summand], y: Signal, context: Context) -> list[Summand] | None:
-    """The terms with those that come from small maps resized and added in one matrix product; None if none do."""
+def _resampled(terms: Sequence[Summand], y: Signal, context: Context) -> Sequence[Summand]:
+    """The terms with those that come from small maps resized and added in one matrix product, where that is cheaper."""
     ends = [(s, t) for sign, t in terms if sign > 0 and (s := _as_spread(t)) is not None]
     ends.sort(key=lambda e: prod(e[0].before))
-    best, saved = None, Cost()
+    best, saved = terms, Cost()
     for n in range(1, len(ends) + 1):
         spreads, chosen = zip(*ends[:n], strict=True)
         if n == 1 and isinstance(chosen[0].operation, Spatial):

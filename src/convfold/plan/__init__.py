@@ -17,17 +17,21 @@ from convfold.plan.rules.siblings import siblings
 from convfold.plan.search import Decisions, Search
 from convfold.region import Region
 
-__all__ = ["Cost", "Plan", "Planner", "Prices", "plan", "unplanned"]
+__all__ = ["Cost", "Plan", "Planner", "Prices", "Way", "plan", "shape_of", "unplanned"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The planned region, the one it is planned of, and the cost before and after."""
+    """The planned region, the one it is planned of, and the cost before and after.
+
+    ``timed``: was it run against others, and faster? Then it is worth what was measured, whatever its price.
+    """
 
     original: Region
     region: Region
     before: Cost
     after: Cost
+    timed: bool = False
 
     @property
     def changed(self) -> bool:
@@ -36,11 +40,13 @@ class Plan:
     def composed(self, prices: Prices) -> Plan:
         """With its numbers, and what it costs as it will be written."""
         region, after = compose(self.region, prices)
-        return Plan(self.original, region, self.before, after).if_it_pays()
+        return replace(self, region=region, after=after).if_it_pays()
 
     def if_it_pays(self) -> Plan:
         """The plan, or none."""
-        return self if pays(self.before, self.after) else Plan(self.original, self.original, self.before, self.before)
+        if self.timed or pays(self.before, self.after):
+            return self
+        return Plan(self.original, self.original, self.before, self.before)
 
 
 def pays(before: Cost, after: Cost) -> bool:
@@ -70,7 +76,19 @@ WORTH = (1, 4, 16)
 Step = tuple[Prices, Decisions]
 Route = tuple[Step, ...]
 
-_NOTHING = Region((), ())
+
+@dataclass(frozen=True)
+class Way:
+    """A plan for every region of one shape: what it costs before and after, and how a region is taken there.
+
+    ``distinct``: from the region in which what is computed twice is computed once.
+    """
+
+    before: Cost
+    after: Cost
+    distinct: bool
+    route: Route
+    timed: bool = False
 
 
 class Planner:
@@ -79,32 +97,33 @@ class Planner:
     def __init__(self, prices: Prices | None = None, border: str = "exact") -> None:
         self.prices = prices or Prices()
         self.border = border
-        self._known: dict[object, tuple[Plan, Route]] = {}  # what it costs, and the way there
+        self._ways: dict[object, Way] = {}
 
     def __call__(self, region: Region) -> Plan:
         """By the objective; or with the fewest multiply-adds that can be had, where that takes no more operations.
 
         Then no runtime is slower for it.
         """
-        plan, slim = self._planned_as(region), distinct(region)
+        key, slim = _key(region)
+        if (way := self._ways.get(key)) is not None:
+            return _taken(region, slim, way, self.border)
+        (plan, route), slimmer = self._found(region), False
         if slim is not region:
-            other = self._planned_as(slim)
+            other, its_route = self._found(slim)
             fewer = Plan(region, other.region, plan.before, other.after).if_it_pays()
-            plan = fewer if fewer.after < plan.after else plan
+            if slimmer := fewer.after < plan.after:
+                plan, route = fewer, its_route
+        self._ways[key] = Way(plan.before, plan.after, slimmer, route)
         return plan
 
-    def _planned_as(self, region: Region) -> Plan:
-        """As one of its shape has been."""
-        key = _shape(region)
-        if key not in self._known:
-            found, route = self._found(region)
-            self._known[key] = replace(found, original=_NOTHING, region=_NOTHING), route
-            return found
-        like, route = self._known[key]
-        done = region
-        for prices, decisions in route:
-            done = _followed(Search(done, prices, border=self.border), decisions)
-        return replace(like, original=region, region=done)
+    def way(self, region: Region) -> Way:
+        """How regions like this one are planned."""
+        self(region)
+        return self._ways[_key(region)[0]]
+
+    def settle(self, region: Region, way: Way) -> None:
+        """From now on regions like this one are planned so: it was timed."""
+        self._ways[_key(region)[0]] = replace(way, timed=True)
 
     def _found(self, region: Region) -> tuple[Plan, Route]:
         found, route = self._best(region)
@@ -149,6 +168,13 @@ def _followed(search: Search, decisions: Decisions) -> Region:
     return realize(search, materialised, siblings(materialised, search))
 
 
+def _taken(region: Region, slim: Region, way: Way, border: str) -> Plan:
+    done = slim if way.distinct else region
+    for prices, decisions in way.route:
+        done = _followed(Search(done, prices, border=border), decisions)
+    return Plan(region, done, way.before, way.after, way.timed)
+
+
 def unplanned(region: Region) -> Plan:
     """As it is."""
     return Plan(region, region, Cost(), Cost())
@@ -159,7 +185,13 @@ def plan(region: Region, prices: Prices | None = None, border: str = "exact") ->
     return Planner(prices, border)(region)
 
 
-def _shape(region: Region) -> object:
+def _key(region: Region) -> tuple[object, Region]:
+    """What regions that are planned alike have in common; and the region in which nothing is computed twice."""
+    slim = distinct(region)
+    return (shape_of(region), None if slim is region else shape_of(slim)), slim
+
+
+def shape_of(region: Region) -> object:
     """All the search looks at: operations, geometry and wiring, without names or numbers."""
     place = {n.name: i for i, n in enumerate(region.nodes)}
     nodes = []

@@ -22,8 +22,8 @@ class FoldConfig:
     Attributes:
         objective: what to minimise. "time": multiply-adds, bytes moved and operations, each at a fixed price
             (`plan.machine.DEFAULT`): the same input has the same plan everywhere. "macs": multiply-adds, then bytes and
-            operations (`plan.cost`). "measured": as "time", at prices taken on this machine now. None ever raises the
-            multiply-adds.
+            operations (`plan.cost`). "measured": of several plans of each stretch the one that is fastest in the target,
+            run there (`convfold.measured`). None ever raises the multiply-adds.
         exclude: globs over module paths; what runs inside such a module is left alone.
         verify: compare the result with the original in float64 and raise `VerificationFailed` where it differs. True or
             "full": at several sizes where they are free, and on several inputs; "quick": on one, no larger than it
@@ -36,6 +36,8 @@ class FoldConfig:
             `convfold calibrate` made. None: fixed prices of no runtime in particular.
         guard: time the folded model against the original in the target's runtime, if one is named, it is installed and
             the objective is not "macs", and put back what makes it slower.
+        budget: seconds that "measured" may take, the most worthwhile stretches first. Interrupted (Ctrl-C), it goes on
+            with what it has. What was timed is kept in the user's cache folder.
     """
 
     objective: str = "time"
@@ -44,6 +46,7 @@ class FoldConfig:
     border: str = "exact"
     target: str | None = None
     guard: bool = True
+    budget: float = 60.0
 
     def __post_init__(self) -> None:
         check_border(self.border)
@@ -51,6 +54,8 @@ class FoldConfig:
             raise InvalidInput(f"unknown objective {self.objective!r}; known: {', '.join(map(repr, OBJECTIVES))}")
         if self.verify not in (True, False, *CHECKS):
             raise InvalidInput(f"unknown verify={self.verify!r}; known: True, False, {', '.join(map(repr, CHECKS))}")
+        if not 0 <= self.budget < float("inf"):
+            raise InvalidInput(f"budget={self.budget!r} is no number of seconds; give one such as 60.0")
         if self.target is not None:
             from convfold.targets import target
 

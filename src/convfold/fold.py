@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from convfold.frontends.torch.exported import Graph
 from convfold.frontends.torch.read import read
 from convfold.frontends.torch.running.state import seeded
 from convfold.guard import guarded
+from convfold.measured import measured
 from convfold.report import Report
 from convfold.results import Result, judges
 from convfold.stages import Progress, Stages
@@ -64,13 +66,13 @@ def fold(
     stages = opened(model, args, kwargs, dynamic_shapes, config, progress)
     source, original = stages.graph.source, stages.graph.original
     first = source.program.module(check_guards=False) if original is None else original
+    stages, found = measured(stages)
     stages, timed = guarded(
         stages,
-        lambda left: Stages(lambda: Graph(source, config.excludes, original), config, progress, stages.planner, left),
         lambda runtime, threads, m: runtime.ready(first if m is None else m, source.args, source.kwargs, threads),
     )
     module, verdict = stages.finish(*judges(source, config.check, original))
-    return Result(module, stages.report(verdict, timed), source, config, stages.planner)
+    return Result(module, stages.report(verdict, timed, found), source, config, stages.planner)
 
 
 @seeded(0)
@@ -93,10 +95,10 @@ def explain(
     Raises:
         InvalidInput: as `fold` does; and where ``trace`` matches no call.
     """
-    stages = opened(model, args, kwargs, dynamic_shapes, config or FoldConfig(), progress)
-    found = () if trace is None else stages.traced(trace)
+    stages, found = measured(opened(model, args, kwargs, dynamic_shapes, config or FoldConfig(), progress))
+    told = () if trace is None else stages.traced(trace)
     stages.write()
-    return replace(stages.report(None), trace=found)
+    return replace(stages.report(None, measured=found), trace=told)
 
 
 def opened(
@@ -113,8 +115,6 @@ def opened(
 
         return stages_of(model, args, kwargs, dynamic_shapes, config, progress)
 
-    def graph() -> Graph:
-        source = read(model, args, kwargs, dynamic_shapes)
-        return Graph(source, config.excludes, model if isinstance(model, nn.Module) else None)
-
-    return Stages(graph, config, progress)
+    source = cache(lambda: read(model, args, kwargs, dynamic_shapes))
+    original = model if isinstance(model, nn.Module) else None
+    return Stages(lambda: Graph(source(), config.excludes, original), config, progress)

@@ -11,7 +11,6 @@ from convfold.errors import InvalidInput
 from convfold.report import Timed
 from convfold.runtimes import Call, Runtime, runtime
 from convfold.stages import Stages
-from convfold.targets import target
 
 #: What is lost to noise: slower by no more than this share is as fast.
 NOISE = 0.02
@@ -20,21 +19,19 @@ NOISE = 0.02
 ONCE, ALL = 2.0, 60.0
 
 
-#: Opens and plans the model anew, the stretches of these names left as they are.
-Reopen = Callable[[frozenset[str]], Stages[Any]]
 #: Makes a written model ready to run, the original where there is none.
 Ready = Callable[[Runtime, int, Any], Call]
 
 
-def guarded(stages: Stages[Any], reopened: Reopen, ready: Ready) -> tuple[Stages[Any], Timed | str | None]:
+def guarded(stages: Stages[Any], ready: Ready) -> tuple[Stages[Any], Timed | str | None]:
     """The stages with every stretch written that does not make the model slower, and how fast it is then.
 
     As they are where no target is named; and, with the reason, where its runtime does not run the original.
     """
     config = stages.config
-    if not config.guard or config.target is None or config.objective == "macs":
+    it = stages.target
+    if not config.guard or it is None or config.objective == "macs":
         return stages, None
-    it = target(config.target)
     run, threads = runtime(it.runtime), it.threads
     if stages.graph.device.type != run.device:
         return stages, f"the example lies on {stages.graph.device.type}, the target is of {run.device}"
@@ -52,7 +49,7 @@ def guarded(stages: Stages[Any], reopened: Reopen, ready: Ready) -> tuple[Stages
     def timed(kept: Sequence[str]) -> Timed:
         key = tuple(kept)
         if key not in known:
-            made = stages if key == names else reopened(frozenset(names) - set(kept))
+            made = stages if key == names else stages.reopened(stages.left | (frozenset(names) - set(kept)), quiet=True)
             made.write()
             calls = [original, ready(run, threads, made.graph.model())]
             ratio = compare(calls, seconds=ONCE, threads=threads).speedups[0]
@@ -63,7 +60,7 @@ def guarded(stages: Stages[Any], reopened: Reopen, ready: Ready) -> tuple[Stages
     if not left:
         return stages, known[names]
     kept = [name for name in names if name not in left]
-    return reopened(frozenset(left)), timed(kept) if kept else None
+    return stages.reopened(stages.left | frozenset(left)), timed(kept) if kept else None
 
 
 def at_fault(names: Sequence[str], fine: Callable[[Sequence[str]], bool]) -> list[str]:

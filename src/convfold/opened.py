@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
 import torch
+from torch import Tensor
 
 from convfold.lift import Stretches
 from convfold.places import Places
@@ -51,6 +52,10 @@ class Opened(Protocol[Model_co]):
         """Of the modules that may be left alone."""
 
     @property
+    def runtime(self) -> str:
+        """What usually runs the framework's models, by its name."""
+
+    @property
     def device(self) -> torch.device:
         """Where the example lies."""
 
@@ -68,6 +73,11 @@ class Opened(Protocol[Model_co]):
 
     def write(self, stretches: Stretches, changes: Iterable[tuple[Region, Region]]) -> None:
         """Every planned region in place of the one it came from."""
+
+    def alone(self, *same: Region) -> tuple[Any, list[Tensor]] | None:
+        """A stretch as a model of its own, after writing, with numbers for its inputs: the region it was lifted as, and
+        what took its place if anything did. Sizes are the example's. None where there is no such model.
+        """
 
     def again(self) -> Self:
         """What was written, to be lifted anew."""

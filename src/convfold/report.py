@@ -73,6 +73,30 @@ class Timed:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Distinct stretches that were run in several ways.
+
+    Attributes:
+        stretches: how many; of so many (``known``) it was known from before, and so many (``left``) were not reached.
+        changed: how many are written another way than prices would have it.
+        stopped: was it interrupted?
+    """
+
+    runtime: str
+    threads: int
+    stretches: int
+    known: int
+    changed: int
+    left: int
+    stopped: bool
+
+    def __str__(self) -> str:
+        said = f"{self.stretches} distinct stretches timed ({self.known} known from before), {self.changed} changed"
+        rest = f", {self.left} not reached" if self.left else ""
+        return f"measured in {self.runtime}: {said}{rest}" + ("; interrupted" if self.stopped else "")
+
+
+@dataclass(frozen=True)
 class Report:
     """The outcome of a fold, or of asking for one with `explain`."""
 
@@ -86,6 +110,7 @@ class Report:
     borders: tuple[Mended, ...] = ()
     trace: tuple[Stretch | Stop, ...] = ()  # of what was asked about: `explain`
     timed: Timed | str | None = None  # in the target's runtime; or why not
+    measured: Measured | None = None
 
     @property
     def changed(self) -> bool:
@@ -118,6 +143,8 @@ class Report:
             console.print(f"free to change: {', '.join(self.free)}", markup=False)
         if self.error is not None:
             console.print(str(self.error), markup=False)
+        if self.measured is not None:
+            console.print(str(self.measured), markup=False)
         if self.timed is not None:
             console.print(f"not timed: {self.timed}" if isinstance(self.timed, str) else str(self.timed), markup=False)
         if self.seconds:

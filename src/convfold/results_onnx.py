@@ -17,6 +17,7 @@ from convfold.frontends.onnx.graph import Graph
 from convfold.frontends.onnx.source import Source, drawn, read
 from convfold.frontends.onnx.tensors import to_torch
 from convfold.guard import guarded
+from convfold.measured import measured
 from convfold.report import Report
 from convfold.runtimes import Call, Runtime
 from convfold.saving import refuse_output, replacing
@@ -76,21 +77,18 @@ def folded(
     source = stages.graph.source
     check: Any = config.check
 
-    timing = config.target is not None and config.guard
+    stages, found = measured(stages)
+    timing = stages.target is not None and config.guard
     inputs = drawn(source.model, source.example, 0).values() if timing else ()  # of the model as it was
 
     def ready(runtime: Runtime, threads: int, written: ir.Model | None) -> Call:
         run = source.original if written is None else kept.serialized(written)
         return runtime.ready(run, [torch.from_numpy(x) for x in inputs], {}, threads)
 
-    def reopened(left: frozenset[str]) -> Stages[Graph]:
-        again = read(model, args, kwargs, dynamic_shapes)
-        return Stages(lambda: Graph(again, config.excludes), config, progress, stages.planner, left)
-
-    stages, timed = guarded(stages, reopened, ready)
+    stages, timed = guarded(stages, ready)
     source = stages.graph.source
     written, verdict = stages.finish(lambda m: verified(source, m, check), _overflows)
-    return OnnxResult(written, stages.report(verdict, timed), source, config)
+    return OnnxResult(written, stages.report(verdict, timed, found), source, config)
 
 
 def _overflows(model: ir.Model) -> bool:

@@ -20,11 +20,11 @@ from convfold.errors import VerificationFailed
 from convfold.opened import Opened
 from convfold.plan import Plan, Planner, Prices, unplanned
 from convfold.plan.border import HOISTED, Correct
-from convfold.plan.machine import DEFAULT, measured
+from convfold.plan.machine import DEFAULT
 from convfold.plan.refusals import refusals
 from convfold.region import Node, Region
-from convfold.report import Applied, Mended, Refused, Report, Timed
-from convfold.targets import Costs, target
+from convfold.report import Applied, Measured, Mended, Refused, Report, Timed
+from convfold.targets import Target, target
 from convfold.totals import Totals
 from convfold.trace import Stop, Stretch
 from convfold.tracing import traced
@@ -52,19 +52,19 @@ class Stages(Generic[G]):
         planner: Planner | None = None,
         left: frozenset[str] = frozenset(),
     ) -> None:
-        """``read`` opens the model; ``planner``: of a fold before, which knows its plans; ``left``: stretches, by the
-        names of their last values, that stay as they are, for they are faster so."""
+        """``read`` opens the model, each time anew; ``planner``: of a fold before, which knows its plans; ``left``:
+        stretches, by the names of their last values, that stay as they are, for they are faster so."""
         self.seconds: dict[str, float] = {}
-        self.progress, self.config, self.left = progress, config, left
-        self.rewritten: tuple[str, ...] | None = (
-            None  # the first stretches that were, by the names of their last values
-        )
+        self.read, self.progress, self.config, self.left = read, progress, config, left
+        self.rewritten: tuple[str, ...] | None = None  # stretches that were, by the names of their last values
         with self.timed("read"):
             self.graph = read()
         self.border = "refuse" if config.border == "exact" and not self.graph.mends else config.border
-        self.planner = planner or Planner(_prices(config, self.graph), self.border)
+        named = config.target or (self.graph.runtime if config.objective == "measured" else None)
+        self.target = None if named is None else target(named)
+        self.planner = planner or Planner(_prices(config, self.graph, self.target), self.border)
         self.applied: list[Applied] = []
-        self._changed: list[str] = []
+        self.written: list[Plan] = []
         self.mended: list[Mended] = []
         self.refused: tuple[Refused, ...] | None = None
         with self.timed("lift"):
@@ -72,6 +72,13 @@ class Stages(Generic[G]):
                 config.check_globs(self.graph.paths)
             self.before = self.graph.measure()
         self._plan(self.before)
+
+    def reopened(
+        self, left: frozenset[str] = frozenset(), planner: Planner | None = None, quiet: bool = False
+    ) -> Stages[G]:
+        """The same model read and planned anew, by another planner perhaps, some stretches left as they are."""
+        progress = _silent if quiet else self.progress
+        return Stages(self.read, self.config, progress, planner or self.planner, left)
 
     def _plan(self, before: Totals) -> None:
         """Of what nobody reads nothing is computed, and what is computed in its cheapest form; it costs ``before``."""
@@ -102,17 +109,18 @@ class Stages(Generic[G]):
         """
         if self.rewritten is not None:
             return
-        self._write()
-        self.rewritten = tuple(self._changed)
+        self.rewrite()
+        self.rewritten = tuple(plan.original.outputs[-1] for plan in self.written)
         for _ in range(AGAIN):
             if self.is_still:
                 break
             with self.timed("lift"):
                 self.graph = self.graph.again()
             self._plan(self.after)
-            self._write()
+            self.rewrite()
 
-    def _write(self) -> None:
+    def rewrite(self) -> None:
+        """The regions as they are planned, and no further."""
         if self.refused is None or any(plan.changed for plan in self.plans):
             with self.timed("explain"):
                 self.refused = self._refused()
@@ -149,10 +157,12 @@ class Stages(Generic[G]):
                 self.mended += self._mended(done)
                 alone = all(readers[x.name] == 1 for x in region.inputs)
                 self.is_still &= alone and done.after.ops == 1 and done.after.macs > 0
-                self._changed.append(region.outputs[-1])
+                self.written.append(done)
                 yield region, done.region
 
-    def report(self, verdict: Verdict | None, timed: Timed | str | None = None) -> Report:
+    def report(
+        self, verdict: Verdict | None, timed: Timed | str | None = None, measured: Measured | None = None
+    ) -> Report:
         constants = [Applied(where, "weight computed from weights", "constant", 0, 0) for where in self.graph.evaluated]
         return Report(
             (*constants, *self.applied),
@@ -164,6 +174,7 @@ class Stages(Generic[G]):
             self.seconds,
             tuple(self.mended),
             timed=timed,
+            measured=measured,
         )
 
     def holds(self, stage: str, *values: Any) -> None:
@@ -238,12 +249,14 @@ class Stages(Generic[G]):
         return Applied(self._where(region.outputs[-1]), before, after, plan.before.macs, plan.after.macs, drawn)
 
 
-def _prices(config: FoldConfig, graph: Opened[Any]) -> Prices:
-    """Those of a target, fixed ones, or by this machine's speed, where the example lies."""
-    costs: Costs = DEFAULT if config.target is None else target(config.target)
-    if config.objective == "measured":
-        costs = measured(graph.device)
-    return Prices("macs" if config.objective == "macs" else "time", costs, graph.ends, graph.fused, graph.doubles)
+def _silent(stage: str) -> None:
+    """Nobody is told."""
+
+
+def _prices(config: FoldConfig, graph: Opened[Any], it: Target | None) -> Prices:
+    """Those of the target, or fixed ones."""
+    objective = "macs" if config.objective == "macs" else "time"
+    return Prices(objective, DEFAULT if it is None else it, graph.ends, graph.fused, graph.doubles)
 
 
 def _listed(kinds: Counter[str]) -> str:

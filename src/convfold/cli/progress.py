@@ -19,6 +19,7 @@ STAGES = {
     "trace": "searching once more, watched",
     "explain": "asking what stays as it is, and why",
     "lower": "composing the weights",
+    "measure": "writing every stretch in several ways",
     "time": "timing it against the original",
     "verify": "comparing with the original in float64",
 }

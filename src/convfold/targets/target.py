@@ -82,6 +82,11 @@ class Target:
         }
         return replace(self, prices=scaled)
 
+    def with_dearer(self, kind: str, times: float) -> Self:
+        """With calls of one kind that take so many times as long."""
+        own = {term: p * times for term, p in self.prices.get(kind, {}).items()}
+        return replace(self, prices={**self.prices, kind: own} if own else self.prices)
+
     def to_json(self) -> str:
         data = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         return json.dumps({"format": FORMAT, **data}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

@@ -7,8 +7,10 @@ from typing import Self
 
 import onnx_ir as ir
 import torch
+from torch import Tensor
 
 from convfold.frontends.onnx import kept
+from convfold.frontends.onnx.alone import alone
 from convfold.frontends.onnx.beside import forget
 from convfold.frontends.onnx.measure import measure
 from convfold.frontends.onnx.program import OnnxProgram
@@ -29,7 +31,7 @@ class Graph:
     """The model of a source is rewritten in place."""
 
     ends, fused, doubles = True, False, False
-    device = torch.device("cpu")
+    runtime, device = "onnxruntime", torch.device("cpu")
 
     def __init__(self, source: Source, excluded: Callable[[str], bool] = lambda path: False) -> None:
         self.source, self.excluded = source, excluded
@@ -64,16 +66,24 @@ class Graph:
         return found
 
     def write(self, stretches: Stretches, changes: Iterable[tuple[Region, Region]]) -> None:
-        lowering, model = Lowering(self.program, stretches), self.source.model
+        self.lowering, model = Lowering(self.program, stretches), self.source.model
         held = 0
         with torch.no_grad():
             for before, after in changes:
-                lowering.write(before, after)
+                self.lowering.write(before, after)
                 if self.program.written.bytes - held > HELD:
                     held = self.program.written.bytes
                     forget(model)
         sweep(model)  # where nothing is folded, too: what does nothing was passed over as it was read
         declare_all(model)
+
+    def alone(self, *same: Region) -> tuple[ir.Model, list[Tensor]] | None:
+        inside = {n.name for region in same for n in region.steps}
+        own, new = self.program.values, self.lowering.values
+        given = {x for name, x in own.items() if name not in inside and x not in self.program.constants}
+        given |= {x for name, x in new.items() if name not in inside and name in own}
+        outputs = [new.get(name, own[name]) for name in same[0].outputs if name in own]
+        return alone(self.source.model, outputs, given, self.source.trials[0])
 
     def again(self) -> Self:
         for trial in self.source.trials:

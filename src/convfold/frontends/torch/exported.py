@@ -11,6 +11,7 @@ from torch.fx import Graph as FxGraph
 from torch.fx import GraphModule
 
 from convfold.errors import InvalidInput
+from convfold.frontends.torch.alone import alone
 from convfold.frontends.torch.constants import Constants
 from convfold.frontends.torch.demand import cut, unread
 from convfold.frontends.torch.empty import drop_empty_parts
@@ -46,6 +47,7 @@ class Graph:
     """
 
     ends, fused, doubles, mends = False, True, True, True
+    runtime = "eager"
 
     def __init__(
         self,
@@ -107,7 +109,8 @@ class Graph:
             return lift(self.program, self.excluded)
 
     def write(self, stretches: Stretches, changes: Iterable[tuple[Region, Region]]) -> None:
-        program, lowering = self.program, Lowering(self.program, stretches)
+        program = self.program
+        self.lowering = lowering = Lowering(program, stretches)
         with torch.no_grad():
             for before, after in changes:
                 with marking(program.written.parameters, of_region(after)):
@@ -118,6 +121,14 @@ class Graph:
                         self.evaluated.append(program.evaluate(weight))
         sweep(self.calls.graph)
         program.written.name_parameters()
+
+    def alone(self, *same: Region) -> tuple[GraphModule, list[Tensor]] | None:
+        inside = {n.name for region in same for n in region.steps}
+        new = self.lowering.values
+        outputs = [new.get(name, self.program.nodes[name]) for name in same[0].outputs if name in self.program.nodes]
+        given = {n for name, n in self.program.nodes.items() if name not in inside and n not in self.program.constants}
+        given |= {n for name, n in new.items() if name not in inside and name in self.program.nodes}
+        return alone(self.calls.graph, self.calls.weights, outputs, given, self.sizes)
 
     def again(self) -> Self:
         self.inferred = infer(self.calls)

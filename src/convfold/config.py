@@ -22,8 +22,8 @@ class FoldConfig:
     Attributes:
         objective: what to minimise. "time": multiply-adds, bytes moved and operations, each at a fixed price
             (`plan.machine.DEFAULT`): the same input has the same plan everywhere. "macs": multiply-adds, then bytes and
-            operations (`plan.cost`). "measured": of several plans of each stretch the one that is fastest in the target,
-            run there (`convfold.measured`). None ever raises the multiply-adds.
+            operations (`plan.cost`). "measured": of several plans of each stretch the one that is fastest in the
+            target, run there (`convfold.measured`). None ever raises the multiply-adds.
         exclude: globs over module paths; what runs inside such a module is left alone.
         verify: compare the result with the original in float64 and raise `VerificationFailed` where it differs. True or
             "full": at several sizes where they are free, and on several inputs; "quick": on one, no larger than it
@@ -33,7 +33,7 @@ class FoldConfig:
             stay apart; "hoist": all padding moves to the first. That changes the border: the report says where and by
             how much, and the comparison with the original is reported, not enforced.
         target: what time is counted in: the name of a shipped target (`targets.shipped`) or a .json file that
-            `convfold calibrate` made. None: fixed prices of no runtime in particular.
+            `convfold calibrate` made. None: "eager" for PyTorch's models and "onnxruntime" for ONNX, on a CPU.
         guard: time the folded model against the original in the target's runtime, if one is named, it is installed and
             the objective is not "macs", and put back what makes it slower.
         budget: seconds that "measured" may take, the most worthwhile stretches first. Interrupted (Ctrl-C), it goes on
@@ -67,6 +67,12 @@ class FoldConfig:
     def check(self) -> str:
         """One of `CHECKS`."""
         return self.verify if isinstance(self.verify, str) else "full" if self.verify else "none"
+
+    @property
+    def guards(self) -> bool:
+        """Is the result timed against the original? Never unless it is asked for."""
+        asked = self.target is not None or self.objective == "measured"
+        return self.guard and asked and self.objective != "macs"
 
     def excludes(self, path: str) -> bool:
         """Is this module, or one it is inside of, excluded?"""

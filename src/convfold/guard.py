@@ -26,11 +26,12 @@ Ready = Callable[[Runtime, int, Any], Call]
 def guarded(stages: Stages[Any], ready: Ready) -> tuple[Stages[Any], Timed | str | None]:
     """The stages with every stretch written that does not make the model slower, and how fast it is then.
 
-    As they are where no target is named; and, with the reason, where its runtime does not run the original.
+    As they are where no target is named nor anything measured; and, with the reason, where its runtime does not run the
+    original.
     """
     config = stages.config
     it = stages.target
-    if not config.guard or it is None or config.objective == "macs":
+    if not config.guards or it is None:
         return stages, None
     run, threads = runtime(it.runtime), it.threads
     if stages.graph.device.type != run.device:

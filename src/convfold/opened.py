@@ -40,6 +40,10 @@ class Opened(Protocol[Model_co]):
         """Do its runtimes have a convolution of float64?"""
 
     @property
+    def in_place(self) -> bool:
+        """Can something be added to a part of a value where it lies?"""
+
+    @property
     def mends(self) -> bool:
         """Has the framework all that a border is mended by, at the sizes that are free?"""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,19 @@ Ints = Sequence[int]
 Ends = Sequence[tuple[int, int]]
 #: Of each axis which positions; None: all.
 Spans = Sequence[range | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[T]):
+    """A value, and of each of the last axes at which positions of another it belongs; one position may be for all.
+
+    Spans that are negative are counted from the end of their axis. The axes in ``short`` may have fewer positions than
+    their spans, which then are at their ends: no more is taken of the value.
+    """
+
+    spans: Spans
+    value: T
+    short: Ints = ()
 
 
 class Ops(Protocol[T]):
@@ -103,12 +116,8 @@ class Ops(Protocol[T]):
 
     def ones_like(self, x: T) -> T: ...
 
-    def added_to(self, y: T, axis: int, spans: Spans, part: T, short: Ints = ()) -> T:
-        """``y``, which nothing else reads, with something added to a part of it, from ``axis`` on.
-
-        Spans that are negative are counted from the end of their axis. The axes in ``short`` may have fewer positions
-        than their spans, which then are at their ends: no more is added of the part.
-        """
+    def added_to(self, y: T, axis: int, parts: Sequence[Part[T]]) -> T:
+        """``y``, which nothing else reads, with every part added to it where it belongs, from ``axis`` on."""
 
     def put_into(self, y: T, axis: int, n: int, high: bool, part: T) -> T:
         """``y``, which nothing else reads, with its first or last n positions replaced."""
@@ -237,12 +246,14 @@ class Eager:
     def ones_like(self, x: Tensor) -> Tensor:
         return torch.ones_like(x)
 
-    def added_to(self, y: Tensor, axis: int, spans: Spans, part: Tensor, short: Ints = ()) -> Tensor:
+    def added_to(self, y: Tensor, axis: int, parts: Sequence[Part[Tensor]]) -> Tensor:
         y = y.clone()
-        for i in short:
-            part = end(part, i, y.shape[i], high=is_high(spans, i - axis))
-        places = (slice(None) if r is None else slice(r.start, r.stop or None) for r in spans)
-        y[(slice(None),) * axis + tuple(places)] += part
+        for part in parts:
+            value = part.value
+            for i in part.short:
+                value = end(value, i, y.shape[i], high=is_high(part.spans, i - axis))
+            places = (slice(None) if r is None else slice(r.start, r.stop or None) for r in part.spans)
+            y[(slice(None),) * axis + tuple(places)] += value
         return y
 
     def put_into(self, y: Tensor, axis: int, n: int, high: bool, part: Tensor) -> Tensor:

@@ -78,8 +78,7 @@ def folded(
     check: Any = config.check
 
     stages, found = measured(stages)
-    timing = stages.target is not None and config.guard
-    inputs = drawn(source.model, source.example, 0).values() if timing else ()  # of the model as it was
+    inputs = drawn(source.model, source.example, 0).values() if config.guards else ()  # of the model as it was
 
     def ready(runtime: Runtime, threads: int, written: ir.Model | None) -> Call:
         run = source.original if written is None else kept.serialized(written)

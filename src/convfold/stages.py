@@ -18,7 +18,7 @@ from convfold.config import FoldConfig
 from convfold.diagram import diagram
 from convfold.errors import VerificationFailed
 from convfold.opened import Opened
-from convfold.plan import Plan, Planner, Prices, unplanned
+from convfold.plan import Plan, Planner, Prices, saves, unplanned
 from convfold.plan.border import HOISTED, Correct
 from convfold.plan.machine import DEFAULT
 from convfold.plan.refusals import refusals
@@ -32,6 +32,9 @@ from convfold.verify import Verdict
 
 #: A model is folded again so many times at most, until nothing is left to fold.
 AGAIN = 3
+#: A plan with as many multiply-adds and operations as there were saves more than this share of the whole, by its price:
+#: or else prices are wrong by more than that.
+NOTHING = 0.01
 #: What is read of an axis must be no more than this share of it, or all is computed: a part has its price, too.
 READ = 0.75
 
@@ -60,7 +63,7 @@ class Stages(Generic[G]):
         with self.timed("read"):
             self.graph = read()
         self.border = "refuse" if config.border == "exact" and not self.graph.mends else config.border
-        named = config.target or (self.graph.runtime if config.objective == "measured" else None)
+        named = config.target or (self.graph.runtime if self.graph.device.type == "cpu" else None)
         self.target = None if named is None else target(named)
         self.planner = planner or Planner(_prices(config, self.graph, self.target), self.border)
         self.applied: list[Applied] = []
@@ -93,6 +96,9 @@ class Stages(Generic[G]):
                 unplanned(region) if region.outputs[-1] in self.left else self.planner(region)
                 for region in self.stretches.regions
             ]
+            if self.config.objective != "macs":
+                least = NOTHING * sum(plan.before.rank[1] for plan in self.plans)
+                self.plans = [plan if saves(plan, least) else unplanned(plan.original) for plan in self.plans]
             self.holds("plan", *self.plans)
         self.is_still = True  # is every stretch that is written one call that multiplies, of what no other reads?
 
@@ -256,7 +262,7 @@ def _silent(stage: str) -> None:
 def _prices(config: FoldConfig, graph: Opened[Any], it: Target | None) -> Prices:
     """Those of the target, or fixed ones."""
     objective = "macs" if config.objective == "macs" else "time"
-    return Prices(objective, DEFAULT if it is None else it, graph.ends, graph.fused, graph.doubles)
+    return Prices(objective, DEFAULT if it is None else it, graph.ends, graph.fused, graph.doubles, graph.in_place)
 
 
 def _listed(kinds: Counter[str]) -> str:

@@ -117,7 +117,7 @@ def test_pieces_that_are_the_same_at_every_size(dims: int) -> None:
             for piece in found:
                 mended += 1
                 tiny += any(n is not None and m < 4 for n, m in zip(least, size, strict=True))
-                got = piece.added(Eager(got), got, piece(x), 1)
+                got = Eager(got).added_to(got, 2, [piece.part(piece(x), 1)])
             assert_close(got, expected, f"seed {seed} at {size}", tolerance=1e-11)
         if done == 40:
             break
@@ -140,7 +140,7 @@ def test_ends_that_meet() -> None:
         for value in values:
             expected = value(expected)
         for piece in found:
-            got = piece.added(Eager(got), got, piece(x), 1)
+            got = Eager(got).added_to(got, 2, [piece.part(piece(x), 1)])
         wrong += [] if torch.allclose(got, expected, rtol=0, atol=1e-9) else [n]
     assert wrong == [1, 2]
 

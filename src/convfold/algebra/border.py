@@ -28,7 +28,7 @@ from convfold.algebra.margins import Margin, Shape, Spans, from_end, shapes
 from convfold.algebra.operation import T
 from convfold.algebra.structure import alive, trimmed
 from convfold.algebra.window import Window
-from convfold.ops import Eager, Ops
+from convfold.ops import Eager, Ops, Part
 
 #: The operators of a chain, first applied first.
 Chain = Sequence[Convolution]
@@ -82,8 +82,8 @@ class Piece:
                 x = ops.slice(x, at, 0, k) if high else ops.slice(x, at, reach - k, reach)
         return x
 
-    def added(self, ops: Ops[T], y: T, part: T, axis: int) -> T:
-        """``y``, which nothing else reads, with its part added: as much of it as there is."""
+    def part(self, value: T, axis: int) -> Part[T]:
+        """What it gives, and where that belongs: as much of it as there is."""
         rows = [
             r if r is None or least is None else from_end(r, n)
             for r, n, least in zip(self.rows, self.sizes, self.least, strict=True)
@@ -94,7 +94,7 @@ class Piece:
             for i, (r, n, m, up, least) in enumerate(lengths)
             if r is not None and least is not None and n - up * (m - least) < len(r)
         ]
-        return ops.added_to(y, axis + 1, rows, part, short)
+        return Part(rows, value, short)
 
     def laid_out(self, ops: Ops[T], y: T, axis: int) -> T:
         """The operator's result, its channels on ``axis``, as (…, c, *(rows or size)), with whatever computes that."""

@@ -58,6 +58,9 @@ class Work(NamedTuple):
 #: Of a call that gives its input another shape.
 VIEW = Work(0, 0, "view")
 
+#: Of a bias that is a call of its own behind a product: runtimes add it as they write the product.
+BIAS = Work(0, 0, "bias", calls=0)
+
 
 class Operator(Protocol):
     """What `Apply` applies: a `Convolution`, or what will be one."""

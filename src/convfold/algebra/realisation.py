@@ -16,7 +16,7 @@ from torch import Tensor
 
 from convfold.algebra import polyphase
 from convfold.algebra.geometry import Geometry
-from convfold.algebra.operation import VIEW, Sums, T, Work
+from convfold.algebra.operation import BIAS, VIEW, Sums, T, Work
 from convfold.algebra.window import Window
 from convfold.ops import Ops, Weights
 
@@ -108,7 +108,7 @@ class Linear(Realisation):
             yield Work(0, 0, "permute", carried=2 * prod(shape))
         yield from Product().work(g, shape, axis)
         if not self.fused and g.period is not None:
-            yield Work(0, 2 * _outputs(g, shape, axis) + g.c_out, "sum")
+            yield BIAS
         if moved:
             yield Work(0, 0, "permute", carried=2 * _outputs(g, shape, axis))
 

@@ -16,6 +16,9 @@ from convfold.cli.session import Session
 from convfold.config import CHECKS, OBJECTIVES, FoldConfig
 from convfold.errors import BORDERS, InvalidInput
 
+#: Threads beyond any machine's use, seconds beyond any patience, and samples beyond any memory.
+_THREADS, _SECONDS, _BATCH = max(256, os.cpu_count() or 1), 24 * 60 * 60, 2**40
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -93,6 +96,19 @@ def _globs(ctx: click.Context, param: click.Parameter, globs: tuple[str, ...]) -
     return globs
 
 
+def _duration(ctx: click.Context, param: click.Parameter, text: str) -> float:
+    """Seconds."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (text[:-1], text[-1]) if text and text[-1] in units else (text, "s")
+    try:
+        seconds = float(number) * units[unit]
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _SECONDS:
+        raise click.BadParameter(f"{text!r} is no time; give one such as 90s, 5m or 1h", ctx, param)
+    return seconds
+
+
 def _number(ctx: click.Context, param: click.Parameter, value: float) -> float:
     if value != value:  # in no range, and beyond none
         raise click.BadParameter("'nan' is no number", ctx, param)
@@ -129,14 +145,23 @@ _how = _options(
         "--objective",
         type=click.Choice(OBJECTIVES),
         default="time",
-        help="What to minimise: time at fixed prices (the same plan everywhere), multiply-adds first, or time at "
-        "prices measured on this machine now.",
+        help="What to minimise: time at the target's prices (the same plan everywhere), multiply-adds first, or time "
+        "as it is measured here: several plans of every stretch are run in the target.",
+    ),
+    click.option(
+        "--budget",
+        metavar="TIME",
+        callback=_duration,
+        default="60s",
+        show_default=True,
+        help="With --objective measured: the time that may take, as 90s or 5m. Ctrl-C ends it early; what it knows by "
+        "then is used.",
     ),
     click.option(
         "--target",
         metavar="NAME|FILE",
         help="What time is counted in: a runtime by its name, e.g. onnxruntime, or a .json file of `convfold "
-        "calibrate`; fixed prices of none in particular otherwise.",
+        "calibrate`; without one eager for PyTorch's models and onnxruntime for ONNX.",
     ),
     click.option(
         "--border",
@@ -152,9 +177,6 @@ _how = _options(
         help="Module paths to leave alone, e.g. 'head.*'.",
     ),
 )
-
-#: Threads beyond any machine's use, seconds beyond any patience, and samples beyond any memory.
-_THREADS, _SECONDS, _BATCH = max(256, os.cpu_count() or 1), 24 * 60 * 60, 2**40
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -189,7 +211,11 @@ def main() -> None:
     show_default=True,
     help="How thoroughly to compare the result with the original.",
 )
-@click.option("--no-guard", is_flag=True, help="With --target: do not time the result against IN in its runtime.")
+@click.option(
+    "--no-guard",
+    is_flag=True,
+    help="With --target or --objective measured: do not time the result against IN in its runtime.",
+)
 @click.option("--no-verify", is_flag=True, help="The same as --check none.")
 @_json
 @_everywhere
@@ -202,6 +228,7 @@ def fold_command(
     shapes: tuple[Shape, ...],
     free: tuple[Free, ...],
     objective: str,
+    budget: float,
     target: str | None,
     border: str,
     exclude: tuple[str, ...],
@@ -215,7 +242,8 @@ def fold_command(
     """Fold IN, verify the result against it, and write it to a file. Of a folder every model in it."""
     from convfold.cli import work
 
-    config = FoldConfig(objective, exclude, "none" if no_verify else check, border, target, not no_guard)
+    verify = "none" if no_verify else check
+    config = FoldConfig(objective, exclude, verify, border, target, not no_guard, budget)
     asked = work.Asked(shapes, free, config, opset)
     return work.fold(session, models, output, in_place, asked, require_change, as_json)
 
@@ -240,6 +268,7 @@ def explain_command(
     shapes: tuple[Shape, ...],
     free: tuple[Free, ...],
     objective: str,
+    budget: float,
     target: str | None,
     border: str,
     exclude: tuple[str, ...],
@@ -249,7 +278,7 @@ def explain_command(
     """Say what would be folded in IN and what would not, and why; write nothing."""
     from convfold.cli import work
 
-    config = FoldConfig(objective, exclude, border=border, target=target)
+    config = FoldConfig(objective, exclude, border=border, target=target, budget=budget)
     return work.explain(session, model, shapes, free, config, trace, as_json)
 
 

@@ -117,9 +117,7 @@ def _stretches(stages: Stages[Any]) -> list[Stretch]:
     return list(found.values())
 
 
-def _write(
-    stages: Stages[Any], stretches: Sequence[Stretch], planners: dict[int, Planner], end: float
-) -> None:
+def _write(stages: Stages[Any], stretches: Sequence[Stretch], planners: dict[int, Planner], end: float) -> None:
     """All candidates of all stretches: the model is written anew by every planner, and each stretch taken out of it."""
     names = frozenset(region.outputs[-1] for region in stages.stretches.regions)
     ways = {PLANNED: stages.reopened(quiet=True), ORIGINAL: stages.reopened(names, quiet=True)}

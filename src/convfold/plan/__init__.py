@@ -17,7 +17,7 @@ from convfold.plan.rules.siblings import siblings
 from convfold.plan.search import Decisions, Search
 from convfold.region import Region
 
-__all__ = ["Cost", "Plan", "Planner", "Prices", "Way", "plan", "shape_of", "unplanned"]
+__all__ = ["Cost", "Plan", "Planner", "Prices", "Way", "plan", "saves", "shape_of", "unplanned"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,12 @@ def pays(before: Cost, after: Cost) -> bool:
     if after.macs > before.macs or (after.macs == before.macs and after.ops > before.ops):
         return False
     return after < before
+
+
+def saves(plan: Plan, least: float) -> bool:
+    """Does it save multiply-adds or operations, or else at least so much by its price, or was it timed?"""
+    a, b = plan.before, plan.after
+    return plan.timed or b.macs < a.macs or b.ops < a.ops or a.rank[1] - b.rank[1] >= least
 
 
 #: A planned region is planned again at most so many times: to a plan that planning does not change.

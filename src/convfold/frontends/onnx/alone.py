@@ -15,7 +15,7 @@ from convfold.frontends.onnx.tensors import DTYPES
 def alone(
     model: ir.Model, outputs: Sequence[ir.Value], given: Container[ir.Value], known: Knowledge
 ) -> tuple[ir.Model, list[Tensor]] | None:
-    """What computes ``outputs`` from values that are ``given``, and numbers for those, normal and of the example's sizes.
+    """What computes ``outputs`` from values that are ``given``, and normal numbers for those, at the example's sizes.
 
     What is known of a given value, its size say, is a constant. None where one is given whose numbers mean something,
     indices say, or the stretch is not of one graph.
@@ -51,7 +51,9 @@ def alone(
             numbers.append(torch.randn(it.shape).to(DTYPES[it.dtype]))
     for y, old in zip(cut.outputs, outputs, strict=True):
         it = known[old]
-        y.shape, y.dtype = (None if it.shape is None else ir.Shape(it.shape)), it.dtype
+        y.shape = None if it.shape is None else ir.Shape(it.shape)
+        if it.dtype is not None:
+            y.dtype = it.dtype
     cut.opset_imports.update(model.opset_imports)
     made = ir.Model(cut, ir_version=model.ir_version)
     ir.external_data.load_to_model(made)

@@ -30,7 +30,7 @@ HELD = 1 << 26
 class Graph:
     """The model of a source is rewritten in place."""
 
-    ends, fused, doubles = True, False, False
+    ends, fused, doubles, in_place = True, False, False, False
     runtime, device = "onnxruntime", torch.device("cpu")
 
     def __init__(self, source: Source, excluded: Callable[[str], bool] = lambda path: False) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch import Tensor
 from convfold.frontends.onnx.sizes import Free
 from convfold.frontends.onnx.tensors import from_torch
 from convfold.frontends.onnx.written import Written
-from convfold.ops import Ends, Ints, Spans, Weights, is_high
+from convfold.ops import Ends, Ints, Part, Weights, is_high
 
 END = 2**63 - 1
 
@@ -320,23 +322,76 @@ class Onnx:
             return self.call("Slice", x, self.call("Neg", n), self.ints([END]), at)
         return self.call("Slice", x, self.ints([0]), n, at)
 
-    def added_to(self, y: ir.Value, axis: int, spans: Spans, part: ir.Value, short: Ints = ()) -> ir.Value:
-        """Padded to where it belongs, and added; where that is not known before, laid end to end with the rest."""
-        for i in short:
-            part = self._fitted(part, i, y, is_high(spans, i - axis))
+    def added_to(self, y: ir.Value, axis: int, parts: Sequence[Part[ir.Value]]) -> ir.Value:
+        """Constants are padded to where they belong: runtimes do that once, and add once. Else what they are added to
+        is cut once, for all of them, and laid end to end again: nothing here is written in place."""
         sizes = self.sizes(y)
-        cut = [(i, s) for i, s in enumerate(spans, start=axis) if s is not None]
-        if all(isinstance(sizes[i], int) for i, _ in cut):
-            return self.add(y, self._placed(part, sizes, cut, axis))
-        (i, span), *rest = cut
+        placed, others = list[Part[ir.Value]](), list[Part[ir.Value]]()
+        for part in parts:
+            value = part.value
+            for i in part.short:
+                value = self._fitted(value, i, y, is_high(part.spans, i - axis))
+            known = all(isinstance(n, int) for s, n in zip(part.spans, sizes[axis:], strict=True) if s is not None)
+            (placed if known else others).append(Part(part.spans, value))
+        for part in others:
+            y = self._in_place_of(y, axis, part)
+        if placed and all(part.value.const_value is not None for part in placed):
+            whole = [self._placed(part, sizes, axis) for part in placed]
+            return self.add(y, reduce(self.add, whole))
+        return self._assembled(y, axis, placed, {}) if placed else y
+
+    def _in_place_of(self, y: ir.Value, axis: int, part: Part[ir.Value]) -> ir.Value:
+        """Along axes whose length is not known before."""
+        (i, span), *rest = [(i, s) for i, s in enumerate(part.spans, start=axis) if s is not None]
         inner = self.slice(y, i, span.start, span.stop or None)
-        within = [None if k == i else s for k, s in enumerate(spans, start=axis)]
-        inner = self.added_to(inner, axis, within, part) if rest else self.add(inner, part)
+        within = [None if k == i else s for k, s in enumerate(part.spans, start=axis)]
+        inner = self.added_to(inner, axis, [Part(within, part.value)]) if rest else self.add(inner, part.value)
         pieces = [self.slice(y, i, 0, span.start)] if span.start else []
         return self.concat([*pieces, inner, *([self.slice(y, i, span.stop, None)] if span.stop else [])], i)
 
-    def _placed(self, part: ir.Value, sizes: Sequence[int | Free], cut: list[tuple[int, range]], axis: int) -> ir.Value:
-        rank = len(sizes)
+    def _assembled(self, y: ir.Value, axis: int, parts: Sequence[Part[ir.Value]], cuts: dict[int, range]) -> ir.Value:
+        """A piece of ``y`` with what belongs there added: cut where a part begins or ends, axis by axis."""
+        sizes = self.sizes(y)
+        at = next((i for i in range(axis, len(sizes)) if any(p.spans[i - axis] is not None for p in parts)), None)
+        if at is None:
+            return reduce(self.add, [p.value for p in parts], self._cut(y, cuts))
+        n = sizes[at]
+        assert isinstance(n, int)
+        spans = [range(n)[s.start : s.stop or None] for p in parts if (s := p.spans[at - axis]) is not None]
+        ends = sorted({0, n, *(s.start for s in spans), *(s.stop for s in spans)})
+        pieces = []
+        for a, b in pairwise(ends):
+            inside = [q for p in parts if (q := self._within(p, at, axis, len(sizes), n, range(a, b))) is not None]
+            pieces.append(self._assembled(y, axis, inside, {**cuts, at: range(a, b)}))
+        return self.concat(pieces, at)
+
+    def _within(
+        self, part: Part[ir.Value], at: int, axis: int, rank: int, n: int, places: range
+    ) -> Part[ir.Value] | None:
+        """What of a part belongs to these positions of an axis of length n, which it then fills; None if nothing."""
+        span = part.spans[at - axis]
+        own = range(n) if span is None else range(n)[span.start : span.stop or None]
+        if not (own.start <= places.start and places.stop <= own.stop):
+            return None
+        value = part.value
+        have, dim = self.sizes(value), at - rank
+        if len(have) + dim >= 0 and have[dim] == len(own) and len(own) > len(places):
+            first = places.start - own.start
+            value = self.slice(value, len(have) + dim, first, first + len(places))
+        return Part([None if i == at else s for i, s in enumerate(part.spans, start=axis)], value)
+
+    def _cut(self, y: ir.Value, cuts: dict[int, range]) -> ir.Value:
+        """All axes in one call, where there is one."""
+        if self.written.opset >= 10 and len(cuts) > 1:
+            starts, stops = [r.start for r in cuts.values()], [r.stop for r in cuts.values()]
+            return self.call("Slice", y, self.ints(starts), self.ints(stops), self.ints(list(cuts)))
+        for i, r in cuts.items():
+            y = self.slice(y, i, r.start, r.stop)
+        return y
+
+    def _placed(self, whole: Part[ir.Value], sizes: Sequence[int | Free], axis: int) -> ir.Value:
+        part, rank = whole.value, len(sizes)
+        cut = [(i, s) for i, s in enumerate(whole.spans, start=axis) if s is not None]
         have = self.sizes(part)
         shift = rank - len(have)
         lo, hi = [0] * len(have), [0] * len(have)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.fx import Graph, GraphModule, Node
 
 from convfold.frontends.torch.sizes import ExampleSizes
@@ -15,18 +16,24 @@ from convfold.frontends.torch.sizes import ExampleSizes
 def alone(
     graph: Graph, weights: dict[str, Any], outputs: Iterable[Node], given: Container[Node], sizes: ExampleSizes
 ) -> tuple[GraphModule, list[Tensor]] | None:
-    """What computes ``outputs`` from values that are ``given``, and numbers for those, normal and of the example's sizes.
+    """What computes ``outputs`` from values that are ``given``, and normal numbers for those, at the example's sizes.
 
     Sizes are the example's, too. None where a value is given whose numbers mean something, indices say.
     """
-    outputs = list(outputs)
-    needed, todo = set[Node](), list(outputs)
-    while todo:
-        node = todo.pop()
-        if node not in needed:
-            needed.add(node)
-            if node not in given and isinstance(node.meta.get("val"), Tensor | None):
-                todo += node.all_input_nodes
+    outputs, needed = list(outputs), set[Node]()
+
+    def need(todo: list[Node]) -> None:
+        while todo:
+            node = todo.pop()
+            if node not in needed:
+                needed.add(node)
+                if node not in given and isinstance(node.meta.get("val"), Tensor | None):
+                    todo += node.all_input_nodes
+
+    need(list(outputs))
+    for node in graph.nodes:
+        if node not in given and _writes(node) and _whole(node, needed) in needed:
+            need([node])
     cut, env = Graph(), dict[Node, Any]()
     inputs: list[Tensor] = []
     for node in graph.nodes:
@@ -46,3 +53,15 @@ def alone(
     cut.output(tuple(env[node] for node in outputs))
     held = {str(n.target): weights[str(n.target)] for n in cut.nodes if n.op == "get_attr"}
     return GraphModule(held, cut).eval(), inputs
+
+
+def _writes(node: Node) -> bool:
+    """Into its first argument: borders are mended so, and nothing reads the call."""
+    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
+
+
+def _whole(node: Node, needed: Container[Node]) -> Node:
+    """The value that is written into, of which the argument may be a part."""
+    while node not in needed and node.args and isinstance(node.args[0], Node):
+        node = node.args[0]
+    return node

@@ -46,7 +46,7 @@ class Graph:
     ``original``: the module it was exported of, if there is one.
     """
 
-    ends, fused, doubles, mends = False, True, True, True
+    ends, fused, doubles, in_place, mends = False, True, True, True, True
     runtime = "eager"
 
     def __init__(

@@ -14,7 +14,7 @@ from torch.fx import Node as FxNode
 
 from convfold.frontends.torch.free import is_free
 from convfold.frontends.torch.unlift import Calls
-from convfold.ops import Ends, Ints, Spans, Weights
+from convfold.ops import Ends, Ints, Part, Weights
 from convfold.plan.deferred import Deferred, Given
 
 aten = torch.ops.aten
@@ -273,17 +273,18 @@ class Aten:
     def ones_like(self, x: FxNode) -> FxNode:
         return self.call(aten.ones_like.default, x)
 
-    def added_to(self, y: FxNode, axis: int, spans: Spans, part: FxNode, short: Ints = ()) -> FxNode:
-        place = y
-        for i, span in enumerate(spans, start=axis):
-            if span is not None and i in short:
-                place = self.end(place, i, len(span), high=span.start < 0)
-                n = self.call(aten.sym_size.int, place, i)
-                first = self.call(sub, len(span), n) if span.start < 0 else 0
-                part = self.call(aten.slice.Tensor, part, i, first, END if span.start < 0 else n)
-            elif span is not None:
-                place = self.slice(place, i, span.start, span.stop or None)
-        self.call(aten.add_.Tensor, place, part)
+    def added_to(self, y: FxNode, axis: int, parts: Sequence[Part[FxNode]]) -> FxNode:
+        for part in parts:
+            place, value = y, part.value
+            for i, span in enumerate(part.spans, start=axis):
+                if span is not None and i in part.short:
+                    place = self.end(place, i, len(span), high=span.start < 0)
+                    n = self.call(aten.sym_size.int, place, i)
+                    first = self.call(sub, len(span), n) if span.start < 0 else 0
+                    value = self.call(aten.slice.Tensor, value, i, first, END if span.start < 0 else n)
+                elif span is not None:
+                    place = self.slice(place, i, span.start, span.stop or None)
+            self.call(aten.add_.Tensor, place, value)
         return y
 
     def put_into(self, y: FxNode, axis: int, n: int, high: bool, part: FxNode) -> FxNode:

@@ -11,7 +11,7 @@ from torch import Tensor
 from convfold.algebra.border import compact
 from convfold.algebra.margins import Spans, boxes
 from convfold.algebra.operation import T, Work
-from convfold.ops import Ops
+from convfold.ops import Ops, Part
 from convfold.plan.border.mismatch import Border
 from convfold.plan.border.way import Mending, Way, Works, added
 from convfold.plan.cost import Prices
@@ -26,7 +26,10 @@ class Constants(Way):
         return border.fixed and border.constant
 
     def works(self, border: Border, prices: Prices, x: Signal, y: Signal, axis: int) -> Works:
-        """A slice and an addition for each strip; as operations of the model they are one."""
+        """A slice and an addition for each strip; as operations of the model they are one. Where nothing is added in
+        place the strips are constants as large as all of it, which are added once."""
+        if not prices.in_place:
+            return (added(y),)
         a_position = y.numbers // max(prod(border.after), 1)
         found: list[Work] = []
         for box in boxes(border.ends, border.after):
@@ -59,9 +62,8 @@ class _Added(Mending):
     parts: tuple[tuple[Spans, Tensor], ...]
 
     def lower(self, ops: Ops[T], y: T, x: T, axis: int, rank: int) -> T:
-        for box, values in self.parts:
-            y = ops.added_to(y, axis + 1, box, ops.constant("border", values))
-        return y
+        parts = [Part(box, ops.constant("border", values)) for box, values in self.parts]
+        return ops.added_to(y, axis + 1, parts)
 
 
 @dataclass(frozen=True, eq=False)

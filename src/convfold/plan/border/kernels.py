@@ -11,7 +11,7 @@ from convfold.algebra.operation import Sums, T, Work
 from convfold.algebra.realisation import Realisation
 from convfold.ops import Ops
 from convfold.plan.border.mismatch import Border
-from convfold.plan.border.way import Mending, Way, Works
+from convfold.plan.border.way import Mending, Way, Works, assembled
 from convfold.plan.cost import Prices
 from convfold.plan.realisation import cheapest
 from convfold.region import Signal
@@ -51,7 +51,7 @@ class Kernels(Way):
             summed = Sums(g.groups, g.c_in // g.groups * read, g.c_out // g.groups * rows, 1, positions)
             moved = 2 * strip + weights + 4 * out
             found.append(Work(weights * positions, moved, "convolution", summed, calls=calls, ops=calls))
-        return tuple(found)
+        return (*found, *assembled(border, prices, y))
 
     def composed(self, border: Border, prices: Prices, x: Signal, y: Signal, axis: int) -> Mending:
         batch, c_out = prod(y.shape[:axis]), border.whole.geometry.c_out
@@ -73,7 +73,7 @@ class Kernels(Way):
             works += how.work(piece.operator.geometry, strip.shape, axis)
             works += [Work(0, 2 * strip.numbers, calls=cuts + pads, ops=cuts + pads), Work(0, 2 * out, calls=3, ops=3)]
             pieces.append((piece, how))
-        return _Pieces(border, tuple(works), tuple(pieces))
+        return _Pieces(border, (*works, *assembled(border, prices, y)), tuple(pieces))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +83,8 @@ class _Pieces(Mending):
     pieces: tuple[tuple[Piece, Realisation | None], ...]
 
     def lower(self, ops: Ops[T], y: T, x: T, axis: int, rank: int) -> T:
-        for piece, how in self.pieces:
-            y = piece.added(ops, y, self._piece(ops, piece, how, x, axis, rank), axis)
-        return y
+        parts = [piece.part(self._piece(ops, piece, how, x, axis, rank), axis) for piece, how in self.pieces]
+        return ops.added_to(y, axis + 1, parts)
 
     def _piece(self, ops: Ops[T], piece: Piece, how: Realisation | None, x: T, axis: int, rank: int) -> T:
         if how is None:

@@ -79,6 +79,8 @@ def _stepped(border: Border, paths: Paths, prices: Prices, x: Signal, y: Signal,
         n = border.sizes[i]
         length = n - max(n - strip.inputs, 0) // strip.step * strip.step if high else min(n, strip.inputs)
         ways, works = [], [Work(0, 2 * _with_space(y, axis, i, strip.rows).numbers, calls=4, ops=4)]
+        if not prices.in_place:
+            works += [Work(0, 2 * y.numbers, "slice"), Work(0, 2 * y.numbers)]
         for k, path in enumerate(paths):
             now, hows = _with_space(x, axis, i, length), []
             for step in path:

@@ -100,6 +100,14 @@ def behind(x: Signal, g: Geometry, axis: int) -> Signal:
     return Signal((*x.shape[:axis], g.c_out, *space, *x.shape[axis + 1 + g.dims :]), frozenset(), x.itemsize)
 
 
+def assembled(border: Border, prices: Prices, y: Signal) -> Works:
+    """A signal cut once and laid end to end along each axis, where parts of it cannot be added to in place."""
+    if prices.in_place:
+        return ()
+    axes = sum(end.lo + end.hi > 0 for end in border.ends)
+    return (Work(0, 2 * y.numbers, "slice"), *(Work(0, 2 * y.numbers) for _ in range(axes)))
+
+
 def added(y: Signal) -> Work:
     """One signal added to another."""
     return Work(0, 3 * y.numbers, "sum")

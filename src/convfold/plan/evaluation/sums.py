@@ -15,7 +15,7 @@ from convfold.plan.border import Correct
 from convfold.plan.constants import Constant
 from convfold.plan.cost import Cost
 from convfold.plan.deferred import Deferred
-from convfold.plan.evaluation.steps import Computed, applied, bordered, cost_of, moved, step
+from convfold.plan.evaluation.steps import Computed, applied, bordered, moved, step
 from convfold.plan.form import Context, Moved, Term, Terms
 from convfold.region import Signal
 

@@ -18,7 +18,7 @@ from convfold.config import FoldConfig
 from convfold.diagram import diagram
 from convfold.errors import VerificationFailed
 from convfold.opened import Opened
-from convfold.plan import Plan, Planner, Prices, saves, unplanned
+from convfold.plan import Plan, Planner, Prices, unplanned
 from convfold.plan.border import HOISTED, Correct
 from convfold.plan.machine import DEFAULT
 from convfold.plan.refusals import refusals
@@ -32,9 +32,6 @@ from convfold.verify import Verdict
 
 #: A model is folded again so many times at most, until nothing is left to fold.
 AGAIN = 3
-#: A plan with as many multiply-adds and operations as there were saves more than this share of the whole, by its price:
-#: or else prices are wrong by more than that.
-NOTHING = 0.01
 #: What is read of an axis must be no more than this share of it, or all is computed: a part has its price, too.
 READ = 0.75
 
@@ -96,9 +93,6 @@ class Stages(Generic[G]):
                 unplanned(region) if region.outputs[-1] in self.left else self.planner(region)
                 for region in self.stretches.regions
             ]
-            if self.config.objective != "macs":
-                least = NOTHING * sum(plan.before.rank[1] for plan in self.plans)
-                self.plans = [plan if saves(plan, least) else unplanned(plan.original) for plan in self.plans]
             self.holds("plan", *self.plans)
         self.is_still = True  # is every stretch that is written one call that multiplies, of what no other reads?
 

@@ -146,7 +146,7 @@ def test_signs(name: str, objective: str) -> None:
 
 def test_nothing_is_measured_unless_asked_for() -> None:
     case = zoo.build("tiny-repvgg")
-    with patch("convfold.plan.machine._measured", side_effect=AssertionError("measured")):
+    with patch("convfold.measured.compare", side_effect=AssertionError("measured")):
         for objective in OBJECTIVES:
             convfold.explain(case.model, case.args, config=convfold.FoldConfig(objective))
         with pytest.raises(AssertionError, match="measured"):

@@ -37,8 +37,9 @@ class Work(NamedTuple):
     """One call of a framework: multiply-adds, as torch counts them, and how many numbers it reads and writes.
 
     Attributes:
-        kind: what is called: "convolution", "transposed", "product", "scale", "sum", "view", "permute", "slice",
-            "gather", "pool"; "nearest", "linear" and "cubic" resizes; or "copy": all else that moves numbers about.
+        kind: what is called: "convolution", "transposed", "product", "scale", "sum", "bias" (a sum with one number for
+            each place of the last axis), "view", "permute", "slice", "gather", "pool"; "nearest", "linear" and "cubic"
+            resizes; or "copy": all else that moves numbers about.
         sums: of a convolution or product; of a move along space of how many positions each is made.
         carried: numbers that are moved where a runtime knows no strides, as torch does.
         abreast: output channels that can be computed at once, where they are few; 0: as many as there are lanes.
@@ -57,9 +58,6 @@ class Work(NamedTuple):
 
 #: Of a call that gives its input another shape.
 VIEW = Work(0, 0, "view")
-
-#: Of a bias that is a call of its own behind a product: runtimes add it as they write the product.
-BIAS = Work(0, 0, "bias", calls=0)
 
 
 class Operator(Protocol):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from convfold.algebra import polyphase
 from convfold.algebra.geometry import Geometry
-from convfold.algebra.operation import BIAS, VIEW, Sums, T, Work
+from convfold.algebra.operation import VIEW, Sums, T, Work
 from convfold.algebra.window import Window
 from convfold.ops import Ops, Weights
 
@@ -60,7 +60,7 @@ class Scale(Realisation):
 
     def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
         if not self.fused and g.period is not None:  # what a model's own two calls would take
-            yield Work(0, 2 * prod(shape) + g.c_out, "sum")
+            yield Work(0, 2 * prod(shape) + g.c_out, "bias" if axis == len(shape) - 1 else "sum")
         yield Work(0, 2 * prod(shape) + g.numbers, "scale")
 
     def lower(self, ops: Ops[T], value: Convolution, axis: int, x: T, rank: int, weights: Weights[T]) -> T:
@@ -78,7 +78,7 @@ class Shift(Scale):
     """A broadcast add, where it is known that nothing is multiplied."""
 
     def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
-        yield Work(0, 2 * prod(shape) + g.c_out, "sum")
+        yield Work(0, 2 * prod(shape) + g.c_out, "bias" if axis == len(shape) - 1 else "sum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Linear(Realisation):
             yield Work(0, 0, "permute", carried=2 * prod(shape))
         yield from Product().work(g, shape, axis)
         if not self.fused and g.period is not None:
-            yield BIAS
+            yield Work(0, 2 * _outputs(g, shape, axis) + g.c_out, "bias")
         if moved:
             yield Work(0, 0, "permute", carried=2 * _outputs(g, shape, axis))
 

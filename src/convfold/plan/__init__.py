@@ -17,7 +17,7 @@ from convfold.plan.rules.siblings import siblings
 from convfold.plan.search import Decisions, Search
 from convfold.region import Region
 
-__all__ = ["Cost", "Plan", "Planner", "Prices", "Way", "plan", "saves", "shape_of", "unplanned"]
+__all__ = ["Cost", "Plan", "Planner", "Prices", "Way", "plan", "shape_of", "unplanned"]
 
 
 @dataclass(frozen=True)
@@ -40,31 +40,28 @@ class Plan:
     def composed(self, prices: Prices) -> Plan:
         """With its numbers, and what it costs as it will be written."""
         region, after = compose(self.region, prices)
-        return replace(self, region=region, after=after).if_it_pays()
+        return replace(self, region=region, after=after).if_it_pays(prices)
 
-    def if_it_pays(self) -> Plan:
+    def if_it_pays(self, prices: Prices) -> Plan:
         """The plan, or none."""
-        if self.timed or pays(self.before, self.after):
+        if self.timed or pays(self.before, self.after, prices.least):
             return self
         return Plan(self.original, self.original, self.before, self.before)
 
 
-def pays(before: Cost, after: Cost) -> bool:
+def pays(before: Cost, after: Cost, least: int = 1) -> bool:
     """Is it worth doing? Never with more multiply-adds, nor with more operations for as many.
 
-    Fewer multiply-adds and fewer operations are never declined, whatever else is moved.
+    Fewer multiply-adds and fewer operations are never declined, whatever else is moved. With as many of both it costs
+    less by ``least``, in what comes second to multiply-adds, or else prices are wrong by more than that.
     """
     if after.macs < before.macs and after.ops < before.ops:
         return True
     if after.macs > before.macs or (after.macs == before.macs and after.ops > before.ops):
         return False
+    if after.macs == before.macs and after.ops == before.ops:
+        return before.rank[1] - after.rank[1] >= least
     return after < before
-
-
-def saves(plan: Plan, least: float) -> bool:
-    """Does it save multiply-adds or operations, or else at least so much by its price, or was it timed?"""
-    a, b = plan.before, plan.after
-    return plan.timed or b.macs < a.macs or b.ops < a.ops or a.rank[1] - b.rank[1] >= least
 
 
 #: A planned region is planned again at most so many times: to a plan that planning does not change.
@@ -116,7 +113,7 @@ class Planner:
         (plan, route), slimmer = self._found(region), False
         if slim is not region:
             other, its_route = self._found(slim)
-            fewer = Plan(region, other.region, plan.before, other.after).if_it_pays()
+            fewer = Plan(region, other.region, plan.before, other.after).if_it_pays(self.prices)
             if slimmer := fewer.after < plan.after:
                 plan, route = fewer, its_route
         self._ways[key] = Way(plan.before, plan.after, slimmer, route)
@@ -136,7 +133,7 @@ class Planner:
         for _ in range(AGAIN if found.changed else 0):  # values that were not there before may be worth materialising
             large = len(found.region.steps) > SMALL
             done, step = self._planned(found.region, self.prices, descended_only=large)
-            again = Plan(found.region, done, found.after, cost_of(done, self.prices)).if_it_pays()
+            again = Plan(found.region, done, found.after, cost_of(done, self.prices)).if_it_pays(self.prices)
             if not again.changed:
                 break
             found, route = Plan(region, again.region, found.before, again.after), (*route, step)
@@ -156,7 +153,7 @@ class Planner:
             best = next((p for p in map(planned, self._dearer()) if p[0].after.macs <= before.macs), fewest)
             if fewest[0].after.macs < best[0].after.macs and fewest[0].after.ops <= best[0].after.ops:
                 best = fewest
-        found, route = best[0].if_it_pays(), best[1]
+        found, route = best[0].if_it_pays(self.prices), best[1]
         return found, route if found.changed else ()
 
     def _dearer(self) -> Iterator[Prices]:

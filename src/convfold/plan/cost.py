@@ -23,6 +23,9 @@ NEAR = 4 / 3
 #: which keeps the layout of its convolutions.
 EVEN = 1.02
 
+#: Attoseconds: a tenth of a millisecond.
+LEAST = 10**14
+
 #: Bytes of traffic that one operation more must save where multiply-adds come first. Measured on a concat before a
 #: convolution against two convolutions and a sum: below some megabytes the smaller calls lose more than the copy costs.
 OPERATION = 2 << 20
@@ -75,6 +78,11 @@ class Prices:
     doubles: bool = True
     in_place: bool = True
     _realised: dict[object, Cost] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def least(self) -> int:
+        """What a plan saves at least that neither multiplies less nor calls fewer: time is not known any better."""
+        return 1 if self.objective == "macs" else LEAST
 
     def all(self, works: Iterable[Work], itemsize: int) -> Cost:
         """Calls, one after the other, on numbers of so many bytes."""

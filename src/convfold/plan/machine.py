@@ -32,7 +32,7 @@ class Machine:
         return replace(self, peak=self.peak / times)
 
 
-#: What is planned with where there is no table of a runtime: fixed, so that one input has one plan everywhere. About one
-#: core of a current server: float32 convolutions at 50 G multiply-adds a second, 20 GB/s for elementwise calls, between
-#: what main memory and the caches give, 5 µs for an eager call.
+#: What is planned with where there is no table of a runtime: fixed, so that one input has one plan everywhere. About
+#: one core of a current server: float32 convolutions at 50 G multiply-adds a second, 20 GB/s for elementwise calls,
+#: between what main memory and the caches give, 5 µs for an eager call.
 DEFAULT = Machine(peak=50e9, bandwidth=20e9, overhead=5e-6)

@@ -16,8 +16,8 @@ from convfold.targets.terms import TERMS, kind_of, terms
 #: Units a second is divided into. Sums of whole numbers are the same in every order.
 ATTO = 10**18
 
-#: What a kind of call is taken for that a target has no prices for.
-OTHER = "copy"
+#: What a kind of call is taken for that a target has no prices for: a bias for a sum.
+OTHER, LIKE = "copy", {"bias": "sum"}
 
 #: Terms that grow with the multiply-adds.
 MULTIPLIED = ("macs", "lanes")
@@ -67,7 +67,8 @@ class Target:
         key = work, itemsize
         if key not in self._known:
             kind = kind_of(work)
-            prices = self._rates[kind if kind in self._rates else OTHER]
+            known = (k for k in (kind, LIKE.get(kind, OTHER), OTHER) if k in self._rates)
+            prices = self._rates[next(known)]
             self._known[key] = sum(prices.get(term, 0) * n for term, n in terms(work, itemsize))
         return self._known[key]
 

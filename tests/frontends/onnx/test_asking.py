@@ -51,7 +51,7 @@ def test_sizes() -> None:
     left = folded(model(nodes, weights(a=(16, 4, 1, 1), b=(2, 16, 1, 1)) | numbers, 1))
     assert left.count("Conv") == 1 and "Shape" not in left
     left = folded(model(nodes, weights(a=(16, 4, 1, 1), b=(2, 16, 1, 1)) | numbers, "n"))
-    assert left.count("Conv") == 2  # asked at run time
+    assert "Shape" in left  # asked at run time
 
 
 def test_type() -> None:

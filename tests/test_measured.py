@@ -78,8 +78,10 @@ def test_others_that_are_faster_are_taken_and_said(timed: Any) -> None:
 
 def test_the_original_may_be_the_fastest(timed: Any) -> None:
     timed(lambda calls: [3.0, *(1.5 for _ in calls[2:])])
-    report = folded().report
-    assert not report.applied and [r.code for r in report.refused].count("slower-here") == 2
+    result = folded()
+    assert not result.report.applied and [r.code for r in result.report.refused].count("slower-here") == 2
+    again = result.load_original({name: w + 0.1 for name, w in Tail().state_dict().items()})
+    assert not again.report.applied and again.report.error.passed
 
 
 def test_what_was_timed_is_known_the_next_time(timed: Any) -> None:

@@ -36,6 +36,7 @@ class Result:
     source: Source = field(repr=False)
     config: FoldConfig = field(repr=False)
     planner: Planner = field(repr=False)
+    left: frozenset[str] = field(default=frozenset(), repr=False)  # stretches that are faster as they were
 
     @collector_paused()
     def load_original(self, state_dict: Mapping[str, Any], *, progress: Progress = lambda stage: None) -> Result:
@@ -54,7 +55,8 @@ class Result:
             VerificationFailed: as for `fold`. In either case the module is what it was.
         """
         source = reweighted(self.source, state_dict)
-        stages = Stages(lambda: Graph(source, self.config.excludes), self.config, progress, self.planner)
+        config = self.config
+        stages = Stages(lambda: Graph(source, config.excludes), config, progress, self.planner, self.left)
         fresh, verdict = stages.finish(*judges(source, self.config.check))
         take_over(self.module, fresh)
         return replace(self, report=stages.report(verdict), source=source)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from convfold.algebra.apply import Apply
 from convfold.plan.composition import compose, cost_of
@@ -12,6 +13,7 @@ from convfold.plan.cost import Cost, Prices
 from convfold.plan.deferred import Uniform
 from convfold.plan.descent import descended
 from convfold.plan.duplicates import distinct
+from convfold.plan.machine import DEFAULT
 from convfold.plan.realize import realize
 from convfold.plan.rules.siblings import siblings
 from convfold.plan.search import Decisions, Search
@@ -146,15 +148,20 @@ class Planner:
             done, step = self._planned(region, prices)
             return Plan(region, done, before, cost_of(done, self.prices)), (step,)
 
-        if self.prices.objective == "macs":
-            best = planned(self.prices)
-        else:
-            fewest = planned(replace(self.prices, objective="macs"))
-            best = next((p for p in map(planned, self._dearer()) if p[0].after.macs <= before.macs), fewest)
-            if fewest[0].after.macs < best[0].after.macs and fewest[0].after.ops <= best[0].after.ops:
-                best = fewest
-        found, route = best[0].if_it_pays(self.prices), best[1]
-        return found, route if found.changed else ()
+        def paying(found: Iterable[tuple[Plan, Route]]) -> list[tuple[Plan, Route]]:
+            return [(plan, route) for plan, route in found if plan.if_it_pays(self.prices).changed]
+
+        fewest = paying([planned(replace(self.prices, objective="macs"))])
+        found = fewest
+        if self.prices.objective != "macs":
+            timed = (p for p in map(planned, self._dearer()) if p[0].after.macs <= before.macs)
+            others = [] if self.prices.costs == DEFAULT else [planned(replace(self.prices, costs=DEFAULT))]
+            found = paying([*islice(timed, 1), *fewest, *others])
+        best = min(found, key=lambda way: way[0].after.rank, default=(Plan(region, region, before, before), ()))
+        for plan, route in fewest:
+            if plan.after.macs < best[0].after.macs and plan.after.ops <= best[0].after.ops:
+                best = plan, route
+        return best
 
     def _dearer(self) -> Iterator[Prices]:
         """Where a plan multiplies more than there was, multiply-adds were worth more than they were taken for."""

@@ -52,18 +52,19 @@ def _ways(g: Geometry, x: Signal, axis: int, scatters: bool, prices: Prices) -> 
     if g.dims == 0 and not convolves:
         return [Linear(prices.fused or len(x.shape) == 2)]
     if g.upsamples:
-        return _upsamplings(g, x, axis, prices.ends)
+        return _upsamplings(g, x, axis, prices)
     return [Convolve(prices.ends), Transpose(prices.ends)] if scatters else [Convolve(prices.ends)]
 
 
-def _upsamplings(g: Geometry, x: Signal, axis: int, ends: bool) -> list[Realisation]:
-    """Phases where they multiply no more than what is scattered; where they multiply a third more at most, either."""
-    rate = polyphase.rate_of(g)
+def _upsamplings(g: Geometry, x: Signal, axis: int, prices: Prices) -> list[Realisation]:
+    """Scattered, or by phases where these multiply a third more at most; where only multiply-adds count and they
+    multiply no more, by phases: some runtimes scatter slowly."""
+    rate, ends = polyphase.rate_of(g), prices.ends
     if rate is None:
         return [Transpose(ends)]
     scattered, split = (
         sum(w.macs for w in how.work(g, x.shape, axis)) for how in (Transpose(ends), Shuffle(rate, ends))
     )
-    if split <= scattered:
+    if split <= scattered and prices.objective == "macs":
         return [Shuffle(rate, ends)]
     return [Transpose(ends), Shuffle(rate, ends)] if 3 * split <= 4 * scattered else [Transpose(ends)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,8 @@ settings.register_profile(
 )
 settings.load_profile("convfold")
 torch.set_num_threads(1)
+_CACHE = tempfile.TemporaryDirectory(prefix="convfold-")  # until the last test is done
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
 os.environ.setdefault("CONVFOLD_DEBUG", "1")  # the invariants of every stage: see `convfold.spec`
 
 

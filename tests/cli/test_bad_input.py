@@ -66,6 +66,13 @@ TABLE = [
     ("wrong channels", ["fold", NET, *OUT, "--input", "input:1,4,7,6"], 1, "cannot be exported with these inputs"),
     ("wrong channels, compared", ["verify", NET, NET, "--input", "input:1,4,7,6"], 1, "does not run on its example"),
     ("wrong channels, measured", ["bench", NET, "--input", "input:1,4,7,6"], 1, "does not run on these inputs"),
+    (
+        "budget of no time",
+        ["fold", G, *OUT, "--budget", "soon"],
+        2,
+        "'soon' is no time; give one such as 90s, 5m or 1h",
+    ),
+    ("negative budget", ["explain", G, "--budget", "-1s"], 2, "'-1s' is no time"),
     ("wrong input name", ["fold", NET, *OUT, "--input", "image:1,3,7,6"], 2, "no input 'image'; it has input"),
     ("too many inputs", ["fold", NET, *OUT, "--input", "1,3,7,6", "--input", "1,3"], 2, "no input 2; it has input"),
     ("input twice", ["explain", NET, *["--input", "input:1,3,7,6"] * 2], 2, "input is given twice"),

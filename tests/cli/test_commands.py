@@ -320,6 +320,28 @@ def test_written_where_it_was_said(run: Run, folder: Path) -> None:
     assert (folder / "out.pt2").exists()
 
 
+@pytest.mark.parametrize(("said", "seconds"), [("90", 90.0), ("1.5s", 1.5), ("2m", 120.0), ("1h", 3600.0), ("0s", 0.0)])
+def test_a_budget_is_a_time(said: str, seconds: float, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    explain = convfold.explain
+
+    def listening(*args: Any, **kwargs: Any) -> Any:
+        asked.append(kwargs["config"].budget)
+        return explain(*args, **kwargs)
+
+    monkeypatch.setattr(convfold, "explain", listening)
+    assert run("explain", GIVEN, "--budget", said).exit_code == 0
+    assert asked == [seconds]
+
+
+def test_what_was_measured_is_said(run: Run, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    result = run("fold", GIVEN, "-o", "out.pt2", "--objective", "measured", "--budget", "1s")
+    assert result.exit_code == 0, result.stderr
+    assert "measured in eager: " in result.stdout and "writing every stretch in several ways" in result.stderr
+    assert "timing it against the original" in result.stderr
+
+
 @pytest.mark.parametrize("objective", ["time", "macs", "measured"])
 def test_objectives(objective: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the library's is one of the command's."""

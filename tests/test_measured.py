@@ -131,6 +131,17 @@ def test_it_is_timed() -> None:
     assert other.report.timed.runtime == "onnxruntime"
 
 
+@pytest.mark.parametrize("asked", [{"objective": "measured", "budget": 1.0}, {"target": "onnxruntime"}])
+def test_what_the_runtime_does_not_run_is_folded_untimed(asked: dict[str, Any]) -> None:
+    """ONNX Runtime has no convolution of float64."""
+    torch.manual_seed(0)
+    program = torch.export.export(Tail().eval().double(), (torch.randn(1, 4, 9, 8).double(),))
+    result = convfold.fold(to_onnx(program).model_proto, config=convfold.FoldConfig(**asked))
+    assert "onnxruntime" in result.report.timed and "does not run" in result.report.timed
+    assert result.report.changed and result.report.error.passed
+    assert (found := result.report.measured) is None or (found.stretches == 0 and found.left > 0)
+
+
 NETWORKS = ("tiny-segformer", "tiny-repvgg", "tiny-edsr", "tiny-fastvit", "tiny-densenet", "tiny-pyramid-pooling")
 
 

@@ -20,8 +20,8 @@ class FoldConfig:
     """How to fold.
 
     Attributes:
-        objective: what to minimise. "time": multiply-adds, bytes moved and operations, each at a fixed price
-            (`plan.machine.DEFAULT`): the same input has the same plan everywhere. "macs": multiply-adds, then bytes and
+        objective: what to minimise. "time": that of every call by the target's table of prices (`targets`): the same
+            input has the same plan everywhere. "macs": multiply-adds, then bytes and
             operations (`plan.cost`). "measured": of several plans of each stretch the one that is fastest in the
             target, run there (`convfold.measured`). None ever raises the multiply-adds.
         exclude: globs over module paths; what runs inside such a module is left alone.

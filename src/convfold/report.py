@@ -77,7 +77,8 @@ class Measured:
     """Distinct stretches that were run in several ways.
 
     Attributes:
-        stretches: how many; of so many (``known``) it was known from before, and so many (``left``) were not reached.
+        stretches: how many; of so many (``known``) it was known from before, and so many more (``left``) were not:
+            not reached, or the runtime does not run them.
         changed: how many are written another way than prices would have it.
         stopped: was it interrupted?
     """
@@ -92,7 +93,7 @@ class Measured:
 
     def __str__(self) -> str:
         said = f"{self.stretches} distinct stretches timed ({self.known} known from before), {self.changed} changed"
-        rest = f", {self.left} not reached" if self.left else ""
+        rest = f", {self.left} not timed" if self.left else ""
         return f"measured in {self.runtime}: {said}{rest}" + ("; interrupted" if self.stopped else "")
 
 

@@ -83,6 +83,8 @@ def measured(stages: Stages[Any]) -> tuple[Stages[Any], Measured | None]:
                 stages.progress(f"timing stretch {i + 1} of {len(todo)}, {len(stretch.ways)} ways each")
                 seconds = min(max((end - perf_counter()) / (len(todo) - i), LEAST), MOST)
                 ratios = _timed(stretch, run, it.threads, seconds)
+                if not ratios:
+                    continue
                 known.keep(stretch.shapes, ratios)
             else:
                 recalled += 1
@@ -163,7 +165,7 @@ def _taken(stages: Stages[Any], it: Target) -> Counter[str]:
 
 
 def _timed(stretch: Stretch, run: Runtime, threads: int, seconds: float) -> dict[int, Interval]:
-    """How many times as fast as the planned one each of the others is."""
+    """How many times as fast as the planned one each of the others is; nothing where that does not run."""
     calls, numbers = [], []
     for number, (model, args) in stretch.ways.items():
         try:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from convfold.errors import InvalidInput
 from convfold.runtimes.base import RUNS, WARM, Call, Runtime, Share, arrays, shares
 from convfold.runtimes.exported import onnx_model
 
@@ -53,9 +54,13 @@ class OnnxRuntime(Runtime):
         profiles: Path | None = None,
     ) -> tuple[Session, Call]:
         self.check(model)
-        from convfold.frontends.onnx.running.runtime import Session
+        from convfold.frontends.onnx.running.runtime import CannotRun, Session
 
-        session = Session(onnx_model(model, args, kwargs), optimised=True, threads=threads, profiles=profiles)
+        source = onnx_model(model, args, kwargs)
+        try:
+            session = Session(source, optimised=True, threads=threads, profiles=profiles)
+        except CannotRun as e:  # it has no such operator in some type
+            raise InvalidInput(f"runtime {self.name!r} does not run the model: {e}") from e
         names = [x.name for x in session.session.get_inputs()]
         feeds = dict(zip(names, arrays(args, kwargs, len(names)), strict=True))
         return session, lambda: session(feeds)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from convfold.errors import InvalidInput
 from convfold.runtimes.base import RUNS, WARM, Call, Runtime, Share, arrays, shares
 from convfold.runtimes.exported import onnx_model
 
@@ -54,14 +55,26 @@ class OpenVino(Runtime):
 
         source = onnx_model(model, args, kwargs)
         core = ov.Core()
-        read = core.read_model(source if isinstance(source, Path) else source.SerializeToString())
+        try:
+            read = core.read_model(source if isinstance(source, Path) else source.SerializeToString())
+        except RuntimeError as e:
+            raise InvalidInput(f"runtime {self.name!r} does not read the model: {_line(e)}") from e
         given = arrays(args, kwargs, len(read.inputs))
         read.reshape({port.get_any_name(): list(x.shape) for port, x in zip(read.inputs, given, strict=True)})
         config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", **(extra or {})}
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
-        compiled = core.compile_model(read, "CPU", config)
+        try:
+            compiled = core.compile_model(read, "CPU", config)
+        except RuntimeError as e:  # it has no such operator in some type
+            raise InvalidInput(f"runtime {self.name!r} does not run the model: {_line(e)}") from e
         request = compiled.create_infer_request()
         for i, x in enumerate(given):
             request.set_input_tensor(i, ov.Tensor(x))  # a copy: a shared one does not keep the array alive
         return request
+
+
+def _line(e: RuntimeError) -> str:
+    """What it says, without the places in its own code."""
+    said = [line.strip() for line in str(e).splitlines() if line.strip()]
+    return " ".join(line for line in said if not line.startswith(("Exception from", "Check "))) or type(e).__name__

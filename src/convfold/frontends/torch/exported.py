@@ -25,6 +25,7 @@ from convfold.frontends.torch.normalise import normalise, sweep
 from convfold.frontends.torch.program import FxProgram, path_of
 from convfold.frontends.torch.read import Source
 from convfold.frontends.torch.sizes import ExampleSizes
+from convfold.frontends.torch.strides import Strides
 from convfold.frontends.torch.unlift import unlift
 from convfold.frontends.torch.written import infer, overwritten
 from convfold.lift import Stretches, lift
@@ -64,6 +65,7 @@ class Graph:
         _refuse_training(self.calls.graph)
         normalise(self.calls.graph)
         drop_empty_parts(self.calls.graph)
+        self.strides = Strides(self.calls.graph)
 
     @property
     def free(self) -> tuple[str, ...]:
@@ -120,6 +122,7 @@ class Graph:
                     with marking(program.written.parameters, of_constant(weight)):
                         self.evaluated.append(program.evaluate(weight))
         sweep(self.calls.graph)
+        self.strides.keep(self.calls)
         program.written.name_parameters()
 
     def alone(self, *same: Region) -> tuple[GraphModule, list[Tensor]] | None:

@@ -26,8 +26,7 @@ def infer(calls: Calls) -> bool:
         if "val" in node.meta or node.op == "output":
             continue
         if node.op == "get_attr":
-            if insert.mode is not None and isinstance(weight := calls.weights[str(node.target)], Tensor):
-                node.meta["val"] = insert.mode.from_tensor(weight, static_shapes=True)
+            know(node, calls, insert)
             continue
         try:
             if node.target is torch.sym_min:
@@ -36,6 +35,13 @@ def infer(calls: Calls) -> bool:
         except Unsure:
             known = False
     return known
+
+
+def know(weight: Node, calls: Calls, insert: Insert) -> None:
+    """What a new weight is."""
+    content = calls.weights[str(weight.target)]
+    if "val" not in weight.meta and insert.mode is not None and isinstance(content, Tensor):
+        weight.meta["val"] = insert.mode.from_tensor(content, static_shapes=True)
 
 
 def overwritten(graph: Graph) -> set[Node]:

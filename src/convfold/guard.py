@@ -33,7 +33,7 @@ def guarded(stages: Stages[Any], ready: Ready) -> tuple[Stages[Any], Timed | str
     it = stages.target
     if not config.guards or it is None:
         return stages, None
-    run, threads = runtime(it.runtime), it.threads
+    run, threads = runtime(it.runtime, it.device), it.threads
     if stages.graph.device.type != run.device:
         return stages, f"the example lies on {stages.graph.device.type}, the target is of {run.device}"
     stages.write()

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
+
 from convfold.bench.machine import Machine
 from convfold.calibration.samples import KINDS, Sample, drawn
 from convfold.calibration.timed import seconds, works
@@ -29,6 +31,7 @@ def calibrate(
     path: Path,
     *,
     threads: int = 1,
+    device: str = "cpu",
     progress: Progress = lambda stage: None,
 ) -> Target:
     """Time the calls, fit the prices, and write the target; what was timed before an interruption is kept beside it.
@@ -36,23 +39,23 @@ def calibrate(
     Args:
         name: of the runtime: see `runtimes.RUNTIMES`.
         path: a .json file, replaced as a whole when all is done.
+        device: where PyTorch's runtimes compute, as it names devices: "cuda".
         progress: called with each kind of call as its turn comes, and how many of how many are done.
 
     Raises:
-        InvalidInput: there is no such runtime, or it is not installed.
+        InvalidInput: there is no such runtime, or it is not installed; or no such device.
     """
     if missing := [package for package in ("onnx", "scipy") if find_spec(package) is None]:
         raise InvalidInput(f"calibrating needs {missing[0]}: pip install 'convfold[calibrate]'")
     from convfold.calibration.fit import fitted
 
-    it = runtime(name)
+    it = runtime(name, device)
     versions = it.versions()
     if path.suffix != ".json":
         raise InvalidInput(f"{path}: a target is a .json file")
     refuse_unwritable(path)
-    here = Machine.here()
-    where = f"{here.cpu}, {here.cores} cores"
-    about = {"runtime": name, "threads": threads, "machine": where, "versions": versions}
+    where = _where(it)
+    about = {"runtime": name, "device": device, "threads": threads, "machine": where, "versions": versions}
     measured = _Kept(path.with_name(f"{path.name}.part"), about)
     nothing = measured.get("floor", lambda: floor(it, threads))
     prices, errors = {}, {}
@@ -67,11 +70,30 @@ def calibrate(
         prices[kind] = {**own, "calls": max(own.get("calls", 0.0) - nothing, 0.0)}
     if it.reads_onnx:  # what is added behind a product is added as that is written
         prices["bias"] = {}
-    found = Target(path.stem, name, "cpu", threads, "float32", where, versions, prices, errors)
+    found = Target(path.stem, name, device, threads, "float32", where, versions, prices, errors)
     with replacing(path) as new:
         new.write_text(found.to_json(), encoding="utf-8")
     measured.forget()
     return found
+
+
+def _where(it: Runtime) -> str:
+    """On what machine, in words.
+
+    Raises:
+        InvalidInput: the device is not there, or the runtime does not compute on it.
+    """
+    here = Machine.here()
+    if it.device == "cpu":
+        return f"{here.cpu}, {here.cores} cores"
+    if it.reads_onnx:
+        raise InvalidInput(f"{it.name} is timed on a CPU, not on {it.device!r}; eager and inductor take other devices")
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if found is None or found.type != it.device:
+        here_too = "" if found is None else f" and {found.type!r}"
+        raise InvalidInput(f"device {it.device!r} is not here; 'cpu'{here_too} can be timed")
+    name = torch.get_device_module(it.device).get_device_name()
+    return f"{name}, {here.cpu}"
 
 
 def counted(sample: Sample, it: Runtime) -> Counter[str]:

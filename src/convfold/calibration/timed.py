@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import quantiles
 from time import perf_counter
 from typing import Any
@@ -22,7 +23,7 @@ SECONDS, ROUNDS = 0.08, 5
 
 def works(sample: Sample, runtime: Runtime) -> tuple[Work, ...]:
     """The calls of a sample, as a model of it is read."""
-    return works_of(_model(sample, runtime, whole=True), _inputs(sample))
+    return works_of(_model(sample, replace(runtime, device="cpu"), whole=True), _inputs(sample))
 
 
 def works_of(model: Any, args: tuple[torch.Tensor, ...]) -> tuple[Work, ...]:
@@ -39,39 +40,42 @@ def works_of(model: Any, args: tuple[torch.Tensor, ...]) -> tuple[Work, ...]:
 
 def seconds(sample: Sample, runtime: Runtime, threads: int) -> float:
     """Of its quicker calls: what else the machine does makes some slower, and none quicker."""
-    call = runtime.ready(_model(sample, runtime), _inputs(sample), {}, threads)
+    runtime = replace(runtime, waits=False)  # one call is prepared while another is computed, as in a model
+    call = runtime.ready(_model(sample, runtime), _inputs(sample, runtime.device), {}, threads)
     try:
-        return timed(call)
+        return timed(call, runtime.wait)
     finally:
         runtime.forget()
 
 
-def timed(call: Callable[[], Any]) -> float:
-    """Of runs that are long enough to be told apart by the clock."""
+def timed(call: Callable[[], Any], wait: Callable[[], None] = lambda: None) -> float:
+    """Of runs that are long enough to be told apart by the clock; ``wait`` until what was called is done."""
     call()
-    once = _run(call, 1)
+    wait()
+    once = _run(call, wait, 1)
     repeats = max(1, round(0.002 / max(once, 1e-7)))
     times, end = list[float](), perf_counter() + SECONDS
     while len(times) < ROUNDS or perf_counter() < end:
-        times.append(_run(call, repeats))
+        times.append(_run(call, wait, repeats))
     return quantiles(times, n=5)[0]
 
 
-def _run(call: Callable[[], Any], repeats: int) -> float:
+def _run(call: Callable[[], Any], wait: Callable[[], None], repeats: int) -> float:
     start = perf_counter()
     for _ in range(repeats):
         call()
+    wait()
     return (perf_counter() - start) / repeats
 
 
 def _model(sample: Sample, runtime: Runtime, whole: bool = False) -> Any:
     if not runtime.reads_onnx:
-        return module(sample)
+        return module(sample).to(runtime.device)
     from convfold.calibration.as_onnx import model
 
     return model(sample, whole)
 
 
-def _inputs(sample: Sample) -> tuple[torch.Tensor, ...]:
+def _inputs(sample: Sample, device: str = "cpu") -> tuple[torch.Tensor, ...]:
     torch.manual_seed(0)
-    return tuple(torch.randn(shape) for shape in sample.shapes)
+    return tuple(torch.randn(shape).to(device) for shape in sample.shapes)

@@ -362,16 +362,17 @@ def bench_command(
 @click.option(
     "--threads", type=click.IntRange(1, _THREADS), default=1, show_default=True, help="Threads to compute with."
 )
+@click.option("--device", metavar="NAME", default="cpu", show_default=True, help="Where PyTorch computes: cpu, cuda.")
 @_everywhere
 @click.pass_obj
-def calibrate_command(session: Session, runtime: str, output: Path, threads: int) -> int:
+def calibrate_command(session: Session, runtime: str, output: Path, threads: int, device: str) -> int:
     """Time calls of every kind in a runtime on this machine, and write what each costs: a target to plan for.
 
     Less than a minute, some six with inductor; what was timed before an interruption is not timed again.
     """
     from convfold.cli import work
 
-    return work.calibrate(session, runtime, output, threads)
+    return work.calibrate(session, runtime, output, threads, device)
 
 
 @main.command("demo")

@@ -42,12 +42,17 @@ class Runtime(ABC):
         packages: what it is made of, the one that is missing without it first.
         reads_onnx: does it take ONNX models, into which PyTorch's are exported? Or else PyTorch's alone.
         device: where it runs.
+        waits: does a call last until the device has done it? Or else until that was asked for: see `wait`.
     """
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]]
     reads_onnx: ClassVar[bool]
     device: str = "cpu"
+    waits: bool = True
+
+    def wait(self) -> None:  # noqa: B027 - most compute where they are called
+        """Until all is done that was asked for."""
 
     def versions(self) -> dict[str, str]:
         """

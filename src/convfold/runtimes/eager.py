@@ -57,11 +57,15 @@ class Eager(Runtime):
                 torch.set_num_threads(threads)
             with torch.inference_mode():
                 y = call(*args, **kwargs)
-            if self.device != "cpu":
-                torch.accelerator.synchronize()
+            if self.waits:
+                self.wait()
             return y
 
         return run
+
+    def wait(self) -> None:
+        if self.device != "cpu":
+            torch.accelerator.synchronize()
 
     def profiled(self, call: Call, start_over: Callable[[], Any]) -> Iterator[tuple[str, int, float]]:
         """What operators take by themselves, without those they call; on another device its kernels."""

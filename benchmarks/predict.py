@@ -26,7 +26,7 @@ import convfold
 from benchmarks.record import console, progress, record
 from convfold.calibration import floor
 from convfold.calibration.samples import KINDS, drawn
-from convfold.calibration.timed import seconds, timed, works, works_of
+from convfold.calibration.timed import timed, timed_alone, works, works_of
 from convfold.runtimes import Runtime, runtime
 from convfold.targets import Target, shipped, target
 
@@ -49,7 +49,7 @@ def calls(it: Target, run: Runtime) -> dict[str, list[tuple[float, float]]]:
         progress.print(f"{it.name}: {kind} …")
         for sample in drawn(kind, COUNT, 1):
             predicted = max(sum(it.seconds(work, 4) for work in works(sample, run)), LEAST)
-            measured = max(seconds(sample, run, it.threads) - nothing, LEAST)
+            measured = max(timed_alone(sample, run, it.threads) - nothing, LEAST)
             found.setdefault(kind, []).append((predicted, measured))
     return found
 

@@ -30,7 +30,7 @@ def test_a_target_is_made(name: str, tmp_path: Path) -> None:
     assert target(str(path)) == found
     assert set(found.prices) - {"bias"} == set(calibration.KINDS) == set(found.errors)
     assert found.runtime == name
-    assert len(stages) == 4
+    assert len(stages) == 5
     assert [p.name for p in tmp_path.iterdir()] == ["mine.json"]
 
 
@@ -43,7 +43,7 @@ def test_what_was_timed_is_not_timed_again(tmp_path: Path) -> None:
             raise KeyboardInterrupt
         return 1e-5
 
-    with patch("convfold.calibration.seconds", seconds):
+    with patch("convfold.calibration.timed_alone", seconds):
         with pytest.raises(KeyboardInterrupt):
             calibrate("eager", path)
         assert not path.exists()
@@ -54,11 +54,26 @@ def test_what_was_timed_is_not_timed_again(tmp_path: Path) -> None:
     assert path.exists()
 
 
+def test_after_its_time_there_are_five_of_each_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "COUNT", 9)
+    timed = list[Sample]()
+
+    def seconds(sample: Sample, *_: object) -> float:
+        timed.append(sample)
+        return 1e-5
+
+    with patch("convfold.calibration.timed_alone", seconds):
+        calibrate("eager", tmp_path / "few.json", seconds=0.0)
+        assert len(timed) == 5 * 4
+        calibrate("eager", tmp_path / "all.json", seconds=60.0)
+    assert len(timed) == 5 * 4 + 9 * 4
+
+
 def test_times_of_another_runtime_are_not_used(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     part = path.with_name("mine.json.part")
     part.write_text(json.dumps({"runtime": "abacus"}) + "\n" + json.dumps(["view(1)", 1.0]) + "\n", encoding="utf-8")
-    with patch("convfold.calibration.seconds", lambda *_: 1e-5):
+    with patch("convfold.calibration.timed_alone", lambda *_: 1e-5):
         calibrate("eager", path)
     assert path.exists() and not part.exists()
 

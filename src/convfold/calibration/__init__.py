@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from time import perf_counter
 
 import torch
 
 from convfold.bench.machine import Machine
 from convfold.calibration.samples import KINDS, Sample, drawn
-from convfold.calibration.timed import seconds, works
+from convfold.calibration.timed import timed_alone, works
 from convfold.errors import InvalidInput
 from convfold.runtimes import Runtime, runtime
 from convfold.saving import refuse_unwritable, replacing
@@ -23,6 +25,9 @@ from convfold.targets.terms import terms
 COUNT = 16
 MORE = {"dense": 32, "pointwise": 32, "depthwise": 24, "grouped": 24, "transposed": 24, "product": 24, "copy": 24}
 
+#: Seconds after which no more are timed, and how many of each kind are all the same.
+SECONDS, FEWEST = 100.0, 5
+
 Progress = Callable[[str], None]
 
 
@@ -32,6 +37,7 @@ def calibrate(
     *,
     threads: int = 1,
     device: str = "cpu",
+    seconds: float = SECONDS,
     progress: Progress = lambda stage: None,
 ) -> Target:
     """Time the calls, fit the prices, and write the target; what was timed before an interruption is kept beside it.
@@ -40,7 +46,8 @@ def calibrate(
         name: of the runtime: see `runtimes.RUNTIMES`.
         path: a .json file, replaced as a whole when all is done.
         device: where PyTorch's runtimes compute, as it names devices: "cuda".
-        progress: called with each kind of call as its turn comes, and how many of how many are done.
+        seconds: after which no more calls are timed than five of each kind; all take less, but where each is compiled.
+        progress: called with what is timed, and how many of how many rounds are done.
 
     Raises:
         InvalidInput: there is no such runtime, or it is not installed; or no such device.
@@ -57,16 +64,20 @@ def calibrate(
     where = _where(it)
     about = {"runtime": name, "device": device, "threads": threads, "machine": where, "versions": versions}
     measured = _Kept(path.with_name(f"{path.name}.part"), about)
+    end = perf_counter() + seconds
     nothing = measured.get("floor", lambda: floor(it, threads))
+    samples = {kind: list(drawn(kind, MORE.get(kind, COUNT), 0)) for kind in KINDS}
+    times: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for i in range(rounds := max(map(len, samples.values()))):
+        if i >= FEWEST and perf_counter() > end:
+            break
+        progress(f"timing calls, round {i + 1} of {rounds}")
+        for kind, of in samples.items():
+            for sample in of[i : i + 1]:
+                times[kind].append(measured.get(str(sample), partial(timed_alone, sample, it, threads)))
     prices, errors = {}, {}
-    for i, kind in enumerate(KINDS):
-        progress(f"timing {kind} calls, {i + 1} of {len(KINDS)}")
-        counts, times = [], []
-        for sample in drawn(kind, MORE.get(kind, COUNT), 0):
-            took = measured.get(str(sample), lambda sample=sample: seconds(sample, it, threads))  # type: ignore[misc]
-            counts.append(counted(sample, it))
-            times.append(took)
-        own, errors[kind] = fitted(counts, times)
+    for kind, took in times.items():
+        own, errors[kind] = fitted([counted(sample, it) for sample in samples[kind][: len(took)]], took)
         prices[kind] = {**own, "calls": max(own.get("calls", 0.0) - nothing, 0.0)}
     if it.reads_onnx:  # what is added behind a product is added as that is written
         prices["bias"] = {}
@@ -107,7 +118,7 @@ def counted(sample: Sample, it: Runtime) -> Counter[str]:
 
 def floor(it: Runtime, threads: int) -> float:
     """What a runtime that is handed a whole model takes for one that does nothing; eager is handed every call."""
-    return 0.0 if it.name == "eager" else seconds(Sample("view", ((1, 1, 1, 1),)), it, threads)
+    return 0.0 if it.name == "eager" else timed_alone(Sample("view", ((1, 1, 1, 1),)), it, threads)
 
 
 class _Kept:

@@ -38,7 +38,7 @@ def works_of(model: Any, args: tuple[torch.Tensor, ...]) -> tuple[Work, ...]:
     )
 
 
-def seconds(sample: Sample, runtime: Runtime, threads: int) -> float:
+def timed_alone(sample: Sample, runtime: Runtime, threads: int) -> float:
     """Of its quicker calls: what else the machine does makes some slower, and none quicker."""
     runtime = replace(runtime, waits=False)  # one call is prepared while another is computed, as in a model
     call = runtime.ready(_model(sample, runtime), _inputs(sample, runtime.device), {}, threads)

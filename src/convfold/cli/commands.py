@@ -363,16 +363,23 @@ def bench_command(
     "--threads", type=click.IntRange(1, _THREADS), default=1, show_default=True, help="Threads to compute with."
 )
 @click.option("--device", metavar="NAME", default="cpu", show_default=True, help="Where PyTorch computes: cpu, cuda.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0),
+    default=100.0,
+    show_default=True,
+    help="After which no more calls are timed than five of each kind: with inductor all take some six minutes.",
+)
 @_everywhere
 @click.pass_obj
-def calibrate_command(session: Session, runtime: str, output: Path, threads: int, device: str) -> int:
+def calibrate_command(session: Session, runtime: str, output: Path, threads: int, device: str, seconds: float) -> int:
     """Time calls of every kind in a runtime on this machine, and write what each costs: a target to plan for.
 
-    Less than a minute, some six with inductor; what was timed before an interruption is not timed again.
+    Less than a minute, two with inductor; what was timed before an interruption is not timed again.
     """
     from convfold.cli import work
 
-    return work.calibrate(session, runtime, output, threads, device)
+    return work.calibrate(session, runtime, output, threads, device, seconds)
 
 
 @main.command("demo")

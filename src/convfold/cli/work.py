@@ -197,13 +197,13 @@ def bench(session: Session, origins: Sequence[Origin], asked: Race, as_json: boo
     return 0
 
 
-def calibrate(session: Session, runtime: str, path: Path, threads: int, device: str) -> int:
+def calibrate(session: Session, runtime: str, path: Path, threads: int, device: str, seconds: float) -> int:
     """``convfold calibrate``."""
     from convfold.calibration import calibrate
 
     with session.output() as out:
         with session.working() as stage:
-            found = calibrate(runtime, path, threads=threads, device=device, progress=stage)
+            found = calibrate(runtime, path, threads=threads, device=device, seconds=seconds, progress=stage)
         show.target(found, out)
     if not session.quiet:
         say(f"wrote {path}")

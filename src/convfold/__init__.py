@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from convfold.errors import REASONS, ConvfoldError, InvalidInput, NotFoldable, VerificationFailed
     from convfold.fold import Result, explain, fold
     from convfold.merge import merge
+    from convfold.modules import fold_, unfold_
     from convfold.report import Report
     from convfold.verify import Verdict, verify
 
@@ -34,7 +35,9 @@ __all__ = [
     "Window",
     "explain",
     "fold",
+    "fold_",
     "merge",
+    "unfold_",
     "verify",
 ]
 
@@ -53,6 +56,8 @@ _HOME = {
     "Window": "algebra.window",
     "explain": "fold",
     "fold": "fold",
+    "fold_": "modules",
+    "unfold_": "modules",
     "merge": "merge",
     "verify": "verify",
 }

@@ -46,6 +46,7 @@ class BorderChanged(UserWarning):
 #: Every reason for leaving something unfolded.
 REASONS: dict[str, str] = {
     "channels-differ": "the first's output channels are not the second's input channels",
+    "crosses-module": "the layers lie in different modules, which are kept apart",
     "dimensions-differ": "the operands have different numbers of space axes",
     "does-not-pay": "the folded form would cost more than the original",
     "excluded": "left alone because the configuration excludes it",
@@ -54,6 +55,7 @@ REASONS: dict[str, str] = {
     "layout-mixes-channels": "a view or permute between the two does not keep the channel axis whole",
     "no-module": "no single torch.nn module computes this",
     "not-affine": "the layer is not affine",
+    "not-exported": "torch.export cannot follow the module, called as it is",
     "padding-mode": "padding that copies data is not a convolution",
     "partition-differs": "channel groups do not line up with the parts of the concat or split",
     "quantised": "the weight is stored in eight bits; composed with others it would be stored wide",

@@ -26,23 +26,35 @@ class InputCheck:
     parameters: tuple[str, ...]  # of `forward`, in order
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if (found := self.mismatch(args, kwargs)) is not None:
+            raise InvalidInput(found)
+
+    def mismatch(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        """What is not as it was, in words."""
         if len(kwargs) > 1:
             kwargs = {name: kwargs[name] for name in self.parameters if name in kwargs}
         leaves = pytree.tree_leaves((args, kwargs))
         if len(leaves) != len(self.shapes):
-            raise InvalidInput(f"expected {len(self.shapes)} inputs, got {len(leaves)}")
+            return f"expected {len(self.shapes)} inputs, got {len(leaves)}"
         for name, shape, value, x in zip(self.names, self.shapes, self.values, leaves, strict=True):
             if shape is None or not isinstance(x, Tensor):
                 if shape is not None or type(x) is not type(value) or x != value:
                     wanted = "a tensor" if shape is not None else f"{value!r}, which was compiled in"
-                    raise InvalidInput(f"input {name!r}: expected {wanted}, got {x!r}")
+                    return f"input {name!r}: expected {wanted}, got {x!r}"
                 continue
             if x.dim() != len(shape) or any(n is not None and n != m for n, m in zip(shape, x.shape, strict=True)):
                 wanted = ", ".join("any" if n is None else str(n) for n in shape)
-                raise InvalidInput(
+                return (
                     f"input {name!r}: expected shape ({wanted}), got {tuple(x.shape)}; "
                     "fold with dynamic_shapes to leave a size free"
                 )
+        return None
+
+
+def mismatch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    """What a folded module would refuse of these inputs; None where it takes them."""
+    checks = [hook for hook in module._forward_pre_hooks.values() if isinstance(hook, InputCheck)]
+    return next(filter(None, (check.mismatch(args, kwargs) for check in checks)), None)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,127 @@
+"""fold_() and unfold_(): a model folded where it is, its module tree kept.
+
+A fold of the whole says where something changes. Layers that follow one another become one layer at the place of one of
+them, and identities at the others; what is computed inside a module's own forward becomes a folded form of that module,
+which keeps its class, attributes and hooks. What reaches across modules is folded in the smallest module that holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from convfold.collector import collector_paused
+from convfold.config import FoldConfig
+from convfold.errors import InvalidInput, VerificationFailed
+from convfold.frontends.torch.running.state import seeded, untouched
+from convfold.modules import folded
+from convfold.modules.places import Folded, Merged, Place, Places
+from convfold.modules.seen import seen
+from convfold.report import Refused
+
+__all__ = ["Folded", "Folding", "Merged", "fold_", "unfold_"]
+
+#: Under this name a module keeps the layers that were its own before.
+_LAYERS = "_layers_before_folding"
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Folding:
+    """What was folded where, and what was left."""
+
+    model: nn.Module = field(repr=False)
+    places: tuple[Place, ...]
+    refused: tuple[Refused, ...]
+
+    def undo(self) -> None:
+        """The model as it was."""
+        unfold_(self.model)
+
+
+@seeded(0)
+@collector_paused()
+def fold_(
+    model: nn.Module,
+    args: Any = None,
+    kwargs: dict[str, Any] | None = None,
+    *,
+    boundaries: Iterable[str] = (),
+    config: FoldConfig | None = None,
+    progress: Progress = lambda stage: None,
+) -> Folding:
+    """Fold a model where it is: its class, its module tree, its attributes and hooks stay.
+
+    Args:
+        model: in eval mode. It is changed; `unfold_` undoes that.
+        args, kwargs: what it is called with once, to see what each module in it is called with. A module that is
+            replaced takes inputs like those: with another batch, not of another size.
+        boundaries: globs over module paths; nothing is folded across the edge of such a module.
+        config: see `FoldConfig`. The guard times whole models and has no part here.
+        progress: called with what is done as it begins.
+
+    Raises:
+        InvalidInput: the model or inputs cannot be used, or a glob matches no module.
+        VerificationFailed: what is folded computes something else; the model is as it was.
+    """
+    args = (args,) if isinstance(args, Tensor) else tuple(args or ())
+    kwargs, boundaries = dict(kwargs or {}), tuple(boundaries)
+    config = replace(config or FoldConfig(), guard=False)
+    paths = [path for path, _ in model.named_modules()]
+    config.check_globs(paths)
+    for glob in boundaries:
+        if not any(fnmatchcase(path, glob) for path in paths):
+            raise InvalidInput(f"boundary {glob!r} matches no module of the model")
+    calls, expected = seen(model, args, kwargs)
+    found = Places(model, calls, boundaries, config, progress)
+    places = tuple(found.within().places)
+    try:
+        for place in places:
+            _put(model, place)
+        with untouched(model), torch.no_grad():
+            _check(model(*args, **kwargs), expected)
+    except BaseException:
+        unfold_(model)
+        raise
+    return Folding(model, places, tuple(found.refused))
+
+
+def unfold_(model: nn.Module) -> nn.Module:
+    """A model that was folded where it is, as it was before; any other is left alone."""
+    for m in list(model.modules()):
+        folded.restore(m)
+    for m in model.modules():
+        for name, layer in m.__dict__.pop(_LAYERS, {}).items():
+            m._modules[name] = layer
+    return model
+
+
+def _put(model: nn.Module, place: Place) -> None:
+    if isinstance(place, Folded):
+        folded.replace(model.get_submodule(place.path), place.result.module)
+        return
+    for path in place.paths:
+        parent, _, name = path.rpartition(".")
+        held = model.get_submodule(parent)
+        held.__dict__.setdefault(_LAYERS, {})[name] = held._modules[name]
+        held._modules[name] = place.layer if path == place.at else nn.Identity()
+
+
+def _check(got: Any, expected: Any) -> None:
+    """That everything is where it belongs: each part was compared by itself, in float64."""
+    pairs = zip(pytree.tree_leaves(got), pytree.tree_leaves(expected), strict=True)
+    for y, z in pairs:
+        if isinstance(z, Tensor) and z.is_floating_point():
+            most = torch.finfo(z.dtype).eps ** 0.5 * float(z.double().norm())
+            if y.shape != z.shape or not float((y.double() - z.double()).norm()) <= most:
+                raise VerificationFailed(
+                    "the folded model differs, and is as it was. This is a bug in convfold; please report it with the "
+                    "model. Folding with `boundaries` or `exclude` around the part at fault avoids it."
+                )

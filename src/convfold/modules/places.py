@@ -1,0 +1,228 @@
+"""Which modules compute what a plan changes, and what takes their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convfold.config import FoldConfig
+from convfold.errors import InvalidInput, NotFoldable
+from convfold.frontends.torch.exported import Graph
+from convfold.frontends.torch.read import read
+from convfold.merge import merge
+from convfold.modules.changes import Change, changes
+from convfold.modules.seen import Call
+from convfold.plan import Cost, Planner
+from convfold.program import Program
+from convfold.report import Refused
+from convfold.results import Result, judges
+from convfold.stages import Stages
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Layers that follow one another, by path, and the one that computes what they do."""
+
+    paths: tuple[str, ...]
+    layer: nn.Module = field(repr=False)
+    at: str  # whose place it takes
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A module that computes by its folded form."""
+
+    path: str
+    result: Result = field(repr=False)
+
+
+Place = Merged | Folded
+
+#: Modules inside stay what they are where they save so much of what the whole would.
+KEPT = 0.95
+
+
+@dataclass
+class Found:
+    """What is to be replaced, and what that saves."""
+
+    places: list[Place] = field(default_factory=list)
+    saved: Cost = field(default_factory=Cost)
+
+    def add(self, other: Found) -> None:
+        self.places += other.places
+        self.saved += other.saved
+
+    def keeps(self, whole: Cost) -> bool:
+        """Nearly all the multiply-adds that could be saved?"""
+        return self.saved.macs >= KEPT * whole.macs
+
+
+class Places:
+    """Of one model, of which it is known what each module is called with."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        calls: dict[nn.Module, list[Call]],
+        boundaries: tuple[str, ...],
+        config: FoldConfig,
+        progress: Callable[[str], None],
+    ) -> None:
+        self.model, self.calls, self.boundaries = model, calls, boundaries
+        self.config, self.progress = config, progress
+        self.refused: list[Refused] = []
+        self.done: set[nn.Module] = set()
+        self.planner: Planner | None = None  # which knows the plans of blocks that were there before
+
+    def within(self, path: str = "") -> Found:
+        """A module as it is planned whole; where it cannot be exported, those that it calls.
+
+        What reaches across the modules inside makes it one that computes by its folded form, unless they save nearly
+        as much by themselves: then they stay what they are.
+        """
+        if (module := self.model.get_submodule(path)) in self.done:  # which has this path, too
+            return Found()
+        self.done.add(module)
+        self.progress(f"planning {path or 'the model'}")
+        try:
+            stages = self._opened(path)
+        except InvalidInput as e:
+            self._refuse("not-exported", path, str(e))
+            return self._inside(path)
+        found, across, held = Found(), list[Change](), set[str]()
+        for change in changes(stages):
+            if (layers := self._layers(change, stages.graph.program, path)) is not None:
+                found.add(Found([layers], change.saved))
+            elif (place := self._place(change, path)) == path:
+                across.append(change)
+            else:
+                held.add(place)
+        if not across:
+            for place in held:
+                if not any(_within(place, other) and place != other for other in held):
+                    found.add(self.within(place))
+            return found
+        whole = sum((change.saved for change in changes(stages)), Cost())
+        if self._is_block(path):
+            return self._folded(path, stages, whole)
+        found.add(self._inside(path))
+        if path and not self._edges(path) and not found.keeps(whole):
+            return self._folded(path, stages, whole)
+        for change in across:
+            inner = dict.fromkeys(_joined(path, p) or type(self.model).__name__ for p in change.paths)
+            self._refuse("crosses-module", " → ".join(inner))
+        return found
+
+    def _inside(self, path: str) -> Found:
+        found = Found()
+        for inner in self._next(path):
+            if any(True for _ in self.model.get_submodule(inner).children()):
+                found.add(self.within(inner))
+        return found
+
+    def _is_block(self, path: str) -> bool:
+        """Are there layers only inside, and no edge that is to stay?"""
+        inner = [m for m in self.model.get_submodule(path).modules() if any(True for _ in m.children())]
+        return len([m for m in inner if m in self.calls]) <= 1 and not self._edges(path)
+
+    def _edges(self, path: str) -> list[str]:
+        """Modules inside that are to stay apart."""
+        paths = [inner for inner, _ in self.model.named_modules() if _within(inner, path) and inner != path]
+        return [inner for inner in paths if any(fnmatchcase(inner, glob) for glob in self.boundaries)]
+
+    def _refuse(self, code: str, path: str, detail: str = "") -> None:
+        self.refused.append(Refused(code, path or type(self.model).__name__, detail))
+
+    def _called(self, path: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """
+        Raises:
+            InvalidInput: it is called in ways that one export does not hold for.
+        """
+        calls = self.calls.get(self.model.get_submodule(path), [])
+        if len({call.signature for call in calls}) != 1:
+            raise InvalidInput(f"called in {len(calls)} ways" if calls else "not called")
+        return calls[0].args, calls[0].kwargs
+
+    def _next(self, path: str) -> Iterator[str]:
+        """The modules inside, past those that only hold others."""
+        for name, child in self.model.get_submodule(path).named_children():
+            inner = f"{path}.{name}" if path else name
+            if child in self.calls:
+                yield inner
+            else:
+                yield from self._next(inner)
+
+    def _place(self, change: Change, within: str) -> str:
+        """The smallest module that is called and holds it all."""
+        place = _joined(within, change.place)
+        while place != within and self.model.get_submodule(place) not in self.calls:
+            place = place.rpartition(".")[0]
+        return place
+
+    def _opened(self, path: str) -> Stages[Graph]:
+        """A module as it is planned with what it is called with."""
+        module, (args, kwargs) = self.model.get_submodule(path), self._called(path)
+        source = cache(lambda: read(module, args, kwargs))
+        config = replace(self.config, exclude=())
+
+        def graph() -> Graph:
+            return Graph(source(), lambda inner: self.config.excludes(_joined(path, inner)), module)
+
+        stages = Stages(graph, config, lambda stage: None, self.planner)
+        self.planner = stages.planner
+        return stages
+
+    def _folded(self, path: str, stages: Stages[Graph], saved: Cost) -> Found:
+        """By its folded form."""
+        self.progress(f"folding {path or 'the model'}")
+        source = stages.graph.source
+        made, verdict = stages.finish(*judges(source, self.config.check, self.model.get_submodule(path)))
+        result = Result(made, stages.report(verdict), source, stages.config, stages.planner)
+        return Found([Folded(path, result)], saved)
+
+    def _layers(self, change: Change, program: Program[Any], within: str) -> Merged | None:
+        """As one layer, where the calls are those of layers that follow one another, each called once."""
+        if len(change.calls) < 2 or len(set(change.paths)) < len(change.paths):
+            return None
+        for one, other in zip(change.calls, change.calls[1:], strict=False):
+            read = [x for x in program.inputs(other) if not program.is_constant(x)]
+            if list(program.users(one)) != [other] or read != [one]:
+                return None
+        paths = tuple(_joined(within, path) for path in change.paths)
+        layers = [self.model.get_submodule(path) for path in paths]
+        if any(list(m.children()) or len(self.calls.get(m, [])) != 1 for m in layers):
+            return None
+        (x, *more), kwargs = self.calls[layers[0]][0].args, self.calls[layers[0]][0].kwargs
+        if more or kwargs or not isinstance(x, Tensor):
+            return None
+        try:
+            layer = merge(*layers)
+        except (NotFoldable, InvalidInput):
+            return None
+        heaviest = max(range(len(layers)), key=lambda i: sum(p.numel() for p in layers[i].parameters()))
+        return Merged(paths, layer, paths[heaviest]) if _agree(layer, layers, x) else None
+
+
+def _agree(layer: nn.Module, layers: list[nn.Module], x: Tensor) -> bool:
+    """On what the first is called with: a merged layer takes the channels to be where each of them does."""
+    with torch.no_grad():
+        y = x
+        for m in layers:
+            y = m(y)
+        z = layer(x)
+    return y.shape == z.shape and bool((y - z).norm() <= torch.finfo(x.dtype).eps ** 0.5 * y.norm())
+
+
+def _joined(path: str, inner: str) -> str:
+    return ".".join(filter(None, (path, inner)))
+
+
+def _within(path: str, place: str) -> bool:
+    return not place or path == place or path.startswith(f"{place}.")

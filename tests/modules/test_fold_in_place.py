@@ -1,0 +1,204 @@
+"""fold_(): the user's own model computes by its folded form, and is otherwise what it was."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+import convfold
+import zoo
+from convfold.modules import Folded, Merged
+from tests.folding import randomised
+
+
+class Rep(nn.Module):
+    """Three branches, a norm each."""
+
+    def __init__(self, c: int = 8) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(c, c, 3, padding=1, bias=False), nn.Conv2d(c, c, 1, bias=False)
+        self.na, self.nb, self.n = (nn.BatchNorm2d(c) for _ in range(3))
+
+    def forward(self, x: Tensor, scale: float | None = None) -> Tensor:
+        y = torch.relu(self.na(self.a(x)) + self.nb(self.b(x)) + self.n(x))
+        return y if scale is None else scale * y
+
+    def widest(self) -> int:
+        return 3
+
+
+class Net(nn.Module):
+    """A stem whose layers follow one another, blocks, a head; a loop that asks its input, and a dict for an output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
+        self.blocks = nn.ModuleList(Rep() for _ in range(2))
+        self.head = nn.Sequential(nn.Conv2d(8, 16, 1), nn.BatchNorm2d(16))
+        self.config = {"depth": 2}
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = torch.relu(self.norm(self.stem(x)))
+        for block in self.blocks:
+            x = block(x)
+        if float(x.detach().sum()) > 1e9:  # no export gets past this
+            x = x / 2
+        return {"y": self.head(x)}
+
+
+def made(seed: int = 0) -> tuple[Net, Tensor]:
+    return randomised(Net(), seed).eval(), torch.randn(2, 3, 16, 12, generator=torch.Generator().manual_seed(1))
+
+
+def close(y: Tensor, z: Tensor) -> bool:
+    return y.shape == z.shape and bool((y - z).norm() <= 1e-5 * z.norm())
+
+
+def test_each_part_is_folded_where_it_is() -> None:
+    net, x = made()
+    expected, parts = net(x)["y"], dict(net.named_modules())
+    found = convfold.fold_(net, (x,))
+    assert close(net(x)["y"], expected)
+    assert {p.path for p in found.places if isinstance(p, Folded)} == {"blocks.0", "blocks.1"}
+    assert [p.paths for p in found.places if isinstance(p, Merged)] == [("head.0", "head.1")]
+    assert type(net) is Net and net.config == {"depth": 2}
+    assert all(net.get_submodule(path) is parts[path] for path in ("", "blocks", "blocks.0", "blocks.1", "head"))
+    assert isinstance(net.blocks[0], Rep) and net.blocks[0].widest() == 3
+    assert "not-exported" in {r.code for r in found.refused}
+    assert not any("blocks.0.n" in name for name in net.state_dict())
+
+
+def test_layers_that_follow_one_another_become_one() -> None:
+    net = randomised(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1))).eval()
+    x = torch.randn(2, 3, 9, 8)
+    expected = net(x)
+    found = convfold.fold_(net, x)
+    (place,) = found.places
+    assert isinstance(place, Merged) and (place.paths, place.at) == (("0", "1"), "0")
+    assert [type(m) for m in net] == [nn.Conv2d, nn.Identity, nn.ReLU, nn.Conv2d]
+    assert net[0].bias is not None and close(net(x), expected)
+
+
+def test_it_is_undone() -> None:
+    net, x = made()
+    expected, before = net(x)["y"], net.state_dict()
+    convfold.fold_(net, (x,))
+    assert convfold.unfold_(net) is net
+    assert net(x)["y"].equal(expected)
+    after = net.state_dict()
+    assert list(after) == list(before) and all(
+        after[name] is not None and after[name].equal(before[name]) for name in before
+    )
+    assert type(net.blocks[0]) is Rep and type(net.norm) is nn.BatchNorm2d
+    assert convfold.unfold_(net) is net  # nothing to undo
+
+
+def test_folded_twice_it_is_as_folded_once() -> None:
+    net, x = made()
+    convfold.fold_(net, (x,))
+    names = list(net.state_dict())
+    assert not convfold.fold_(net, (x,)).places
+    assert list(net.state_dict()) == names
+
+
+def test_calls_it_was_not_folded_for() -> None:
+    """Another batch is folded; another size or flag is computed as before, and refused once weights have changed."""
+    net, x = made()
+    block, other = copy.deepcopy(net.blocks[0]), torch.randn(3, 8, 5, 7)
+    convfold.fold_(net, (x,))
+    small = torch.randn(5, 3, 16, 12)
+    assert net(small)["y"].shape[0] == 5
+    assert net.blocks[0](other).equal(block(other))
+    assert net.blocks[0](other, 2.0).equal(block(other, 2.0))
+    with torch.no_grad():
+        next(net.blocks[0].parameters()).mul_(2)
+    with pytest.raises(convfold.InvalidInput, match="expected"):
+        net.blocks[0](other)
+
+
+def test_types_and_copies() -> None:
+    net, x = made()
+    convfold.fold_(net, (x,))
+    expected = net(x)["y"]
+    for again in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert isinstance(again.blocks[0], Rep) and again(x)["y"].equal(expected)
+        convfold.unfold_(again)
+        assert close(again(x)["y"], expected)
+    file = io.BytesIO()
+    torch.save(net.state_dict(), file)
+    file.seek(0)
+    net.load_state_dict(torch.load(file, weights_only=True))
+    assert net(x)["y"].equal(expected)
+    wide = copy.deepcopy(again).double()  # as it was before, for it is undone
+    assert wide(x.double())["y"].dtype == torch.float64
+
+
+def test_it_is_cast_with_what_it_was_before() -> None:
+    net, x = made()
+    convfold.fold_(net, (x,))
+    other = torch.randn(1, 8, 4, 4, dtype=torch.float64)
+    assert net.double().blocks[0](other).dtype == torch.float64
+    assert net(x.double())["y"].dtype == torch.float64
+
+
+def test_hooks_stay() -> None:
+    net, x = made()
+    seen = list[str]()
+    for path in ("stem", "blocks.0", "head"):
+        net.get_submodule(path).register_forward_hook(lambda *_, path=path: seen.append(path))
+    convfold.fold_(net, (x,))
+    seen.clear()
+    net(x)
+    assert {"blocks.0", "head"} <= set(seen)
+
+
+def test_a_module_that_is_shared_stays_shared() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = Rep()
+            self.other = self.one
+            self.last = nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.other(self.one(x)))
+
+    net = randomised(Twice()).eval()
+    x = torch.randn(2, 8, 6, 6)
+    expected = net(x)
+    convfold.fold_(net, x)
+    assert net.one is net.other and close(net(x), expected)
+    assert "folded" in dict(net.one.named_children())
+
+
+def test_boundaries() -> None:
+    net, x = made()
+    found = convfold.fold_(net.blocks[0], torch.randn(2, 8, 6, 6), boundaries=("na",))
+    assert not found.places and {r.code for r in found.refused} == {"crosses-module"}
+    with pytest.raises(convfold.InvalidInput, match="boundary 'nobody' matches no module"):
+        convfold.fold_(net, x, boundaries=("nobody",))
+    with pytest.raises(convfold.InvalidInput, match="exclude 'nobody' matches no module"):
+        convfold.fold_(net, x, config=convfold.FoldConfig(exclude=("nobody",)))
+
+
+def test_what_is_excluded_is_left() -> None:
+    net, x = made()
+    found = convfold.fold_(net, (x,), config=convfold.FoldConfig(exclude=("blocks.1",)))
+    assert {p.path for p in found.places if isinstance(p, Folded)} == {"blocks.0"}
+
+
+@pytest.mark.parametrize("name", ["tiny-mobileone", "tiny-vit", "tiny-resnet"])
+def test_models_of_the_zoo(name: str) -> None:
+    case = zoo.build(name)
+    with torch.no_grad():
+        expected = case.model(*case.args, **case.kwargs)
+        found = convfold.fold_(case.model, case.args, dict(case.kwargs))
+        got = case.model(*case.args, **case.kwargs)
+    assert found.places and type(got) is type(expected)
+    assert all(close(y, z) for y, z in zip(pytree.tree_leaves(got), pytree.tree_leaves(expected), strict=True))

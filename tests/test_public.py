@@ -30,7 +30,9 @@ NAMES = [
     "Window",
     "explain",
     "fold",
+    "fold_",
     "merge",
+    "unfold_",
     "verify",
 ]
 

@@ -27,7 +27,7 @@ def alone(
             node = todo.pop()
             if node not in needed:
                 needed.add(node)
-                if node not in given and isinstance(node.meta.get("val"), Tensor | None):
+                if node not in given and not isinstance(node.meta.get("val"), int | torch.SymInt):
                     todo += node.all_input_nodes
 
     need(list(outputs))

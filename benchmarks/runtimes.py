@@ -291,14 +291,14 @@ def figures(asked: Asked) -> dict[str, Any]:
     if "failed" in found:
         return found
     processes = 1
-    beside = [_judged(values)[2] < BESIDE[which][0] for which, values in found["beside"].items()]
+    beside = [_judged(values)[2] < BESIDE[which][0] for which, values in found.get("beside", {}).items()]
     if _judged(found["ratios"]["folded"])[2] < asked.floor or any(beside):
         again = in_a_process(asked)
         processes += 1
         for kind in ("ratios", "beside"):
             for which, more in again.get(kind, {}).items():
                 found[kind][which] = found[kind].get(which, []) + more
-    of_rounds, beside = found.pop("ratios"), found.pop("beside")
+    of_rounds, beside = found.pop("ratios"), found.pop("beside", {})
     judged: dict[str, Any] = {which: _judged(values) for which, values in of_rounds.items()}
     if beside:
         judged["beside"] = {which: _judged(values) for which, values in beside.items()}

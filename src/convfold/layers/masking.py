@@ -126,6 +126,10 @@ def _other(draw: Draw, x: Tensor) -> Tensor:
 
 
 def _refusal(mask: Tensor, x: Tensor) -> str | None:
+    """Axes along which a mask happens to be the same everywhere do not count."""
+    for i in range(mask.dim()):
+        one = mask.narrow(i, 0, 1)
+        mask = one if bool((mask == one).all()) else mask
     return None if weighs(mask, x) or bool(mask.all()) or not bool(mask.any()) else "not-affine"
 
 

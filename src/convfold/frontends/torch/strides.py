@@ -1,7 +1,7 @@
 """What reads a value with strides it needs gets it with such: the caller, attention, operators of others.
 
 A layout is none of a value's numbers, so that a copy for its sake is passed on, and a product may be computed with its
-channels first or last. But the caller may call ``view`` on what is returned, fused attention wants the last axis
+channels first or last. But the caller may call ``view`` on a copy that is returned, fused attention wants the last axis
 without gaps (or falls back to a product, a softmax, and a product), and of others' operators nothing is known.
 """
 
@@ -20,12 +20,15 @@ from convfold.frontends.torch.insert import Insert
 from convfold.frontends.torch.sizes import symbol
 from convfold.frontends.torch.unlift import Calls
 from convfold.frontends.torch.unsure import Unsure
+from convfold.frontends.torch.views import view
 from convfold.frontends.torch.written import know
 
 aten = torch.ops.aten
 
 #: Operators that take any strides, and are about as fast on all.
 _PLAIN = {"aten", "prims", "prim"}
+#: What a model calls to have its numbers laid out otherwise, and nothing else.
+_COPIES = {aten.clone.default, aten.contiguous.default, aten._to_copy.default}
 #: What they compute is laid out in one way, however that is which they read.
 _ALWAYS_DENSE = {aten.linear.default, aten.layer_norm.default, aten.softmax.int}
 
@@ -39,7 +42,7 @@ class Strides:
             (reader.name, i)
             for reader, holds in _readers(graph)
             for i, x in enumerate(reader.all_input_nodes)
-            if _is_laid(x, holds)
+            if _is_laid(x, holds) and (reader.op != "output" or _is_copied(x))
         }
 
     def keep(self, calls: Calls) -> None:
@@ -110,6 +113,16 @@ def _readers(graph: Graph) -> Iterator[tuple[Node, Callable[[Tensor], bool]]]:
             yield node, _is_dense
         elif node.op == "output" or (isinstance(node.target, OpOverload) and node.target.namespace not in _PLAIN):
             yield node, Tensor.is_contiguous
+
+
+def _is_copied(x: Node) -> bool:
+    """Is it, or what it is a view of, a copy that was asked for?"""
+    try:
+        while (of := view(x)) is not None and x.target not in _COPIES:
+            x = of.base
+    except Unsure:  # a view that is not known
+        return True
+    return x.target in _COPIES
 
 
 def _is_dense(t: Tensor) -> bool:

@@ -202,3 +202,18 @@ def test_models_of_the_zoo(name: str) -> None:
         got = case.model(*case.args, **case.kwargs)
     assert found.places and type(got) is type(expected)
     assert all(close(y, z) for y, z in zip(pytree.tree_leaves(got), pytree.tree_leaves(expected), strict=True))
+
+
+def test_layers_that_the_plan_keeps_apart_stay_apart() -> None:
+    """Norms go into their convolutions; a pointwise and a depthwise one are not made dense."""
+    net = nn.Sequential(
+        nn.Conv2d(8, 32, 1, bias=False), nn.BatchNorm2d(32), nn.Conv2d(32, 32, 3, padding=1, groups=32, bias=False),
+        nn.BatchNorm2d(32), nn.ReLU(),
+    )  # fmt: skip
+    randomised(net).eval()
+    x = torch.randn(2, 8, 10, 9)
+    expected, before = net(x), convfold.explain(net, (x,)).before.macs
+    convfold.fold_(net, x)
+    assert close(net(x), expected)
+    assert convfold.explain(net, (x,)).before.macs <= before
+    assert convfold.unfold_(net)(x).equal(expected)

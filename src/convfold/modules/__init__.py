@@ -21,7 +21,7 @@ from convfold.config import FoldConfig
 from convfold.errors import InvalidInput, VerificationFailed
 from convfold.frontends.torch.running.state import seeded, untouched
 from convfold.modules import folded
-from convfold.modules.places import Folded, Merged, Place, Places
+from convfold.modules.places import Folded, Merged, Place, Places, apart
 from convfold.modules.seen import seen
 from convfold.report import Refused
 
@@ -81,7 +81,7 @@ def fold_(
             raise InvalidInput(f"boundary {glob!r} matches no module of the model")
     calls, expected = seen(model, args, kwargs)
     found = Places(model, calls, boundaries, config, progress)
-    places = tuple(found.within().places)
+    places = apart(found.within().places)
     try:
         for place in places:
             _put(model, place)

@@ -20,6 +20,7 @@ class Change:
     calls: tuple[str, ...]
     paths: tuple[str, ...]
     saved: Cost
+    steps: int  # that take their place
 
     @property
     def place(self) -> str:
@@ -37,7 +38,8 @@ def changes(stages: Stages[Any]) -> Iterator[Change]:
                 own = {_call(program, name) for name in names if name in before.by_name}
                 calls = tuple(call for call in program.listed if call in own)
                 saved = _cost(before, names, stages) - _cost(after, names, stages)
-                yield Change(calls, tuple(_path(program, call) for call in calls), saved)
+                steps = sum(n.name in names for n in after.steps)
+                yield Change(calls, tuple(_path(program, call) for call in calls), saved, steps)
 
 
 def common(paths: Sequence[str]) -> str:

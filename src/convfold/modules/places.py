@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -112,7 +112,10 @@ class Places:
         whole = sum((change.saved for change in changes(stages)), Cost())
         if self._is_block(path):
             return self._folded(path, stages, whole)
-        found.add(self._inside(path))
+        inside = self._inside(path)  # where some of those layers are found again
+        taken = {layer for place in inside.places if isinstance(place, Merged) for layer in place.paths}
+        found.places = [p for p in found.places if isinstance(p, Merged) and taken.isdisjoint(p.paths)]
+        found.add(inside)
         if path and not self._edges(path) and not found.keeps(whole):
             return self._folded(path, stages, whole)
         for change in across:
@@ -188,8 +191,8 @@ class Places:
         return Found([Folded(path, result)], saved)
 
     def _layers(self, change: Change, program: Program[Any], within: str) -> Merged | None:
-        """As one layer, where the calls are those of layers that follow one another, each called once."""
-        if len(change.calls) < 2 or len(set(change.paths)) < len(change.paths):
+        """As one layer, where the plan is one, of layers that follow one another, each called once."""
+        if change.steps != 1 or len(change.calls) < 2 or len(set(change.paths)) < len(change.paths):
             return None
         for one, other in zip(change.calls, change.calls[1:], strict=False):
             read = [x for x in program.inputs(other) if not program.is_constant(x)]
@@ -208,6 +211,13 @@ class Places:
             return None
         heaviest = max(range(len(layers)), key=lambda i: sum(p.numel() for p in layers[i].parameters()))
         return Merged(paths, layer, paths[heaviest]) if _agree(layer, layers, x) else None
+
+
+def apart(places: Iterable[Place]) -> tuple[Place, ...]:
+    """Without layers that are inside of a module that computes by its folded form."""
+    places = list(places)
+    whole = [place.path for place in places if isinstance(place, Folded)]
+    return tuple(p for p in places if isinstance(p, Folded) or not any(_within(p.at, path) for path in whole))
 
 
 def _agree(layer: nn.Module, layers: list[nn.Module], x: Tensor) -> bool:

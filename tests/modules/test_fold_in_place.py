@@ -204,6 +204,38 @@ def test_models_of_the_zoo(name: str) -> None:
     assert all(close(y, z) for y, z in zip(pytree.tree_leaves(got), pytree.tree_leaves(expected), strict=True))
 
 
+def test_layers_that_are_found_twice_are_merged_once() -> None:
+    """In a block that is planned by itself, and in what holds it, across which something else is folded."""
+
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.n, self.b = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3)
+            self.m = nn.BatchNorm2d(8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.m(self.b(self.n(self.a(x)).relu()))
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.side = nn.ModuleList(Inner() for _ in range(2)), nn.Conv2d(8, 8, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for inner in self.inner:
+                x = inner(x)
+            return self.side(x).relu()
+
+    net, x = randomised(nn.Sequential(Outer(), nn.Conv2d(8, 4, 1))).eval(), torch.randn(2, 8, 12, 11)
+    expected, before, words = net(x), net.state_dict(), repr(net)
+    found = convfold.fold_(net, x)
+    layers = [path for place in found.places if isinstance(place, Merged) for path in place.paths]
+    assert len(set(layers)) == len(layers)
+    assert close(net(x), expected)
+    convfold.unfold_(net)
+    assert repr(net) == words and list(net.state_dict()) == list(before) and net(x).equal(expected)
+
+
 def test_layers_that_the_plan_keeps_apart_stay_apart() -> None:
     """Norms go into their convolutions; a pointwise and a depthwise one are not made dense."""
     net = nn.Sequential(

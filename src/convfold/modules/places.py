@@ -112,10 +112,7 @@ class Places:
         whole = sum((change.saved for change in changes(stages)), Cost())
         if self._is_block(path):
             return self._folded(path, stages, whole)
-        inside = self._inside(path)  # where some of those layers are found again
-        taken = {layer for place in inside.places if isinstance(place, Merged) for layer in place.paths}
-        found.places = [p for p in found.places if isinstance(p, Merged) and taken.isdisjoint(p.paths)]
-        found.add(inside)
+        found.add(self._inside(path))
         if path and not self._edges(path) and not found.keeps(whole):
             return self._folded(path, stages, whole)
         for change in across:
@@ -214,10 +211,20 @@ class Places:
 
 
 def apart(places: Iterable[Place]) -> tuple[Place, ...]:
-    """Without layers that are inside of a module that computes by its folded form."""
+    """Each layer once, and none that is inside of a module that computes by its folded form.
+
+    Layers that are found in a module are found again in one inside it that is planned by itself.
+    """
     places = list(places)
-    whole = [place.path for place in places if isinstance(place, Folded)]
-    return tuple(p for p in places if isinstance(p, Folded) or not any(_within(p.at, path) for path in whole))
+    found: list[Place] = [place for place in places if isinstance(place, Folded)]
+    taken, whole = set[str](), [place.path for place in places if isinstance(place, Folded)]
+    for place in places:
+        if isinstance(place, Folded) or any(_within(path, outer) for path in place.paths for outer in whole):
+            continue
+        if taken.isdisjoint(place.paths):
+            found.append(place)
+            taken.update(place.paths)
+    return tuple(found)
 
 
 def _agree(layer: nn.Module, layers: list[nn.Module], x: Tensor) -> bool:

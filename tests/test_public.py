@@ -98,7 +98,7 @@ def test_parts_are_attributes() -> None:
 
 
 def test_names_can_be_replaced_and_pickled() -> None:
-    module = sys.modules["convfold.fold"]
+    module = import_module("convfold.fold")
     with patch("convfold.fold.read", return_value=3):
         assert module.read() == 3
     with patch.object(convfold, "fold", 4):

@@ -118,8 +118,25 @@ def test_calls_it_was_not_folded_for() -> None:
     assert net.blocks[0](other, 2.0).equal(block(other, 2.0))
     with torch.no_grad():
         next(net.blocks[0].parameters()).mul_(2)
-    with pytest.raises(convfold.InvalidInput, match="expected"):
-        net.blocks[0](other)
+    for changed in (net, copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        with pytest.raises(convfold.InvalidInput, match="expected"):
+            changed.blocks[0](other)
+
+
+def test_bad_input() -> None:
+    net, x = made()
+    with pytest.raises(convfold.InvalidInput, match=r"changes an nn\.Module where it is, not a str"):
+        convfold.fold_("net.pt2", x)
+    with pytest.raises(convfold.InvalidInput, match="cannot be called with these inputs: TypeError"):
+        convfold.fold_(net)
+    with pytest.raises(convfold.InvalidInput, match="cannot be called with these inputs: RuntimeError"):
+        convfold.fold_(net, torch.randn(2, 4, 8, 8))
+    with pytest.raises(convfold.InvalidInput, match="training mode"):
+        convfold.fold_(made()[0].train(), x)
+    net.blocks[1].a.weight.data[0, 0, 0, 0] = float("nan")
+    with pytest.raises(convfold.InvalidInput, match="contains NaN"):
+        convfold.fold_(net, x)
+    assert type(net.blocks[0]) is Rep and type(net.head[1]) is nn.BatchNorm2d
 
 
 def test_types_and_copies() -> None:

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from convfold.collector import collector_paused
 from convfold.config import FoldConfig
 from convfold.errors import InvalidInput, VerificationFailed
+from convfold.frontends.torch.read import refuse_training
 from convfold.frontends.torch.running.state import seeded, untouched
 from convfold.modules import folded
 from convfold.modules.places import Folded, Merged, Place, Places, apart
@@ -71,6 +72,9 @@ def fold_(
         InvalidInput: the model or inputs cannot be used, or a glob matches no module.
         VerificationFailed: what is folded computes something else; the model is as it was.
     """
+    if not isinstance(model, nn.Module):
+        raise InvalidInput(f"fold_ changes an nn.Module where it is, not a {type(model).__name__}; take fold")
+    refuse_training(model)
     args = (args,) if isinstance(args, Tensor) else tuple(args or ())
     kwargs, boundaries = dict(kwargs or {}), tuple(boundaries)
     config = replace(config or FoldConfig(), guard=False)

@@ -42,11 +42,14 @@ class FoldedInPlace:
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return _rebuilt, (type(self).__mro__[2],), self.__dict__
+        same = self.__dict__[_AS_MADE] == _weights(self)
+        return _rebuilt, (type(self).__mro__[2],), {**self.__dict__, _AS_MADE: [] if same else None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        """Another's weights are new tensors, and as folded where that one's were."""
         super().__setstate__(state)  # type: ignore[misc]
-        self.__dict__[_AS_MADE] = _weights(self)
+        if state[_AS_MADE] is not None:
+            self.__dict__[_AS_MADE] = _weights(self)
 
 
 _CLASSES: dict[type[nn.Module], type[nn.Module]] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from functools import cache
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from convfold.config import FoldConfig
 from convfold.errors import InvalidInput, NotFoldable
 from convfold.frontends.torch.exported import Graph
-from convfold.frontends.torch.read import read
+from convfold.frontends.torch.read import Source, read
 from convfold.merge import merge
 from convfold.modules.changes import Change, changes
 from convfold.modules.seen import Call
@@ -92,10 +91,11 @@ class Places:
         self.done.add(module)
         self.progress(f"planning {path or 'the model'}")
         try:
-            stages = self._opened(path)
+            source = read(module, *self._called(path))
         except InvalidInput as e:
             self._refuse("not-exported", path, str(e))
             return self._inside(path)
+        stages = self._planned(path, source)
         found, across, held = Found(), list[Change](), set[str]()
         for change in changes(stages):
             if (layers := self._layers(change, stages.graph.program, path)) is not None:
@@ -166,14 +166,12 @@ class Places:
             place = place.rpartition(".")[0]
         return place
 
-    def _opened(self, path: str) -> Stages[Graph]:
-        """A module as it is planned with what it is called with."""
-        module, (args, kwargs) = self.model.get_submodule(path), self._called(path)
-        source = cache(lambda: read(module, args, kwargs))
-        config = replace(self.config, exclude=())
+    def _planned(self, path: str, source: Source) -> Stages[Graph]:
+        """A module with what it is called with; what is excluded is so by its path in the model."""
+        module, config = self.model.get_submodule(path), replace(self.config, exclude=())
 
         def graph() -> Graph:
-            return Graph(source(), lambda inner: self.config.excludes(_joined(path, inner)), module)
+            return Graph(source, lambda inner: self.config.excludes(_joined(path, inner)), module)
 
         stages = Stages(graph, config, lambda stage: None, self.planner)
         self.planner = stages.planner

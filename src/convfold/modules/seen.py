@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from convfold.errors import InvalidInput
 from convfold.frontends.torch.running.state import untouched
 
 
@@ -37,7 +38,10 @@ def seen(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tup
     hooks = [m.register_forward_pre_hook(note, with_kwargs=True) for m in model.modules()]
     try:
         with untouched(model), torch.no_grad():
-            outputs = model(*args, **kwargs)
+            try:
+                outputs = model(*args, **kwargs)
+            except Exception as e:  # whatever the model's own code raises
+                raise InvalidInput(f"the model cannot be called with these inputs: {type(e).__name__}: {e}") from e
             return dict(calls), outputs  # before all that the hooks reach is put back
     finally:
         for hook in hooks:

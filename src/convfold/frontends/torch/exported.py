@@ -44,7 +44,8 @@ _TRAINING = {
 class Graph:
     """One model's graph, ready to be lifted from and written to. The user's own weights are copied, never shared.
 
-    ``original``: the module it was exported of, if there is one.
+    ``original``: the module it was exported of, if there is one. ``live``: its weights will change and it is to follow:
+    they are not looked at, and norms may be in training mode.
     """
 
     ends, fused, doubles, in_place, mends = False, True, True, True, True
@@ -55,14 +56,16 @@ class Graph:
         source: Source,
         excluded: Callable[[str], bool] = lambda path: False,
         original: nn.Module | None = None,
+        live: bool = False,
     ) -> None:
-        self.source, self.excluded, self.original = source, excluded, original
+        self.source, self.excluded, self.original, self.live = source, excluded, original, live
         self.evaluated: list[str] = []  # modules whose weights were computed from weights, and are constants now
         self.inferred = True  # is it known of every call what it computes?
         self.calls = unlift(source.program)
         self.given = self.calls.read()
         self.sizes = ExampleSizes(_example_sizes(source, self.calls.graph))
-        _refuse_training(self.calls.graph)
+        if not live:
+            _refuse_training(self.calls.graph)
         normalise(self.calls.graph)
         drop_empty_parts(self.calls.graph)
         self.strides = Strides(self.calls.graph)
@@ -106,6 +109,7 @@ class Graph:
 
     def lift(self, differentiable: bool = False) -> Stretches:
         """``differentiable``: the operators' numbers keep the history of the weights they are computed from."""
+        differentiable |= self.live
         self.program = FxProgram(self.calls, Constants(self.calls, differentiable), self.sizes)
         with torch.set_grad_enabled(differentiable):
             return lift(self.program, self.excluded)

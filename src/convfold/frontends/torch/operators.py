@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.fx import Node as FxNode
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from convfold.frontends.torch.free import is_free
 from convfold.frontends.torch.unlift import Calls
@@ -52,7 +53,7 @@ class Written:
     def weight(self, content: Tensor, source: str, trains: bool) -> FxNode:
         """A weight that was computed from weights, of which one trains or none."""
         own = content.detach().contiguous()
-        return self.new(nn.Parameter(own, trains) if own.is_floating_point() else own, [source], "weight")
+        return self.new(parameter(own, trains) if own.is_floating_point() else own, [source], "weight")
 
     def new(self, content: Tensor, paths: list[str], kind: str) -> FxNode:
         node = self.calls.graph.get_attr(path := f"_new_{len(self.parameters)}")
@@ -119,7 +120,7 @@ class Aten:
                 data = content.detach().contiguous()
                 if (fmt := _channels_last(given, data.dim() - 2)) is not None:
                     data = data.contiguous(memory_format=fmt)
-                made[key] = self.written.new(nn.Parameter(data, requires_grad=trains), paths, prefix + kind)
+                made[key] = self.written.new(parameter(data, trains), paths, prefix + kind)
             return made[key]
 
         return weight
@@ -306,6 +307,13 @@ def _channels_last(given: Sequence[Given], dims: int) -> torch.memory_format | N
         return None
     last = all(k.is_contiguous(memory_format=fmt) for k in kernels)
     return fmt if last and not all(k.is_contiguous() for k in kernels) else None  # a single tap is both
+
+
+def parameter(t: Tensor, trains: bool) -> Tensor:
+    """`nn.Parameter`, made by a call that a mode can see: see `collapsed.recorded`."""
+    if has_torch_function_unary(t):
+        return handle_torch_function(parameter, (t,), t, trains)  # type: ignore[no-any-return]
+    return nn.Parameter(t.detach(), trains)
 
 
 def _common_path(sources: list[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,14 +45,14 @@ class Source:
 
     def guard(self, module: nn.Module) -> None:
         """Make the module refuse inputs of other sizes than those it was exported for."""
-        shapes = self.shapes()
-        check = InputCheck(
-            tuple(shapes),
-            tuple(shapes.values()),
-            tuple(None if isinstance(x, Tensor) else x for x in pytree.tree_leaves((self.args, self.kwargs))),
-            tuple(inspect.signature(module.forward).parameters),
-        )
+        check = self.check(inspect.signature(module.forward).parameters)
         module.register_forward_pre_hook(check, with_kwargs=True)
+
+    def check(self, parameters: Iterable[str]) -> InputCheck:
+        """What inputs it was exported for; ``parameters``: of the forward that is called, in order."""
+        shapes = self.shapes()
+        values = (None if isinstance(x, Tensor) else x for x in pytree.tree_leaves((self.args, self.kwargs)))
+        return InputCheck(tuple(shapes), tuple(shapes.values()), tuple(values), tuple(parameters))
 
     def dynamic_shapes(self) -> Any:
         """The same freedom, in the form ``torch.export`` takes."""
@@ -99,8 +99,10 @@ class Source:
 
 
 @quiet()
-def read(model: object, args: Any = None, kwargs: Any = None, dynamic_shapes: Any = None) -> Source:
-    """Export (a module), load (a path) or take (a program) the model.
+def read(
+    model: object, args: Any = None, kwargs: Any = None, dynamic_shapes: Any = None, training: bool = False
+) -> Source:
+    """Export (a module), load (a path) or take (a program) the model; ``training``: as it is, norms and all.
 
     Raises:
         InvalidInput: one line saying what was found and what to do.
@@ -117,7 +119,8 @@ def read(model: object, args: Any = None, kwargs: Any = None, dynamic_shapes: An
         register((args, kwargs), "input")
         args, kwargs = _apart((args, kwargs))
         kwargs = _in_order(model, kwargs)
-        refuse_training(model)
+        if not training:
+            refuse_training(model)
         with untouched(model):
             program = export(model, args, kwargs, dynamic_shapes)
     else:

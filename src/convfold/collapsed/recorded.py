@@ -1,0 +1,143 @@
+"""Calls that computed weights from weights, kept so that they can be made again with other numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+from torch.utils.weak import WeakIdKeyDictionary
+
+from convfold.frontends.torch.operators import parameter
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor by when it was made: the weights first, then what each call gave."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Made:
+    """One call; where it took or gave a tensor that depends on the weights, its place."""
+
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    gives: tuple[int | None, ...]  # of each tensor in what it returns; or, of a write, of the tensor written to
+
+
+@dataclass
+class Tape:
+    """What is computed of some weights: ``calls`` in order, and which of their tensors are asked for."""
+
+    weights: tuple[str, ...]
+    calls: list[Made] = field(default_factory=list)
+    wanted: dict[str, int] = field(default_factory=dict)
+
+    def __call__(self, weights: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+        """The same of other weights, computed in ``dtype`` where it was in float64; connected to them."""
+        values: dict[int, Any] = dict(enumerate(weights))
+
+        def now(x: Any) -> Any:
+            if isinstance(x, Place):
+                return values[x.number]
+            if isinstance(x, Tensor) and x.dtype == torch.float64:
+                return x.to(dtype)
+            return dtype if x is torch.float64 else x
+
+        for call in self.calls:
+            args, kwargs = pytree.tree_map(now, (call.args, call.kwargs))
+            out = args[0].to(dtype) if call.function is Tensor.double else _called(call.function)(*args, **kwargs)
+            if _writes(call.function):
+                values[call.gives[0]] = args[0] if out is None else out
+                continue
+            for number, y in zip(call.gives, _tensors(out), strict=True):
+                values[number] = y
+        return [values[number] for number in self.wanted.values()]
+
+
+class Recording(TorchFunctionMode):
+    """While it is entered, every call that depends on these weights is kept."""
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.tape = Tape(tuple(weights))
+        self.places = WeakIdKeyDictionary()
+        self.count = 0
+        for t in weights.values():
+            self._place(t)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if not any(t in self.places for t in _tensors((args, kwargs))):
+            return func(*args, **kwargs)
+        if _writes(func) and args[0] not in self.places:
+            self._keep(torch.clone, (args[0].detach().clone(),), {}, [args[0]])
+        given = pytree.tree_map_only(Tensor, self._seen, (args, kwargs))
+        out = func(*args, **kwargs)
+        made = [args[0]] if _writes(func) else list(_tensors(out))
+        if made:
+            self._keep(_named(func), *given, made)
+        return out
+
+    def wants(self, values: Mapping[str, Any]) -> Tape:
+        """The tape, which gives those of these values that depend on the weights."""
+        self.tape.wanted = {
+            name: self.places[t].number for name, t in values.items() if isinstance(t, Tensor) and t in self.places
+        }
+        return self.tape
+
+    def _keep(self, func: Any, args: Any, kwargs: Any, made: Sequence[Tensor]) -> None:
+        self.tape.calls.append(Made(func, args, kwargs, tuple(self._place(t) for t in made)))
+
+    def _place(self, t: Tensor) -> int:
+        self.places[t] = Place(self.count)
+        self.count += 1
+        return self.count - 1
+
+    def _seen(self, t: Tensor) -> Any:
+        return self.places[t] if t in self.places else t
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    return (x for x in pytree.tree_leaves(tree) if isinstance(x, Tensor))
+
+
+def _writes(func: Any) -> bool:
+    """Does it write into its first argument?"""
+    name = getattr(func, "__name__", "")
+    inplace = name.endswith("_") and not name.endswith("__")
+    return inplace or name == "__setitem__" or (name.startswith("__i") and name not in ("__invert__", "__index__"))
+
+
+def _named(func: Any) -> Any:
+    """A property's getter as the property's name: that can be pickled."""
+    if getattr(func, "__name__", "") == "__get__":
+        return _Property(func.__self__.__name__)
+    return func
+
+
+@dataclass(frozen=True)
+class _Property:
+    name: str
+
+    def __call__(self, t: Tensor) -> Any:
+        return getattr(t, self.name)
+
+
+def _same(t: Tensor, *_: Any, **__: Any) -> Tensor:
+    return t
+
+
+#: What ends a tensor's history, or makes a parameter of it, is none of a computation that goes on.
+_ENDS = frozenset((Tensor.detach, Tensor.requires_grad_, _Property("data"), parameter))
+
+
+def _called(func: Any) -> Any:
+    return _same if func in _ENDS else func

@@ -51,11 +51,12 @@ class Stages(Generic[G]):
         progress: Progress,
         planner: Planner | None = None,
         left: frozenset[str] = frozenset(),
+        why: tuple[str, str] = ("slower-here", "timed with it and without"),
     ) -> None:
         """``read`` opens the model, each time anew; ``planner``: of a fold before, which knows its plans; ``left``:
-        stretches, by the names of their last values, that stay as they are, for they are faster so."""
+        stretches, by the names of their last values, that stay as they are, and ``why``."""
         self.seconds: dict[str, float] = {}
-        self.read, self.progress, self.config, self.left = read, progress, config, left
+        self.read, self.progress, self.config, self.left, self.why = read, progress, config, left, why
         self.rewritten: tuple[str, ...] | None = None  # stretches that were, by the names of their last values
         with self.timed("read"):
             self.graph = read()
@@ -195,7 +196,7 @@ class Stages(Generic[G]):
         opaque = self.stretches.opaque.values()
         found = [Refused(e.code, e.where, e.detail) for e in opaque if e.code != "not-affine"]
         for name in self.left:
-            found.append(Refused("slower-here", self._where(name), "timed with it and without"))
+            found.append(Refused(self.why[0], self._where(name), self.why[1]))
         for plan in self.plans:
             for first, second, e in refusals(plan.region, self.border):
                 found.append(Refused(e.code, f"{self._where(first)} → {self._where(second)}", e.detail))

@@ -17,20 +17,25 @@ from torch import Tensor, nn
 
 from convfold.collapsed.block import Collapsed, Collapsing, Form, collapsed, modes
 from convfold.collapsed.body import body
-from convfold.collapsed.composing import Composing
-from convfold.collapsed.recorded import Recording
+from convfold.collapsed.composing import Composing, Programs
+from convfold.collapsed.live import Live
+from convfold.collapsed.recorded import Recording, Tape
 from convfold.collector import collector_paused
 from convfold.config import FoldConfig
 from convfold.errors import InvalidInput, VerificationFailed
 from convfold.frontends.torch.checkpoint import reweighted
-from convfold.frontends.torch.exported import Graph
 from convfold.frontends.torch.following import follow
 from convfold.frontends.torch.read import Source, read
 from convfold.frontends.torch.running.state import seeded
+from convfold.plan import Cost, Planner
+from convfold.plan.machine import DEFAULT
 from convfold.results import judges
 from convfold.stages import Progress, Stages
 
 __all__ = ["Collapsed", "Collapsing", "collapse"]
+
+#: Of stretches that are left as they are.
+_WHY = ("does-not-pay", "composing it at each step costs more than it saves")
 
 
 @seeded(0)
@@ -69,36 +74,86 @@ def collapse(
     if isinstance(block, Collapsed):
         return block
     config = replace(config or FoldConfig(), guard=False)
-    forms = {modes(block): _form(block, read(block, args, kwargs, dynamic_shapes, training=True), config, progress)}
-    with _in_mode(block, not any(modes(block))):
-        if modes(block) not in forms:
+    forms: dict[tuple[bool, ...], Form] = {}
+    programs: dict[str, Form] = {}
+    for training in (None, not any(modes(block))):
+        with _in_mode(block, training):
             source = read(block, args, kwargs, dynamic_shapes, training=True)
-            forms[modes(block)] = _form(block, source, config, progress)
+            written = str(source.program.graph)
+            if written not in programs:
+                programs[written] = _form(block, source, config, progress)
+            forms[modes(block)] = programs[written]
     return collapsed(block, Collapsing(forms))
 
 
 def _form(block: nn.Module, source: Source, config: FoldConfig, progress: Progress) -> Form:
-    generic = _at_random(source)
-    recording = Recording({name: t for name, t in generic.program.state_dict.items() if t.requires_grad})
+    """How the block computes in the mode it is in."""
+    live = _at_random(source)
+    stages, tape = _planned(block, live, config, progress)
+    if dear := _dear(stages, tape, live):
+        stages, tape = _planned(block, live, config, progress, stages.planner, dear)
+    calls, own = stages.graph.calls, _own(block)
+    made = body(calls, source, lambda name: name in own or name in tape.wanted)
+    used_up = [name for name in stages.graph.given if name in own and name not in tape.weights]
+    used_up = [name for name in used_up if name not in calls.read()]
+    form = Form(
+        made,
+        tuple(name for name in made.weights if name in own),
+        Composing(tape),
+        {name: own[name].detach().clone() for name in used_up},
+        stages.report(None),
+    )
+    if config.check == "none":
+        return form
+    verified, _ = judges(source, config.check, block)
+    verdict = verified(collapsed(block, Collapsing({modes(block): form})))
+    if not (verdict.passed or verdict.nothing):
+        raise VerificationFailed(
+            f"the collapsed block differs: {verdict}. Nothing is returned. This is a bug in convfold; please report "
+            "it with the block."
+        )
+    return replace(form, report=stages.report(verdict))
+
+
+def _planned(
+    block: nn.Module,
+    live: Source,
+    config: FoldConfig,
+    progress: Progress,
+    planner: Planner | None = None,
+    left: frozenset[str] = frozenset(),
+) -> tuple[Stages[Live], Tape]:
+    """The block as it is planned and written, and how its new weights are composed."""
+    recording = Recording({name: t for name, t in live.program.state_dict.items() if t.requires_grad})
     with recording:
-        stages = Stages(lambda: Graph(generic, config.excludes, block, live=True), config, progress)
+        stages = Stages(lambda: Live(live, config.excludes, block), config, progress, planner, left, _WHY)
         stages.write()
     calls = stages.graph.calls
     follow(calls)
-    own = {name for name, _ in (*block.named_parameters(), *block.named_buffers())}
-    tape = recording.wants({name: calls.weights[name] for name in calls.read() if name not in own})
-    made = body(calls, source, lambda name: name in own or name in tape.wanted)
-    form = Form(made, tuple(name for name in made.weights if name in own), Composing(tape), stages.report(None))
-    if config.check != "none":
-        verified, _ = judges(source, config.check, block)
-        verdict = verified(collapsed(block, Collapsing({modes(block): form})))
-        if not (verdict.passed or verdict.nothing):
-            raise VerificationFailed(
-                f"the collapsed block differs: {verdict}. Nothing is returned. This is a bug in convfold; please report "
-                "it with the block."
-            )
-        form = replace(form, report=stages.report(verdict))
-    return form
+    own = _own(block)
+    return stages, recording.wants({name: calls.weights[name] for name in calls.read() if name not in own})
+
+
+def _dear(stages: Stages[Live], tape: Tape, live: Source) -> frozenset[str]:
+    """Stretches, by the names of their last values, whose composing costs more at each step than they save."""
+    weights = [live.program.state_dict[name].detach() for name in tape.weights]
+    wanted = list(tape.wanted)
+    programs, found = Programs(tape, weights), set()
+    for plan in stages.written:
+        name = plan.original.outputs[-1]
+        made = [wanted.index(weight) for weight in stages.graph.made(name) if weight in tape.wanted]
+        if _seconds(programs.price(made)) > _seconds(plan.before - plan.after):
+            found.add(name)
+    return frozenset(found)
+
+
+def _seconds(cost: Cost) -> float:
+    """On a machine as it is planned for where nothing is known of it. Backward costs as much again, twice, of both."""
+    return cost.macs / DEFAULT.peak + cost.bytes / DEFAULT.bandwidth + cost.ops * DEFAULT.overhead
+
+
+def _own(block: nn.Module) -> dict[str, Tensor]:
+    return {**dict(block.named_parameters()), **dict(block.named_buffers())}
 
 
 def _at_random(source: Source) -> Source:
@@ -120,11 +175,12 @@ def _varies(t: Tensor) -> bool:
 
 
 @contextmanager
-def _in_mode(block: nn.Module, training: bool) -> Iterator[None]:
-    """Every module in it, for a while."""
+def _in_mode(block: nn.Module, training: bool | None) -> Iterator[None]:
+    """Every module in it, for a while; None: as they are."""
     before = [(m, m.training) for m in block.modules()]
     try:
-        block.train(training)
+        if training is not None:
+            block.train(training)
         yield
     finally:
         for m, mode in before:

@@ -24,12 +24,24 @@ class Form:
     body: Body
     read: tuple[str, ...]  # the block's own that the body takes as they are
     composing: Composing
+    fixed: dict[str, Tensor]  # those that say what is computed (an index, a mask), as they were when it was planned
     report: Report = field(repr=False)
+
+    def holds(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Is it what the block computes of these?"""
+        if self.body.check.mismatch(args, kwargs) is not None:
+            return False
+        now = _tensors(block, tuple(self.fixed))
+        return all(torch.equal(t, u) for t, u in zip(now, self.fixed.values(), strict=True))
+
+    def take(self, block: nn.Module) -> None:
+        """Its own weights are these."""
+        self.composing.own = tuple(map(id, _tensors(block, tuple(self.composing.tape.weights))))
 
     def __call__(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         given = dict(zip(self.read, _tensors(block, self.read), strict=True))
         if self.composing.tape.wanted:
-            made = self.composing(_tensors(block, self.composing.tape.weights))
+            made = self.composing(_tensors(block, tuple(self.composing.tape.weights)))
             given.update(zip(self.composing.tape.wanted, made, strict=True))
         return self.body([given[name] for name in self.body.weights], args, kwargs)
 
@@ -52,8 +64,8 @@ class Collapsing:
 class Collapsed:
     """What the class of a collapsed block has beside those of its own.
 
-    Called in another way than it was collapsed for (of another size, or with some of its modules in another mode), or
-    exported, it computes as the block does: with the same parameters, so that it is right, and only slower.
+    Called in another way than it was collapsed for (of another size, with some of its modules in another mode, with
+    another index or mask), or exported, it computes as the block does: right, and only slower.
     """
 
     collapsed: Collapsing
@@ -61,12 +73,27 @@ class Collapsed:
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         block: Any = self
         form = None if torch.compiler.is_exporting() else self.collapsed.of(block)
-        if form is None or form.body.check.mismatch(args, kwargs) is not None:
+        if form is None or not form.holds(block, args, kwargs):
             return super().forward(*args, **kwargs)  # type: ignore[misc]
         return form(block, args, kwargs)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        block: Any = self
+        before = _device(block)
+        super()._apply(fn, recurse)  # type: ignore[misc]
+        if before is not None and (after := _device(block)) not in (None, before):
+            for form in self.collapsed.forms.values():
+                form.body.follow(before, after)
+        return self
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _blank, (type(self).__mro__[2],), self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        block: Any = self
+        super().__setstate__(state)  # type: ignore[misc]
+        for form in self.collapsed.forms.values():
+            form.take(block)
 
 
 _CLASSES: dict[type[nn.Module], type[nn.Module]] = {}
@@ -77,6 +104,8 @@ def collapsed(block: nn.Module, how: Collapsing) -> nn.Module:
     new = _blank(type(block))
     new.__dict__.update({name: _own(value) for name, value in block.__dict__.items()})
     new.__dict__[_HOW] = how
+    for form in how.forms.values():
+        form.take(new)
     return new
 
 
@@ -94,6 +123,10 @@ def _blank(cls: type[nn.Module]) -> nn.Module:
 
 def modes(block: nn.Module) -> tuple[bool, ...]:
     return tuple(m.training for m in block.modules())
+
+
+def _device(block: nn.Module) -> torch.device | None:
+    return next((t.device for t in (*block.parameters(), *block.buffers())), None)
 
 
 def _tensors(block: nn.Module, paths: Sequence[str]) -> list[Tensor]:

@@ -37,6 +37,13 @@ class Body:
             kwargs = {name: kwargs[name] for name in self.check.parameters if name in kwargs}
         return pytree.tree_unflatten(self.module(*weights, *pytree.tree_leaves((args, kwargs))), self.returned)
 
+    def follow(self, before: torch.device, after: torch.device) -> None:
+        """Make what it makes (an index) where the weights are now."""
+        for node in self.module.graph.nodes:
+            if node.kwargs.get("device") == before:
+                node.kwargs = {**node.kwargs, "device": after}
+        self.module.recompile()
+
 
 def body(calls: Calls, source: Source, is_weight: Callable[[str], bool]) -> Body:
     """The calls with each weight as an input; what is none (a subgraph, a constant) stays in the module."""

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
-from torch.fx import GraphModule
+from torch.func import functionalize, vjp
+from torch.fx import Graph, GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.func import functionalize
-from torch.utils import _pytree as pytree
+from torch.utils.flop_counter import FlopCounterMode
 
 from convfold.collapsed.recorded import Tape
+from convfold.plan import Cost
 
 aten = torch.ops.aten
 
 
 @dataclass(eq=False)
 class Composing:
-    """What a tape computes, as one graph for each type and device that its weights have been of."""
+    """What a tape computes: as plain calls, for each type and device that its weights have been of."""
 
     tape: Tape
     own: tuple[int, ...] = ()  # the tensors that were the block's own as it was made, by identity
-    programs: dict[Any, GraphModule] = field(default_factory=dict)
-    kept: _Kept | None = None
+    programs: dict[Any, Programs] = field(default_factory=dict)
+    kept: tuple[Any, tuple[Tensor, ...]] | None = None  # what was composed last, and in which state of the weights
 
     def __call__(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
         """Composed weights. Their history goes back to the weights where gradients are asked for.
@@ -37,28 +37,31 @@ class Composing:
         ``.data`` it does not see. Tensors that others have put in place of the block's own (FSDP, functional_call)
         are composed each time, for those are written to unseen; so are those of a graph that is being compiled.
         """
-        if torch.compiler.is_compiling():
-            return self.program(weights)(*weights)  # type: ignore[no-any-return]
-        if tuple(map(id, weights)) != self.own or torch._C._functorch.peek_interpreter_stack() is not None:
-            return self._composed(weights)
-        asked = torch.is_grad_enabled() and any(t.requires_grad for t in weights)
-        state = (asked, torch.is_inference_mode_enabled(), *((t._version, t.data_ptr(), t.dtype) for t in weights))
-        if self.kept is None or self.kept.state != state:
+        programs = self.of(weights)
+        if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
+            return programs.forward(*weights)  # type: ignore[no-any-return]
+        state = None
+        if tuple(map(id, weights)) == self.own and not any(t.is_inference() for t in weights):
+            state = (torch.is_inference_mode_enabled(), *((t._version, t.data_ptr()) for t in weights))
+        if state is None or self.kept is None or self.kept[0] != state:
             self.kept = None  # not both at once
-            self.kept = _Kept(state, tuple(weights), tuple(self._composed(weights)))
-        return _Shared.apply(self.kept, *weights) if asked else self.kept.made  # type: ignore[no-any-return,no-untyped-call]
+            with torch.no_grad(), torch.autocast(weights[0].device.type, enabled=False):
+                made = tuple(programs.forward(*weights))
+            if state is None:
+                return self._connected(programs, made, weights)
+            self.kept = state, made
+        return self._connected(programs, self.kept[1], weights)
 
-    def _composed(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
-        """In the weights' own precision, whatever autocast would do; hooks on what is saved are for the block's calls,
-        not for these: gradient checkpointing counts them, and composes but once."""
-        device = weights[0].device.type
-        with torch.autocast(device, enabled=False), saved_tensors_hooks(_as_it_is, _as_it_is):
-            return self.program(weights)(*weights)  # type: ignore[no-any-return]
+    def _connected(self, programs: Programs, made: tuple[Tensor, ...], weights: Sequence[Tensor]) -> Sequence[Tensor]:
+        if torch.is_grad_enabled() and any(t.requires_grad for t in weights):
+            return _Connected.apply(programs, made, *weights)  # type: ignore[no-any-return,no-untyped-call]
+        return made
 
-    def program(self, weights: Sequence[Tensor]) -> GraphModule:
+    def of(self, weights: Sequence[Tensor]) -> Programs:
+        """Of weights of these types, on these devices."""
         key = tuple((t.dtype, t.device) for t in weights)
         if key not in self.programs:
-            self.programs[key] = traced(self.tape, weights)
+            self.programs[key] = Programs(self.tape, [torch.empty_like(t, requires_grad=False) for t in weights])
         return self.programs[key]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -66,64 +69,80 @@ class Composing:
 
 
 @dataclass(eq=False)
-class _Kept:
-    """What was composed of which weights, with its history."""
+class Programs:
+    """A tape, and the way its gradients take, as plain calls: none writes into memory or knows how it is laid out."""
 
-    state: tuple[Any, ...]
-    weights: tuple[Tensor, ...]
-    made: tuple[Tensor, ...]
+    tape: Tape
+    like: list[Tensor]
+
+    @cached_property
+    def forward(self) -> GraphModule:
+        """Of the weights what is composed of them."""
+        return _plain(self._composed, self.like)
+
+    @cached_property
+    def backward(self) -> GraphModule:
+        """Of the weights, and the gradients of what is composed of them, the gradients of the weights."""
+        n = len(self.like)
+
+        def pulled(*given: Tensor) -> Any:
+            return vjp(self._composed, *given[:n])[1](tuple(given[n:]))
+
+        return _plain(pulled, [*self.like, *map(torch.empty_like, self.forward(*self.like))])
+
+    def _composed(self, *weights: Tensor) -> tuple[Tensor, ...]:
+        dtype = torch.float32
+        for t in self.like:
+            dtype = torch.promote_types(dtype, t.dtype)
+        return tuple(self.tape(weights, dtype))
+
+    def price(self, outputs: Sequence[int]) -> Cost:
+        """Of composing some."""
+        graph = Graph()
+        values = graph.graph_copy(self.forward.graph, {})
+        assert isinstance(values, list | tuple)
+        graph.output(tuple(values[i] for i in outputs))
+        graph.eliminate_dead_code()
+        counter = FlopCounterMode(display=False)
+        with counter, torch.no_grad():
+            GraphModule(self.forward, graph)(*self.like)
+        return Cost(macs=counter.get_total_flops() // 2, ops=sum(node.op == "call_function" for node in graph.nodes))
 
 
-class _Shared(torch.autograd.Function):
-    """Composed weights for one more pass: the history behind them stays for the next."""
+class _Connected(torch.autograd.Function):
+    """Composed weights for one pass, as functions of the weights they were composed of."""
 
     @staticmethod
-    def forward(ctx: Any, kept: _Kept, *weights: Tensor) -> tuple[Tensor, ...]:
-        ctx.kept = kept
-        made = tuple(t.detach() for t in kept.made)
-        ctx.mark_non_differentiable(*(new for new, t in zip(made, kept.made, strict=True) if not t.requires_grad))
-        return made
+    def forward(ctx: Any, programs: Programs, made: tuple[Tensor, ...], *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.programs = programs
+        ctx.save_for_backward(*weights)
+        ctx.set_materialize_grads(True)
+        return tuple(t.detach() for t in made)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        kept: _Kept = ctx.kept
-        pairs = [(t, g) for t, g in zip(kept.made, gradients, strict=True) if g is not None and t.requires_grad]
-        learning = [t for t in kept.weights if t.requires_grad]
-        found = torch.autograd.grad(
-            [t for t, _ in pairs],
-            learning,
-            [g for _, g in pairs],
-            retain_graph=True,
-            create_graph=torch.is_grad_enabled(),
-            allow_unused=True,
-        )
-        of = dict(zip(map(id, learning), found, strict=True))
-        return None, *(of.get(id(t)) for t in kept.weights)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        weights: tuple[Tensor, ...] = ctx.saved_tensors
+        with torch.autocast(weights[0].device.type, enabled=False):
+            found = ctx.programs.backward(*weights, *gradients)
+        return None, None, *found
 
 
-def _as_it_is(t: Any) -> Any:
-    return t
-
-
-def traced(tape: Tape, weights: Sequence[Tensor]) -> GraphModule:
-    """The tape as plain calls, none of which writes into memory or knows how the weights lie in it."""
-    like = [t.detach() for t in weights]
-    dtype = max((t.dtype for t in like), key=lambda d: torch.finfo(d).bits)
-    dtype = torch.promote_types(dtype, torch.float32)
+def _plain(f: Callable[..., Any], like: Sequence[Tensor]) -> GraphModule:
     with torch.no_grad():
-        program = make_fx(functionalize(lambda *ws: tape(ws, dtype), remove="mutations"))(*like)
-    for node in list(program.graph.nodes):
-        if node.target in (aten.view.default, aten._unsafe_view.default):
-            node.target = aten.reshape.default
+        program = make_fx(functionalize(f, remove="mutations"))(*like)
+    graph = program.graph
+    for node in list(graph.nodes):
+        if node.target in (aten.view.default, aten._unsafe_view.default, aten._reshape_alias.default):
+            node.target, node.args = aten.reshape.default, node.args[:2]
         elif node.target in _NOTHING:
             node.replace_all_uses_with(node.args[0])
         elif node.target is aten.copy.default:  # which has no derivative
             into, of = node.args[0].meta["val"], node.args[1]
-            with program.graph.inserting_before(node):
-                new = program.graph.call_function(aten._to_copy.default, (of,), {"dtype": into.dtype})
-                new = program.graph.call_function(aten.expand.default, (new, list(into.shape)))
+            with graph.inserting_before(node):
+                new = graph.call_function(aten._to_copy.default, (of,), {"dtype": into.dtype})
+                new = graph.call_function(aten.expand.default, (new, list(into.shape)))
             node.replace_all_uses_with(new)
-    program.graph.eliminate_dead_code()
+    graph.eliminate_dead_code()
     program.recompile()
     return program
 

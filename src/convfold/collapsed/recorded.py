@@ -32,17 +32,17 @@ class Made:
     gives: tuple[int | None, ...]  # of each tensor in what it returns; or, of a write, of the tensor written to
 
 
-@dataclass
+@dataclass(frozen=True)
 class Tape:
-    """What is computed of some weights: ``calls`` in order, and which of their tensors are asked for."""
+    """What is computed of some ``weights``: ``calls`` in order, and which of their tensors are asked for."""
 
-    weights: tuple[str, ...]
+    weights: dict[str, int]
     calls: list[Made] = field(default_factory=list)
     wanted: dict[str, int] = field(default_factory=dict)
 
     def __call__(self, weights: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
         """The same of other weights, computed in ``dtype`` where it was in float64; connected to them."""
-        values: dict[int, Any] = dict(enumerate(weights))
+        values: dict[int, Any] = dict(zip(self.weights.values(), weights, strict=True))
 
         def now(x: Any) -> Any:
             if isinstance(x, Place):
@@ -67,7 +67,7 @@ class Recording(TorchFunctionMode):
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.tape = Tape(tuple(weights))
+        self.tape = Tape({name: i for i, name in enumerate(weights)})
         self.places = WeakIdKeyDictionary()
         self.count = 0
         for t in weights.values():
@@ -87,11 +87,17 @@ class Recording(TorchFunctionMode):
         return out
 
     def wants(self, values: Mapping[str, Any]) -> Tape:
-        """The tape, which gives those of these values that depend on the weights."""
-        self.tape.wanted = {
+        """The tape, which gives those of these values that depend on the weights, as far as it is needed for them."""
+        tape = self.tape
+        wanted = {
             name: self.places[t].number for name, t in values.items() if isinstance(t, Tensor) and t in self.places
         }
-        return self.tape
+        needed, calls = set(wanted.values()), list[Made]()
+        for call in reversed(tape.calls):
+            if _writes(call.function) or not needed.isdisjoint(call.gives):
+                needed.update(x.number for x in pytree.tree_leaves((call.args, call.kwargs)) if isinstance(x, Place))
+                calls.append(call)
+        return Tape({name: i for name, i in tape.weights.items() if i in needed}, calls[::-1], wanted)
 
     def _keep(self, func: Any, args: Any, kwargs: Any, made: Sequence[Tensor]) -> None:
         self.tape.calls.append(Made(func, args, kwargs, tuple(self._place(t) for t in made)))

@@ -44,11 +44,11 @@ _TRAINING = {
 class Graph:
     """One model's graph, ready to be lifted from and written to. The user's own weights are copied, never shared.
 
-    ``original``: the module it was exported of, if there is one. ``live``: its weights will change and it is to follow:
-    they are not looked at, and norms may be in training mode.
+    ``original``: the module it was exported of, if there is one.
     """
 
     ends, fused, doubles, in_place, mends = False, True, True, True, True
+    live = False  # will its weights change, and what is composed of them follow?
     runtime = "eager"
 
     def __init__(
@@ -56,15 +56,14 @@ class Graph:
         source: Source,
         excluded: Callable[[str], bool] = lambda path: False,
         original: nn.Module | None = None,
-        live: bool = False,
     ) -> None:
-        self.source, self.excluded, self.original, self.live = source, excluded, original, live
+        self.source, self.excluded, self.original = source, excluded, original
         self.evaluated: list[str] = []  # modules whose weights were computed from weights, and are constants now
         self.inferred = True  # is it known of every call what it computes?
         self.calls = unlift(source.program)
         self.given = self.calls.read()
         self.sizes = ExampleSizes(_example_sizes(source, self.calls.graph))
-        if not live:
+        if not self.live:
             _refuse_training(self.calls.graph)
         normalise(self.calls.graph)
         drop_empty_parts(self.calls.graph)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convfold.algebra.convolution import Convolution
     from convfold.algebra.window import Window
+    from convfold.collapsed import collapse
     from convfold.config import FoldConfig
     from convfold.errors import REASONS, ConvfoldError, InvalidInput, NotFoldable, VerificationFailed
     from convfold.fold import Result, explain, fold
@@ -33,6 +34,7 @@ __all__ = [
     "Verdict",
     "VerificationFailed",
     "Window",
+    "collapse",
     "explain",
     "fold",
     "fold_",
@@ -54,6 +56,7 @@ _HOME = {
     "Verdict": "verify",
     "VerificationFailed": "errors",
     "Window": "algebra.window",
+    "collapse": "collapsed",
     "explain": "fold",
     "fold": "fold",
     "fold_": "modules",

@@ -125,16 +125,20 @@ def _scatter(x: Tensor, w: Tensor, stride: tuple[int, ...], dilation: tuple[int,
     x = x.unflatten(1, (groups, -1))  # (n, g, m/g, *T_x)
     w = w.unflatten(0, (groups, -1))  # (g, m/g, p/g, *T_w)
     lengths = [a * (t - 1) + b * (v - 1) + 1 for a, t, b, v in zip(stride, taps_x, dilation, taps_w, strict=True)]
-    y = x.new_zeros(len(x), groups, w.shape[2], *lengths)
     fewer_x = prod(taps_x) <= prod(taps_w)
     (s, outer), (d, inner) = [(stride, taps_x), (dilation, taps_w)][:: 1 if fewer_x else -1]
+
+    def product_of(tap: tuple[int, ...]) -> Tensor:
+        if fewer_x:
+            return torch.einsum("ngm,gm...->ng...", x[every(tap)], w)
+        return torch.einsum("ngm...,gmp->ngp...", x, w[every(tap)])
+
+    if prod(outer) == 1 and list(inner) == lengths:
+        return product_of((0,) * len(outer)).flatten(1, 2)
+    y = x.new_zeros(len(x), groups, w.shape[2], *lengths)
     for tap in product(*map(range, outer)):
         places = (slice(a * i, a * i + b * (v - 1) + 1, b) for a, i, b, v in zip(s, tap, d, inner, strict=True))
-        one, to = every(tap), every(places)
-        if fewer_x:
-            y[to] += torch.einsum("ngm,gm...->ng...", x[one], w)
-        else:
-            y[to] += torch.einsum("ngm...,gmp->ngp...", x, w[one])
+        y[every(places)] += product_of(tap)
     return y.flatten(1, 2)
 
 

@@ -138,13 +138,18 @@ def _dear(stages: Stages[Live], tape: Tape, live: Source) -> frozenset[str]:
     """Stretches, by the names of their last values, whose composing costs more at each step than they save."""
     weights = [live.program.state_dict[name].detach() for name in tape.weights]
     wanted = list(tape.wanted)
-    programs, found = Programs(tape, weights), set()
+    programs, found = Programs(tape, weights), set[str]()
+    dear = _macs if stages.config.objective == "macs" else _seconds
     for plan in stages.written:
         name = plan.original.outputs[-1]
         made = [wanted.index(weight) for weight in stages.graph.made(name) if weight in tape.wanted]
-        if _seconds(programs.price(made)) > _seconds(plan.before - plan.after):
+        if dear(programs.price(made)) > dear(plan.before - plan.after):
             found.add(name)
     return frozenset(found)
+
+
+def _macs(cost: Cost) -> float:
+    return cost.macs
 
 
 def _seconds(cost: Cost) -> float:

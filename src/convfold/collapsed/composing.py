@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functionalize, vjp
+from torch.func import functionalize, vjp, vmap
 from torch.fx import Graph, GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,6 +19,9 @@ from convfold.collapsed.recorded import Tape
 from convfold.plan import Cost
 
 aten = torch.ops.aten
+
+#: Parts of a block whose weights are no more numbers than this are composed together with others like them.
+_SMALL = 1 << 20
 
 
 @dataclass(eq=False)
@@ -90,11 +94,31 @@ class Programs:
 
         return _plain(pulled, [*self.like, *map(torch.empty_like, self.forward(*self.like))])
 
+    @cached_property
+    def groups(self) -> list[list[Tape]]:
+        """What is composed in the same way is composed together, where the calls are what it costs."""
+        like, found = dict(zip(self.tape.weights, self.like, strict=True)), defaultdict[Hashable, list[Tape]](list)
+        for part in self.tape.parts():
+            given = [like[name] for name in part.weights]
+            small = part.calls and sum(t.numel() for t in given) <= _SMALL
+            found[part.alike(given) if small else id(part)].append(part)
+        return list(found.values())
+
     def _composed(self, *weights: Tensor) -> tuple[Tensor, ...]:
         dtype = torch.float32
         for t in self.like:
             dtype = torch.promote_types(dtype, t.dtype)
-        return tuple(self.tape(weights, dtype))
+        given, made = dict(zip(self.tape.weights, weights, strict=True)), dict[int, Tensor]()
+        for first, *more in self.groups:
+            if not more:
+                made.update(zip(first.wanted.values(), first([given[name] for name in first.weights], dtype), strict=True))
+                continue
+            alike = (first, *more)
+            stacks = [torch.stack([given[name] for name in names]) for names in zip(*(part.weights for part in alike))]
+            results = vmap(lambda *ws, tape=first: tuple(tape(ws, dtype)))(*stacks)
+            for numbers, result in zip(zip(*(part.wanted.values() for part in alike)), results, strict=True):
+                made.update(zip(numbers, result.unbind(), strict=True))
+        return tuple(made[i] for i in self.tape.wanted.values())
 
     def price(self, outputs: Sequence[int]) -> Cost:
         """Of composing some."""

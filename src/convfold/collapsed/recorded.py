@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,11 @@ class Made:
     function: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    gives: tuple[int | None, ...]  # of each tensor in what it returns; or, of a write, of the tensor written to
+    gives: tuple[int, ...]  # of each tensor in what it returns; or, of a write, of the tensor written to
+
+    @property
+    def takes(self) -> list[int]:
+        return [x.number for x in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(x, Place)]
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,49 @@ class Tape:
     weights: dict[str, int]
     calls: list[Made] = field(default_factory=list)
     wanted: dict[str, int] = field(default_factory=dict)
+
+    def parts(self) -> list[Tape]:
+        """As tapes that have nothing in common but weights."""
+        part: dict[int, int] = {}  # of each tensor that is made, the first of those it belongs together with
+
+        def first(i: int) -> int:
+            while part[i] != i:
+                i = part[i]
+            return i
+
+        given = set(self.weights.values())
+        for call in self.calls:
+            together = [*call.gives, *(i for i in call.takes if i not in given)]
+            for i in together:
+                part.setdefault(i, i)
+                part[first(i)] = first(together[0])
+        names = {i: name for name, i in self.weights.items()}
+        found: dict[int, Tape] = {}
+        for call in self.calls:
+            tape = found.setdefault(first(call.gives[0]), Tape({}))
+            tape.calls.append(call)
+            tape.weights.update({names[i]: i for i in call.takes if i in given})
+        for name, i in self.wanted.items():
+            tape = Tape({names[i]: i}) if i in given else found[first(i)]
+            tape.wanted[name] = i
+            found.setdefault(i, tape)
+        return list({id(tape): tape for tape in found.values()}.values())
+
+    def alike(self, like: Sequence[Tensor]) -> Hashable:
+        """The same for tapes that make the same calls, of weights like these."""
+        numbers = {number: i for i, number in enumerate(self.weights.values())}
+
+        def plain(x: Any) -> Hashable:
+            if isinstance(x, Place):
+                return "made", numbers[x.number]
+            return (*described(x), *x.flatten().tolist()) if isinstance(x, Tensor) else repr(x)
+
+        calls = []
+        for call in self.calls:
+            leaves, spec = pytree.tree_flatten((call.args, call.kwargs))
+            made = tuple(numbers.setdefault(i, len(numbers)) for i in call.gives)
+            calls.append((call.function, str(spec), *map(plain, leaves), made))
+        return tuple(calls), tuple(numbers[i] for i in self.wanted.values()), tuple(map(described, like))
 
     def __call__(self, weights: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
         """The same of other weights, computed in ``dtype`` where it was in float64; connected to them."""
@@ -95,7 +142,7 @@ class Recording(TorchFunctionMode):
         needed, calls = set(wanted.values()), list[Made]()
         for call in reversed(tape.calls):
             if _writes(call.function) or not needed.isdisjoint(call.gives):
-                needed.update(x.number for x in pytree.tree_leaves((call.args, call.kwargs)) if isinstance(x, Place))
+                needed.update(call.takes)
                 calls.append(call)
         return Tape({name: i for name, i in tape.weights.items() if i in needed}, calls[::-1], wanted)
 
@@ -109,6 +156,10 @@ class Recording(TorchFunctionMode):
 
     def _seen(self, t: Tensor) -> Any:
         return self.places[t] if t in self.places else t
+
+
+def described(t: Tensor) -> tuple[torch.dtype, torch.device, torch.Size]:
+    return t.dtype, t.device, t.shape
 
 
 def _tensors(tree: Any) -> Iterator[Tensor]:

@@ -25,24 +25,31 @@ class Summed(nn.Module):
         self.branches = nn.ModuleList(branches)
 
     def forward(self, x: Tensor) -> Tensor:
-        return sum((branch(x) for branch in self.branches[1:]), self.branches[0](x))
+        first, *others = self.branches
+        y: Tensor = first(x)
+        for branch in others:
+            y = y + branch(x)
+        return y
 
 
 class Scaled(nn.Module):
     """A branch times a number a channel, which is learnt: OREPA's in place of a norm."""
 
-    def __init__(self, branch: nn.Module, channels: int, start: float = 1.0) -> None:
+    def __init__(self, branch: nn.Module, channels: int) -> None:
         super().__init__()
         self.branch = branch
-        self.scale = nn.Parameter(torch.full((channels, 1, 1), start))
+        self.scale = nn.Parameter(torch.ones(channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.branch(x) * self.scale
+        y: Tensor = self.branch(x)
+        return y * self.scale
 
 
-def conv(c_in: int, c_out: int, size: int | tuple[int, int], norm: Norm, **how: int) -> nn.Sequential:
+def conv(
+    c_in: int, c_out: int, size: int | tuple[int, int], norm: Norm, dilation: int = 1, groups: int = 1
+) -> nn.Sequential:
     """A convolution of the image's size, and its norm."""
-    layer = nn.Conv2d(c_in, c_out, size, padding="same", bias=norm is None, **how)
+    layer = nn.Conv2d(c_in, c_out, size, 1, "same", dilation, groups, bias=norm is None)
     return nn.Sequential(layer, *([] if norm is None else [norm(c_out)]))
 
 
@@ -126,7 +133,7 @@ class Edges(nn.Module):
         self.mix = nn.Conv2d(c_in, c_out, 1, padding=1)
         self.scale = nn.Parameter(torch.randn(c_out, 1, 1, 1) * 1e-3)
         self.bias = nn.Parameter(torch.randn(c_out) * 1e-3)
-        self.register_buffer("mask", torch.tensor(mask, dtype=torch.float32)[None, None])
+        self.mask = nn.Buffer(torch.tensor(mask, dtype=torch.float32)[None, None])
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(self.mix(x), self.scale * self.mask, self.bias, groups=len(self.bias))
@@ -142,9 +149,7 @@ def ecb(c_in: int, c_out: int, ratio: float = 2.0) -> nn.Module:
 
 def sesr(c_in: int, c_out: int, hidden: int = 256, size: int = 3) -> nn.Module:
     """k×k to many channels and 1×1 back, and the identity where it fits: SESR, arXiv 2103.09404."""
-    pair = nn.Sequential(
-        nn.Conv2d(c_in, hidden, size, padding=size // 2, bias=False), nn.Conv2d(hidden, c_out, 1)
-    )
+    pair = nn.Sequential(nn.Conv2d(c_in, hidden, size, padding=size // 2, bias=False), nn.Conv2d(hidden, c_out, 1))
     return Summed(pair, nn.Identity()) if c_in == c_out else pair
 
 

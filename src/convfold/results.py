@@ -79,11 +79,11 @@ class Result:
 
 def judges(
     source: Source, check: str, original: nn.Module | None = None
-) -> tuple[Callable[[GraphModule], Verdict], Callable[[GraphModule], bool]]:
+) -> tuple[Callable[[nn.Module], Verdict], Callable[[nn.Module], bool]]:
     """Is a module the same function as the one its source was read from, or as the source? Does it overflow?"""
     inputs = source.args, source.kwargs
 
-    def verified(module: GraphModule) -> Verdict:
+    def verified(module: nn.Module) -> Verdict:
         if any(isinstance(x, torch.Tensor) and x.is_meta for x in pytree.tree_leaves(inputs)):
             raise InvalidInput(
                 "inputs on the meta device have no numbers to verify the result by; fold with FoldConfig(verify=False)"
@@ -92,7 +92,7 @@ def judges(
         trials = at_sizes(inputs, *source.free_places())[: 1 if check == "quick" else None]
         return verify(first, module, *inputs, trials=trials, thorough=False)
 
-    def overflows(module: GraphModule) -> bool:
+    def overflows(module: nn.Module) -> bool:
         return any(t.is_floating_point() and not bool(t.isfinite().all()) for t in module.parameters())
 
     return verified, overflows

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from convfold.collapsed.block import Collapsed, Collapsing, Form, collapsed, modes
 from convfold.collapsed.body import body
-from convfold.collapsed.composing import Composing, Programs
+from convfold.collapsed.composing import Composing
 from convfold.collapsed.live import Live
-from convfold.collapsed.recorded import Recording, Tape
+from convfold.collapsed.recorded import Recording
 from convfold.collector import collector_paused
 from convfold.config import FoldConfig
 from convfold.errors import InvalidInput, VerificationFailed
@@ -89,9 +89,10 @@ def collapse(
 def _form(block: nn.Module, source: Source, config: FoldConfig, progress: Progress) -> Form:
     """How the block computes in the mode it is in."""
     live = _at_random(source)
-    stages, tape = _planned(block, live, config, progress)
-    if dear := _dear(stages, tape, live):
-        stages, tape = _planned(block, live, config, progress, stages.planner, dear)
+    stages, composing = _planned(block, live, config, progress)
+    if dear := _dear(stages, composing, live):
+        stages, composing = _planned(block, live, config, progress, stages.planner, dear)
+    tape = composing.tape
     calls, own = stages.graph.calls, _own(block)
     made = body(calls, source, lambda name: name in own or name in tape.wanted)
     used_up = [name for name in stages.graph.given if name in own and name not in tape.weights]
@@ -99,7 +100,7 @@ def _form(block: nn.Module, source: Source, config: FoldConfig, progress: Progre
     form = Form(
         made,
         tuple(name for name in made.weights if name in own),
-        Composing(tape),
+        composing,
         {name: own[name].detach().clone() for name in used_up},
         stages.report(None),
     )
@@ -122,7 +123,7 @@ def _planned(
     progress: Progress,
     planner: Planner | None = None,
     left: frozenset[str] = frozenset(),
-) -> tuple[Stages[Live], Tape]:
+) -> tuple[Stages[Live], Composing]:
     """The block as it is planned and written, and how its new weights are composed."""
     recording = Recording({name: t for name, t in live.program.state_dict.items() if t.requires_grad})
     with recording:
@@ -131,18 +132,18 @@ def _planned(
     calls = stages.graph.calls
     follow(calls)
     own = _own(block)
-    return stages, recording.wants({name: calls.weights[name] for name in calls.read() if name not in own})
+    tape = recording.wants({name: calls.weights[name] for name in calls.read() if name not in own})
+    return stages, Composing(tape)
 
 
-def _dear(stages: Stages[Live], tape: Tape, live: Source) -> frozenset[str]:
+def _dear(stages: Stages[Live], composing: Composing, live: Source) -> frozenset[str]:
     """Stretches, by the names of their last values, whose composing costs more at each step than they save."""
-    weights = [live.program.state_dict[name].detach() for name in tape.weights]
-    wanted = list(tape.wanted)
-    programs, found = Programs(tape, weights), set[str]()
+    programs = composing.of([live.program.state_dict[name] for name in composing.tape.weights])
+    wanted, found = list(composing.tape.wanted), set[str]()
     dear = _macs if stages.config.objective == "macs" else _seconds
     for plan in stages.written:
         name = plan.original.outputs[-1]
-        made = [wanted.index(weight) for weight in stages.graph.made(name) if weight in tape.wanted]
+        made = [wanted.index(weight) for weight in stages.graph.made(name) if weight in wanted]
         if dear(programs.price(made)) > dear(plan.before - plan.after):
             found.add(name)
     return frozenset(found)

@@ -81,8 +81,10 @@ class Collapsed:
         block: Any = self
         before = _device(block)
         super()._apply(fn, recurse)  # type: ignore[misc]
-        if before is not None and (after := _device(block)) not in (None, before):
-            for form in self.collapsed.forms.values():
+        after = _device(block)
+        for form in self.collapsed.forms.values():
+            form.take(block)  # buffers are other tensors now
+            if before is not None and after is not None and before != after:
                 form.body.follow(before, after)
         return self
 

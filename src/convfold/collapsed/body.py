@@ -71,4 +71,5 @@ def body(calls: Calls, source: Source, is_weight: Callable[[str], bool]) -> Body
     for node in graph.nodes:
         node.meta = {}
     info = convention.pytree_info
+    assert info.out_spec is not None
     return Body(Folded(held, graph, "Body"), names, source.check(info.orig_args), info.out_spec)

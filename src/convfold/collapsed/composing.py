@@ -41,35 +41,41 @@ class Composing:
         ``.data`` it does not see. Tensors that others have put in place of the block's own (FSDP, functional_call)
         are composed each time, for those are written to unseen; so are those of a graph that is being compiled.
         """
+        if torch.compiler.is_compiling():
+            known = self.programs.get(_kind(weights))
+            return self._by_hand(weights) if known is None else known.forward(*weights)
+        stands_for = torch._C._functorch.peek_interpreter_stack() is not None
+        if stands_for or tuple(map(id, weights)) != self.own or any(t.is_inference() for t in weights):
+            return self._by_hand(weights)
         programs = self.of(weights)
-        if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
-            return programs.forward(*weights)  # type: ignore[no-any-return]
-        state = None
-        if tuple(map(id, weights)) == self.own and not any(t.is_inference() for t in weights):
-            state = (torch.is_inference_mode_enabled(), *((t._version, t.data_ptr()) for t in weights))
-        if state is None or self.kept is None or self.kept[0] != state:
+        state = (torch.is_inference_mode_enabled(), *((t._version, t.data_ptr()) for t in weights))
+        if self.kept is None or self.kept[0] != state:
             self.kept = None  # not both at once
             with torch.no_grad(), torch.autocast(weights[0].device.type, enabled=False):
-                made = tuple(programs.forward(*weights))
-            if state is None:
-                return self._connected(programs, made, weights)
-            self.kept = state, made
-        return self._connected(programs, self.kept[1], weights)
-
-    def _connected(self, programs: Programs, made: tuple[Tensor, ...], weights: Sequence[Tensor]) -> Sequence[Tensor]:
+                self.kept = state, tuple(programs.forward(*weights))
+        made = self.kept[1]
         if torch.is_grad_enabled() and any(t.requires_grad for t in weights):
             return _Connected.apply(programs, made, *weights)  # type: ignore[no-any-return,no-untyped-call]
         return made
 
+    def _by_hand(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Call by call, each with its own history."""
+        with torch.autocast(weights[0].device.type, enabled=False):
+            return self.tape(weights)
+
     def of(self, weights: Sequence[Tensor]) -> Programs:
         """Of weights of these types, on these devices."""
-        key = tuple((t.dtype, t.device) for t in weights)
+        key = _kind(weights)
         if key not in self.programs:
             self.programs[key] = Programs(self.tape, [torch.empty_like(t, requires_grad=False) for t in weights])
         return self.programs[key]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"tape": self.tape, "own": (), "programs": {}, "kept": None}
+
+
+def _kind(weights: Sequence[Tensor]) -> tuple[Any, ...]:
+    return tuple((t.dtype, t.device) for t in weights)
 
 
 @dataclass(eq=False)
@@ -105,20 +111,22 @@ class Programs:
         return list(found.values())
 
     def _composed(self, *weights: Tensor) -> tuple[Tensor, ...]:
-        dtype = torch.float32
-        for t in self.like:
-            dtype = torch.promote_types(dtype, t.dtype)
         given, made = dict(zip(self.tape.weights, weights, strict=True)), dict[int, Tensor]()
         for first, *more in self.groups:
             if not more:
-                made.update(zip(first.wanted.values(), first([given[name] for name in first.weights], dtype), strict=True))
+                made.update(zip(first.wanted.values(), first([given[name] for name in first.weights]), strict=True))
                 continue
-            alike = (first, *more)
-            stacks = [torch.stack([given[name] for name in names]) for names in zip(*(part.weights for part in alike))]
-            results = vmap(lambda *ws, tape=first: tuple(tape(ws, dtype)))(*stacks)
-            for numbers, result in zip(zip(*(part.wanted.values() for part in alike)), results, strict=True):
-                made.update(zip(numbers, result.unbind(), strict=True))
+            parts = [first, *more]
+            of_each = [[given[name] for name in part.weights] for part in parts]
+            stacks = [torch.stack(alike) for alike in zip(*of_each, strict=True)]
+            results = vmap(lambda *stack, tape=first: tuple(tape(stack)))(*stacks)
+            for part, *values in zip(parts, *(result.unbind() for result in results), strict=True):
+                made.update(zip(part.wanted.values(), values, strict=True))
         return tuple(made[i] for i in self.tape.wanted.values())
+
+    @cached_property
+    def reads(self) -> list[set[int]]:
+        return self.tape.reads()
 
     def price(self, outputs: Sequence[int]) -> Cost:
         """Of composing some."""
@@ -140,15 +148,19 @@ class _Connected(torch.autograd.Function):
     def forward(ctx: Any, programs: Programs, made: tuple[Tensor, ...], *weights: Tensor) -> tuple[Tensor, ...]:
         ctx.programs = programs
         ctx.save_for_backward(*weights)
-        ctx.set_materialize_grads(True)
+        ctx.set_materialize_grads(False)
+        ctx.made = made
         return tuple(t.detach() for t in made)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        """None for a weight that nothing of what was used depends on: an optimizer leaves it alone."""
         weights: tuple[Tensor, ...] = ctx.saved_tensors
+        given = [torch.zeros_like(t) if g is None else g for t, g in zip(ctx.made, gradients, strict=True)]
         with torch.autocast(weights[0].device.type, enabled=False):
-            found = ctx.programs.backward(*weights, *gradients)
-        return None, None, *found
+            found = ctx.programs.backward(*weights, *given)
+        used = set[int]().union(*(r for r, g in zip(ctx.programs.reads, gradients, strict=True) if g is not None))
+        return None, None, *(g if i in used else None for i, g in enumerate(found))
 
 
 def _plain(f: Callable[..., Any], like: Sequence[Tensor]) -> GraphModule:

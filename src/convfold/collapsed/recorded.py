@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import torch
@@ -38,11 +39,15 @@ class Made:
 
 @dataclass(frozen=True)
 class Tape:
-    """What is computed of some ``weights``: ``calls`` in order, and which of their tensors are asked for."""
+    """What is computed of some ``weights``: ``calls`` in order, and which of their tensors are ``wanted``, by place.
+
+    ``typed``: of these a weight that each was of one type with.
+    """
 
     weights: dict[str, int]
     calls: list[Made] = field(default_factory=list)
     wanted: dict[str, int] = field(default_factory=dict)
+    typed: dict[str, str] = field(default_factory=dict)
 
     def parts(self) -> list[Tape]:
         """As tapes that have nothing in common but weights."""
@@ -59,7 +64,7 @@ class Tape:
             for i in together:
                 part.setdefault(i, i)
                 part[first(i)] = first(together[0])
-        names = {i: name for name, i in self.weights.items()}
+        names, typed = {i: name for name, i in self.weights.items()}, self.typed
         found: dict[int, Tape] = {}
         for call in self.calls:
             tape = found.setdefault(first(call.gives[0]), Tape({}))
@@ -68,6 +73,8 @@ class Tape:
         for name, i in self.wanted.items():
             tape = Tape({names[i]: i}) if i in given else found[first(i)]
             tape.wanted[name] = i
+            tape.weights.setdefault(typed[name], self.weights[typed[name]])
+            tape.typed[name] = typed[name]
             found.setdefault(i, tape)
         return list({id(tape): tape for tape in found.values()}.values())
 
@@ -87,26 +94,33 @@ class Tape:
             calls.append((call.function, str(spec), *map(plain, leaves), made))
         return tuple(calls), tuple(numbers[i] for i in self.wanted.values()), tuple(map(described, like))
 
-    def __call__(self, weights: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
-        """The same of other weights, computed in ``dtype`` where it was in float64; connected to them."""
-        values: dict[int, Any] = dict(zip(self.weights.values(), weights, strict=True))
+    def reads(self) -> list[set[int]]:
+        """Of each tensor that is asked for, the weights it depends on, by their places among them."""
+        known: dict[int, set[int]] = {number: {i} for i, number in enumerate(self.weights.values())}
+        for call in self.calls:
+            read = set().union(*(known[i] for i in call.takes))
+            known.update(dict.fromkeys(call.gives, read))
+        return [known[i] for i in self.wanted.values()]
+
+    def __call__(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        """The same of other weights, connected to them: computed in the widest of their types, and at least float32."""
+        dtype = reduce(torch.promote_types, (t.dtype for t in weights), torch.float32)
+        values: dict[int, Any] = {i: t.to(dtype) for i, t in zip(self.weights.values(), weights, strict=True)}
 
         def now(x: Any) -> Any:
             if isinstance(x, Place):
                 return values[x.number]
-            if isinstance(x, Tensor) and x.dtype == torch.float64:
+            if isinstance(x, Tensor) and x.is_floating_point():
                 return x.to(dtype)
-            return dtype if x is torch.float64 else x
+            return dtype if isinstance(x, torch.dtype) and x.is_floating_point else x
 
         for call in self.calls:
             args, kwargs = pytree.tree_map(now, (call.args, call.kwargs))
-            out = args[0].to(dtype) if call.function is Tensor.double else _called(call.function)(*args, **kwargs)
-            if _writes(call.function):
-                values[call.gives[0]] = args[0] if out is None else out
-                continue
-            for number, y in zip(call.gives, _tensors(out), strict=True):
-                values[number] = y
-        return [values[number] for number in self.wanted.values()]
+            out = args[0] if call.function in _KEPT else call.function(*args, **kwargs)
+            made = [args[0] if out is None else out] if _writes(call.function) else _tensors(out)
+            values.update(zip(call.gives, made, strict=True))
+        types = dict(zip(self.weights, (t.dtype for t in weights), strict=True))
+        return [values[i].to(types[self.typed[name]]) for name, i in self.wanted.items()]
 
 
 class Recording(TorchFunctionMode):
@@ -114,6 +128,7 @@ class Recording(TorchFunctionMode):
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
+        self.weights = weights
         self.tape = Tape({name: i for i, name in enumerate(weights)})
         self.places = WeakIdKeyDictionary()
         self.count = 0
@@ -126,25 +141,26 @@ class Recording(TorchFunctionMode):
             return func(*args, **kwargs)
         if _writes(func) and args[0] not in self.places:
             self._keep(torch.clone, (args[0].detach().clone(),), {}, [args[0]])
-        given = pytree.tree_map_only(Tensor, self._seen, (args, kwargs))
+        seen, named = pytree.tree_map_only(Tensor, self._seen, (args, kwargs))
         out = func(*args, **kwargs)
         made = [args[0]] if _writes(func) else list(_tensors(out))
         if made:
-            self._keep(_named(func), *given, made)
+            self._keep(_named(func), seen, named, made)
         return out
 
     def wants(self, values: Mapping[str, Any]) -> Tape:
         """The tape, which gives those of these values that depend on the weights, as far as it is needed for them."""
         tape = self.tape
-        wanted = {
-            name: self.places[t].number for name, t in values.items() if isinstance(t, Tensor) and t in self.places
-        }
+        found = {name: t for name, t in values.items() if isinstance(t, Tensor) and t in self.places}
+        wanted = {name: self.places[t].number for name, t in found.items()}
         needed, calls = set(wanted.values()), list[Made]()
         for call in reversed(tape.calls):
             if _writes(call.function) or not needed.isdisjoint(call.gives):
                 needed.update(call.takes)
                 calls.append(call)
-        return Tape({name: i for name, i in tape.weights.items() if i in needed}, calls[::-1], wanted)
+        weights = {name: i for name, i in tape.weights.items() if i in needed}
+        typed = {w.dtype: name for name, w in self.weights.items() if name in weights}
+        return Tape(weights, calls[::-1], wanted, {name: typed[t.dtype] for name, t in found.items()})
 
     def _keep(self, func: Any, args: Any, kwargs: Any, made: Sequence[Tensor]) -> None:
         self.tape.calls.append(Made(func, args, kwargs, tuple(self._place(t) for t in made)))
@@ -155,7 +171,7 @@ class Recording(TorchFunctionMode):
         return self.count - 1
 
     def _seen(self, t: Tensor) -> Any:
-        return self.places[t] if t in self.places else t
+        return self.places.get(t, t)
 
 
 def described(t: Tensor) -> tuple[torch.dtype, torch.device, torch.Size]:
@@ -188,13 +204,8 @@ class _Property:
         return getattr(t, self.name)
 
 
-def _same(t: Tensor, *_: Any, **__: Any) -> Tensor:
-    return t
-
-
-#: What ends a tensor's history, or makes a parameter of it, is none of a computation that goes on.
-_ENDS = frozenset((Tensor.detach, Tensor.requires_grad_, _Property("data"), parameter))
-
-
-def _called(func: Any) -> Any:
-    return _same if func in _ENDS else func
+#: What ends a tensor's history, makes a parameter of it or gives it another type is none of a computation that goes on.
+_KEPT = frozenset((
+    Tensor.detach, Tensor.requires_grad_, _Property("data"), parameter,
+    Tensor.double, Tensor.float, Tensor.half, Tensor.bfloat16,
+))  # fmt: skip

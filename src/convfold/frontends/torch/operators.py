@@ -312,7 +312,7 @@ def _channels_last(given: Sequence[Given], dims: int) -> torch.memory_format | N
 def parameter(t: Tensor, trains: bool) -> Tensor:
     """`nn.Parameter`, made by a call that a mode can see: see `collapsed.recorded`."""
     if has_torch_function_unary(t):
-        return handle_torch_function(parameter, (t,), t, trains)  # type: ignore[no-any-return]
+        return handle_torch_function(parameter, (t,), t, trains)
     return nn.Parameter(t.detach(), trains)
 
 

@@ -169,10 +169,10 @@ def _measured(asked: Asked, folder: Path) -> dict[str, Any]:
             planned = replace(asked, objective=objective)
             _, other = _folded(planned, original, args, kwargs, folder / f"{objective}.onnx")
             if is_same(other, folded):
-                as_folded.append(objective)
+                as_folded.append(by(objective))
                 continue
-            calls[objective] = run.ready(other, args, kwargs, asked.threads)
-            outputs[objective] = _numbers(calls[objective]())
+            calls[by(objective)] = run.ready(other, args, kwargs, asked.threads)
+            outputs[by(objective)] = _numbers(calls[by(objective)]())
     with stage("timing"), torch.inference_mode():
         gc.collect()
         gc.freeze()  # what is here stays: each round's collection is short
@@ -185,7 +185,7 @@ def _measured(asked: Asked, folder: Path) -> dict[str, Any]:
     return {
         **found,
         "ratios": {which: ratios(times, "original", which) for which in times if which != "original"},
-        "beside": {objective: ratios(times, objective, "folded") for objective in asked.beside},
+        "beside": {objective: ratios(times, by(objective), "folded") for objective in asked.beside},
         "seconds": medians(times),
         "same": same,
         "macs": [before.macs, after.macs],
@@ -194,6 +194,11 @@ def _measured(asked: Asked, folder: Path) -> dict[str, Any]:
         "differs": {which: _apart(y, outputs["original"]) for which, y in outputs.items() if which != "original"},
         "versions": run.versions(),
     }
+
+
+def by(objective: str) -> str:
+    """What a model planned by it is called among others."""
+    return f"by {objective}"
 
 
 def warm(call: Call) -> Measure:
@@ -327,7 +332,8 @@ def row(asked: Asked, found: dict[str, Any]) -> list[str]:
     head = [asked.name, asked.runtime, str(asked.batch)]
     if "failed" in found:
         return [*head, *[""] * (5 + len(asked.beside)), wrong]
-    (m0, m1), seconds = found["macs"], found["seconds"]
+    m0, m1 = found.get("macs", (0, 0))  # older records of several plans have none
+    seconds = found["seconds"]
     exported = found.get("exported", "")
     return [
         *head,

@@ -128,14 +128,20 @@ def _scatter(x: Tensor, w: Tensor, stride: tuple[int, ...], dilation: tuple[int,
     fewer_x = prod(taps_x) <= prod(taps_w)
     (s, outer), (d, inner) = [(stride, taps_x), (dilation, taps_w)][:: 1 if fewer_x else -1]
 
+    n, p = len(x), w.shape[2]
+    rows = x.movedim(2, -1).transpose(0, 1).flatten(1, -2)  # (g, n·∏T_x, m/g)
+    columns = w.flatten(2)  # (g, m/g, p/g·∏T_w)
+
     def product_of(tap: tuple[int, ...]) -> Tensor:
+        """Of one tap with all of the other's: (n, g, p/g, *inner)."""
         if fewer_x:
-            return torch.einsum("ngm,gm...->ng...", x[every(tap)], w)
-        return torch.einsum("ngm...,gmp->ngp...", x, w[every(tap)])
+            return torch.bmm(x[every(tap)].transpose(0, 1), columns).reshape(groups, n, p, *inner).transpose(0, 1)
+        of_all = torch.bmm(rows, w[every(tap)]).reshape(groups, n, *inner, p)
+        return of_all.movedim(-1, 2).transpose(0, 1)
 
     if prod(outer) == 1 and list(inner) == lengths:
         return product_of((0,) * len(outer)).flatten(1, 2)
-    y = x.new_zeros(len(x), groups, w.shape[2], *lengths)
+    y = x.new_zeros(n, groups, p, *lengths)
     for tap in product(*map(range, outer)):
         places = (slice(a * i, a * i + b * (v - 1) + 1, b) for a, i, b, v in zip(s, tap, d, inner, strict=True))
         y[every(places)] += product_of(tap)

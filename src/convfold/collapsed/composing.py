@@ -20,8 +20,9 @@ from convfold.plan import Cost
 
 aten = torch.ops.aten
 
-#: Parts of a block whose weights are no more numbers than this are composed together with others like them.
-_SMALL = 1 << 20
+#: Parts of a block of more calls than this, on weights of no more numbers than that, are composed together with others
+#: like them: the calls are what they cost, and not the copies.
+_FEW, _SMALL = 8, 1 << 20
 
 
 @dataclass(eq=False)
@@ -106,8 +107,8 @@ class Programs:
         like, found = dict(zip(self.tape.weights, self.like, strict=True)), defaultdict[Hashable, list[Tape]](list)
         for part in self.tape.parts():
             given = [like[name] for name in part.weights]
-            small = part.calls and sum(t.numel() for t in given) <= _SMALL
-            found[part.alike(given) if small else id(part)].append(part)
+            pays = len(part.calls) > _FEW and sum(t.numel() for t in given) <= _SMALL
+            found[part.alike(given) if pays else id(part)].append(part)
         return list(found.values())
 
     def _composed(self, *weights: Tensor) -> tuple[Tensor, ...]:

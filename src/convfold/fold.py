@@ -72,7 +72,9 @@ def fold(
         lambda runtime, threads, m: runtime.ready(first if m is None else m, source.args, source.kwargs, threads),
     )
     module, verdict = stages.finish(*judges(source, config.check, original))
-    return Result(module, stages.report(verdict, timed, found), source, config, stages.planner, stages.left)
+    return Result(
+        module, stages.report(verdict, timed, found), source, config, stages.planner, stages.left, stages.graph.made_of
+    )
 
 
 @seeded(0)

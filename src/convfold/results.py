@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
@@ -37,6 +37,30 @@ class Result:
     config: FoldConfig = field(repr=False)
     planner: Planner = field(repr=False)
     left: frozenset[str] = field(default=frozenset(), repr=False)  # stretches that are faster as they were
+    made_of: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+
+    @property
+    def weights(self) -> dict[str, tuple[str, ...]]:
+        """Of every weight of ``module`` those of the original that it was composed of; of one that stayed, itself."""
+        return {name: self.made_of.get(name, (name,)) for name in self.module.state_dict()}
+
+    @collector_paused()
+    def convert(self, state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+        """A checkpoint of the original as one of ``module``, which stays what it is: composed as planned before.
+
+        Raises:
+            InvalidInput: the names or shapes are not the original's, or the new weights ask for another plan (a bias
+                that was all zeros and is not now): `load_original` folds them.
+        """
+        stages = self._anew(reweighted(self.source, state_dict), lambda stage: None)
+        stages.write()
+        fresh, own = stages.graph.model().state_dict(), self.module.state_dict()
+        if {name: t.shape for name, t in fresh.items()} != {name: t.shape for name, t in own.items()}:
+            raise InvalidInput("these weights ask for another plan; load them by result.load_original(state_dict)")
+        return {name: t.to(own[name]) for name, t in fresh.items()}
+
+    def _anew(self, source: Source, progress: Progress) -> Stages[Graph]:
+        return Stages(lambda: Graph(source, self.config.excludes), self.config, progress, self.planner, self.left)
 
     @collector_paused()
     def load_original(self, state_dict: Mapping[str, Any], *, progress: Progress = lambda stage: None) -> Result:
@@ -55,11 +79,10 @@ class Result:
             VerificationFailed: as for `fold`. In either case the module is what it was.
         """
         source = reweighted(self.source, state_dict)
-        config = self.config
-        stages = Stages(lambda: Graph(source, config.excludes), config, progress, self.planner, self.left)
+        stages = self._anew(source, progress)
         fresh, verdict = stages.finish(*judges(source, self.config.check))
         take_over(self.module, fresh)
-        return replace(self, report=stages.report(verdict), source=source)
+        return replace(self, report=stages.report(verdict), source=source, made_of=stages.graph.made_of)
 
     def save(self, path: str | Path) -> None:
         """Write a .pt2 or .onnx file: whole, or not at all.

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 import convfold
 import zoo
+from convfold.errors import InvalidInput
 from convfold.modules import Folded, Merged
 from tests.folding import randomised
 
@@ -266,3 +267,43 @@ def test_layers_that_the_plan_keeps_apart_stay_apart() -> None:
     assert close(net(x), expected)
     assert convfold.explain(net, (x,)).before.macs <= before
     assert convfold.unfold_(net)(x).equal(expected)
+
+
+def test_old_checkpoints_become_new_ones_without_planning() -> None:
+    """`convert` of fresh weights is what folding them gives."""
+    model, x = made()
+    folding = convfold.fold_(model, x)
+    other = made(seed=5)[0]
+    with torch.no_grad():
+        expected = other(x)["y"]
+    converted = folding.convert(other.state_dict())
+    again = convfold.fold_(other, x)
+    assert converted.keys() == model.state_dict().keys() == again.model.state_dict().keys()
+    assert all(close(t.double(), converted[name].double()) for name, t in other.state_dict().items())
+    model.load_state_dict(converted)
+    with torch.no_grad():
+        assert close(model(x)["y"], expected)
+    with pytest.raises(InvalidInput, match=r"lacks 'blocks\.0\.a\.weight'"):
+        folding.convert({name: t for name, t in other.state_dict().items() if name != "blocks.0.a.weight"})
+
+
+def test_every_weight_says_what_it_was_made_of() -> None:
+    model, x = made()
+    before = model.state_dict().keys()
+    weights = convfold.fold_(model, x).weights
+    assert weights.keys() == model.state_dict().keys()
+    assert {of for names in weights.values() for of in names} <= before
+    assert {"head.0.weight", "head.1.running_var"} <= {*weights["head.0.weight"]}
+    assert weights["stem.weight"] == ("stem.weight",)
+    (kernel,) = (of for name, of in weights.items() if name.startswith("blocks.0") and "weight" in name)
+    assert {"blocks.0.a.weight", "blocks.0.n.running_mean", "blocks.0.nb.bias"} <= {*kernel}
+
+
+def test_modules_are_kept_apart_to_a_depth() -> None:
+    model, x = made()
+    folding = convfold.fold_(model, x, depth=2)
+    assert {place.path for place in folding.places if isinstance(place, Folded)} == {"blocks.0", "blocks.1"}
+    assert any(isinstance(place, Merged) for place in folding.places)
+    convfold.unfold_(model)
+    with pytest.raises(InvalidInput, match="depth=-1"):
+        convfold.fold_(model, x, depth=-1)

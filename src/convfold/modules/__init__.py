@@ -7,7 +7,7 @@ which keeps its class, attributes and hooks. What reaches across modules is fold
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -42,6 +42,27 @@ class Folding:
     places: tuple[Place, ...]
     refused: tuple[Refused, ...]
 
+    @property
+    def weights(self) -> dict[str, tuple[str, ...]]:
+        """Of every weight of the model those of the original that it was composed of; of one that stayed, itself."""
+        made_of = {name: of for place in self.places for name, of in place.weights().items()}
+        return {name: made_of.get(name, (name,)) for name in self.model.state_dict()}
+
+    @collector_paused()
+    def convert(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A checkpoint of the original as one of the folded model: composed as planned before, and nothing exported.
+
+        Raises:
+            InvalidInput: the names or shapes are not the original's, or the new weights ask for another plan (a bias
+                that was all zeros and is not now): undo, load and fold again.
+        """
+        wanted = self.weights
+        missing = sorted({of for names in wanted.values() for of in names} - state_dict.keys())
+        if missing:
+            raise InvalidInput(f"not a checkpoint of the original model: it lacks {missing[0]!r}")
+        made = {name: t for place in self.places for name, t in place.convert(state_dict).items()}
+        return {name: made[name] if name in made else state_dict[name] for name in wanted}
+
     def undo(self) -> None:
         """The model as it was."""
         unfold_(self.model)
@@ -55,6 +76,7 @@ def fold_(
     kwargs: dict[str, Any] | None = None,
     *,
     boundaries: Iterable[str] = (),
+    depth: int = 0,
     config: FoldConfig | None = None,
     progress: Progress = lambda stage: None,
 ) -> Folding:
@@ -65,6 +87,7 @@ def fold_(
         args, kwargs: what it is called with once, to see what each module in it is called with. A module that is
             replaced takes inputs like those: with another batch, not of another size.
         boundaries: globs over module paths; nothing is folded across the edge of such a module.
+        depth: modules so many levels below the model, and less, are kept apart likewise.
         config: see `FoldConfig`. The guard times whole models and has no part here.
         progress: called with what is done as it begins.
 
@@ -83,6 +106,9 @@ def fold_(
     for glob in boundaries:
         if not any(fnmatchcase(path, glob) for path in paths):
             raise InvalidInput(f"boundary {glob!r} matches no module of the model")
+    if depth < 0:
+        raise InvalidInput(f"depth={depth}: expected how many levels of modules are kept apart, 0 or more")
+    boundaries += tuple(path for path in paths if path and path.count(".") < depth)
     calls, expected = seen(model, args, kwargs)
     found = Places(model, calls, boundaries, config, progress)
     places = apart(found.within().places)

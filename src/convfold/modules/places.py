@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -29,8 +30,22 @@ class Merged:
     """Layers that follow one another, by path, and the one that computes what they do."""
 
     paths: tuple[str, ...]
+    layers: tuple[nn.Module, ...] = field(repr=False)
     layer: nn.Module = field(repr=False)
     at: str  # whose place it takes
+
+    def weights(self) -> dict[str, tuple[str, ...]]:
+        """Of every weight those it was made of, by their names in the model."""
+        made_of = tuple(
+            joined(path, n) for path, m in zip(self.paths, self.layers, strict=True) for n in m.state_dict()
+        )
+        return {joined(self.at, name): made_of for name in self.layer.state_dict()}
+
+    def convert(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        layers = copy.deepcopy(self.layers)
+        for path, layer in zip(self.paths, layers, strict=True):
+            layer.load_state_dict({name: state_dict[joined(path, name)] for name in layer.state_dict()})
+        return {joined(self.at, name): t for name, t in merge(*layers).state_dict().items()}
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,18 @@ class Folded:
 
     path: str
     result: Result = field(repr=False)
+
+    def weights(self) -> dict[str, tuple[str, ...]]:
+        """Of every weight those it was made of, by their names in the model."""
+        made_of = self.result.weights.items()
+        return {self._name(name): tuple(joined(self.path, of) for of in names) for name, names in made_of}
+
+    def convert(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        own = {name: state_dict[joined(self.path, name)] for name in self.result.source.program.state_dict}
+        return {self._name(name): t for name, t in self.result.convert(own).items()}
+
+    def _name(self, name: str) -> str:
+        return joined(self.path, f"folded.{name}")
 
 
 Place = Merged | Folded
@@ -116,7 +143,7 @@ class Places:
         if path and not self._edges(path) and not found.keeps(whole):
             return self._folded(path, stages, whole)
         for change in across:
-            inner = dict.fromkeys(_joined(path, p) or type(self.model).__name__ for p in change.paths)
+            inner = dict.fromkeys(joined(path, p) or type(self.model).__name__ for p in change.paths)
             self._refuse("crosses-module", " → ".join(inner))
         return found
 
@@ -161,7 +188,7 @@ class Places:
 
     def _place(self, change: Change, within: str) -> str:
         """The smallest module that is called and holds it all."""
-        place = _joined(within, change.place)
+        place = joined(within, change.place)
         while place != within and self.model.get_submodule(place) not in self.calls:
             place = place.rpartition(".")[0]
         return place
@@ -171,7 +198,7 @@ class Places:
         module, config = self.model.get_submodule(path), replace(self.config, exclude=())
 
         def graph() -> Graph:
-            return Graph(source, lambda inner: self.config.excludes(_joined(path, inner)), module)
+            return Graph(source, lambda inner: self.config.excludes(joined(path, inner)), module)
 
         stages = Stages(graph, config, lambda stage: None, self.planner)
         self.planner = stages.planner
@@ -182,7 +209,8 @@ class Places:
         self.progress(f"folding {path or 'the model'}")
         source = stages.graph.source
         made, verdict = stages.finish(*judges(source, self.config.check, self.model.get_submodule(path)))
-        result = Result(made, stages.report(verdict), source, stages.config, stages.planner)
+        report, made_of = stages.report(verdict), stages.graph.made_of
+        result = Result(made, report, source, stages.config, stages.planner, made_of=made_of)
         return Found([Folded(path, result)], saved)
 
     def _layers(self, change: Change, program: Program[Any], within: str) -> Merged | None:
@@ -193,7 +221,7 @@ class Places:
             read = [x for x in program.inputs(other) if not program.is_constant(x)]
             if list(program.users(one)) != [other] or read != [one]:
                 return None
-        paths = tuple(_joined(within, path) for path in change.paths)
+        paths = tuple(joined(within, path) for path in change.paths)
         layers = [self.model.get_submodule(path) for path in paths]
         if any(list(m.children()) or len(self.calls.get(m, [])) != 1 for m in layers):
             return None
@@ -205,7 +233,7 @@ class Places:
         except (NotFoldable, InvalidInput):
             return None
         heaviest = max(range(len(layers)), key=lambda i: sum(p.numel() for p in layers[i].parameters()))
-        return Merged(paths, layer, paths[heaviest]) if _agree(layer, layers, x) else None
+        return Merged(paths, tuple(layers), layer, paths[heaviest]) if _agree(layer, layers, x) else None
 
 
 def apart(places: Iterable[Place]) -> tuple[Place, ...]:
@@ -235,7 +263,7 @@ def _agree(layer: nn.Module, layers: list[nn.Module], x: Tensor) -> bool:
     return y.shape == z.shape and bool((y - z).norm() <= torch.finfo(x.dtype).eps ** 0.5 * y.norm())
 
 
-def _joined(path: str, inner: str) -> str:
+def joined(path: str, inner: str) -> str:
     return ".".join(filter(None, (path, inner)))
 
 

@@ -58,6 +58,7 @@ class Graph:
         original: nn.Module | None = None,
     ) -> None:
         self.source, self.excluded, self.original = source, excluded, original
+        self.made_of: dict[str, tuple[str, ...]] = {}  # of new weights those of the model that they were composed of
         self.evaluated: list[str] = []  # modules whose weights were computed from weights, and are constants now
         self.inferred = True  # is it known of every call what it computes?
         self.calls = unlift(source.program)
@@ -127,6 +128,9 @@ class Graph:
         sweep(self.calls.graph)
         self.strides.keep(self.calls)
         program.written.name_parameters()
+        for p in program.written.parameters:
+            of = (self.made_of.get(name, (name,)) for name in p.made_of)  # written anew, of what was written before
+            self.made_of[str(p.node.target)] = tuple(dict.fromkeys(name for names in of for name in names))
 
     def alone(self, *same: Region) -> tuple[GraphModule, list[Tensor]] | None:
         inside = {n.name for region in same for n in region.steps}

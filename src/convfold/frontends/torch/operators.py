@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count, takewhile
 from operator import add, floordiv, getitem, mul, sub
@@ -41,24 +41,27 @@ class NewParameter:
     paths: list[str]  # where it would like to live, best first
     kind: str  # weight or bias
     mark: str = ""  # what it means: see `frontends.torch.mark`
+    made_of: tuple[str, ...] = ()  # the weights that the calls read which it was composed of
 
 
 class Written:
-    """The weights that have been written into a graph; ``training``: sources that have one that trains."""
+    """The weights that have been written into a graph; ``training``: sources that have one that trains; ``sources``:
+    which weights each reads."""
 
-    def __init__(self, calls: Calls, training: set[str]) -> None:
-        self.calls, self.training = calls, training
+    def __init__(self, calls: Calls, training: set[str], sources: Mapping[str, set[str]]) -> None:
+        self.calls, self.training, self.sources = calls, training, sources
         self.parameters: list[NewParameter] = []
 
     def weight(self, content: Tensor, source: str, trains: bool) -> FxNode:
         """A weight that was computed from weights, of which one trains or none."""
         own = content.detach().contiguous()
-        return self.new(parameter(own, trains) if own.is_floating_point() else own, [source], "weight")
+        return self.new(parameter(own, trains) if own.is_floating_point() else own, [source], "weight", [source])
 
-    def new(self, content: Tensor, paths: list[str], kind: str) -> FxNode:
+    def new(self, content: Tensor, paths: list[str], kind: str, sources: Iterable[str] = ()) -> FxNode:
         node = self.calls.graph.get_attr(path := f"_new_{len(self.parameters)}")
         self.calls.weights[path] = content
-        self.parameters.append(NewParameter(node, paths, kind))
+        made_of = dict.fromkeys(name for source in sources for name in sorted(self.sources.get(source, ())))
+        self.parameters.append(NewParameter(node, paths, kind, made_of=tuple(made_of)))
         return node
 
     def name_parameters(self) -> None:
@@ -120,7 +123,7 @@ class Aten:
                 data = content.detach().contiguous()
                 if (fmt := _channels_last(given, data.dim() - 2)) is not None:
                     data = data.contiguous(memory_format=fmt)
-                made[key] = self.written.new(parameter(data, trains), paths, prefix + kind)
+                made[key] = self.written.new(parameter(data, trains), paths, prefix + kind, sources)
             return made[key]
 
         return weight

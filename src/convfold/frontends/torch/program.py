@@ -60,7 +60,9 @@ class FxProgram:
         #: Calls that nothing will read.
         self.replaced: set[FxNode] = set()
         self.training: set[str] = set()
-        self.written = Written(calls, self.training)
+        #: The weights that what belongs to a module reads.
+        self.sources: dict[str, set[str]] = {}
+        self.written = Written(calls, self.training, self.sources)
         self._values: dict[FxNode, Value] = {}
 
     def _is_read(self, n: FxNode) -> bool:
@@ -211,6 +213,7 @@ class FxProgram:
         source = owners[0] if owners else path_of(self.nodes[call]) or call
         if any(self.constants.requires_grad(a) for a in weights):
             self.training.add(source)
+        self.sources.setdefault(source, set()).update(self.constants.read_by(node))
         self.computed.update((a, source) for a in weights if a.op != "get_attr")
         return source
 

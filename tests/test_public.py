@@ -28,6 +28,7 @@ NAMES = [
     "Verdict",
     "VerificationFailed",
     "Window",
+    "collapse",
     "explain",
     "fold",
     "fold_",

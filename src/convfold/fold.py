@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,12 +13,14 @@ from torch.export import ExportedProgram
 
 from convfold.collector import collector_paused
 from convfold.config import FoldConfig
+from convfold.errors import InvalidInput
 from convfold.files import is_onnx
 from convfold.frontends.torch.exported import Graph
 from convfold.frontends.torch.read import read
 from convfold.frontends.torch.running.state import seeded
 from convfold.guard import guarded
 from convfold.measured import measured
+from convfold.modules import fold_
 from convfold.report import Report
 from convfold.results import Result, judges
 from convfold.stages import Progress, Stages
@@ -37,6 +40,7 @@ def fold(
     dynamic_shapes: Any = None,
     config: FoldConfig | None = None,
     progress: Progress = lambda stage: None,
+    keep: str = "calls",
 ) -> Any:
     """Rewrite the affine stretches of a model into their cheapest exactly equal form. The model is not changed.
 
@@ -49,16 +53,24 @@ def fold(
             anything else goes to ``torch.export`` unchanged.
         config: see :class:`FoldConfig`.
         progress: called with the name of each stage as it begins.
+        keep: "calls" gives a flat graph module, right for deployment; "modules" a copy of an ``nn.Module`` that is
+            folded where it is, as by `fold_`, its class and module tree kept.
 
     Returns:
         A `Result`: the folded module, same calling convention, and the report; where no output could be compared it
-        says so. Of ONNX an `OnnxResult`: the model in place of the module.
+        says so. Of ONNX an `OnnxResult`: the model in place of the module. Of modules that are kept a `Folding`.
 
     Raises:
         InvalidInput: the model or inputs cannot be used (one line says why and what to do).
         VerificationFailed: the result differs from the original by more than its own rounding error.
     """
     config = config or FoldConfig()
+    if keep == "modules":
+        if not isinstance(model, nn.Module) or dynamic_shapes is not None:
+            raise InvalidInput("keep='modules' takes an nn.Module, and no dynamic_shapes: only the batch stays free")
+        return fold_(copy.deepcopy(model), args, kwargs, config=config, progress=progress)
+    if keep != "calls":
+        raise InvalidInput(f"keep={keep!r} is not known; give 'calls' or 'modules'")
     if is_onnx(model):
         from convfold.results_onnx import folded
 

@@ -322,20 +322,20 @@ def _losses(rank: int, wrapped: bool, sharded: bool) -> Iterator[float]:
         yield float(value)
 
 
-def _process(rank: int, folder: str, sharded: bool) -> None:
+def _process(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     try:
-        found = [list(_losses(rank, wrapped, sharded)) for wrapped in (True, False)]
+        found = [[list(_losses(rank, wrapped, sharded)) for wrapped in (True, False)] for sharded in (True, False)]
         torch.save(found, f"{folder}/{rank}.pt")
     finally:
         dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("sharded", [False, True], ids=["DDP", "FSDP2"])
-def test_two_processes_see_the_same_losses(sharded: bool) -> None:
+def test_two_processes_see_the_same_losses() -> None:
+    """Under FSDP2 and under DDP."""
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_process, (folder, sharded), nprocs=2)
+        mp.spawn(_process, (folder,), nprocs=2)
         for rank in range(2):
-            got, expected = torch.load(Path(folder) / f"{rank}.pt")
-            assert got == pytest.approx(expected, rel=1e-5)
+            for got, expected in torch.load(Path(folder) / f"{rank}.pt"):
+                assert got == pytest.approx(expected, rel=1e-5)

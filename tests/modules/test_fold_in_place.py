@@ -299,6 +299,18 @@ def test_every_weight_says_what_it_was_made_of() -> None:
     assert {"blocks.0.a.weight", "blocks.0.n.running_mean", "blocks.0.nb.bias"} <= {*kernel}
 
 
+def test_a_copy_is_folded_in_place() -> None:
+    model, x = made()
+    folding = convfold.fold(model, x, keep="modules")
+    assert type(model.blocks[0]) is Rep and isinstance(folding.model, Net) and len(folding.places) == 3
+    with torch.no_grad():
+        assert close(folding.model(x)["y"], model(x)["y"])
+    with pytest.raises(InvalidInput, match="keep='module' is not known"):
+        convfold.fold(model, x, keep="module")
+    with pytest.raises(InvalidInput, match=r"takes an nn\.Module"):
+        convfold.fold("model.onnx", keep="modules")
+
+
 def test_modules_are_kept_apart_to_a_depth() -> None:
     model, x = made()
     folding = convfold.fold_(model, x, depth=2)

@@ -86,8 +86,8 @@ class Found:
         self.saved += other.saved
 
     def keeps(self, whole: Cost) -> bool:
-        """Nearly all the multiply-adds that could be saved?"""
-        return self.saved.macs >= KEPT * whole.macs
+        """Nearly all the multiply-adds, and operations, that could be saved?"""
+        return self.saved.macs >= KEPT * whole.macs and self.saved.ops >= KEPT * whole.ops
 
 
 class Places:

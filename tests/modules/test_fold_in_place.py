@@ -319,3 +319,17 @@ def test_modules_are_kept_apart_to_a_depth() -> None:
     convfold.unfold_(model)
     with pytest.raises(InvalidInput, match="depth=-1"):
         convfold.fold_(model, x, depth=-1)
+
+
+class Chaotic(Net):
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"y": torch.frac(1e8 * super().forward(x)["y"])}
+
+
+def test_a_model_that_loses_its_numbers_is_judged_by_its_parts() -> None:
+    model = randomised(Chaotic(), 0).eval()
+    x = torch.randn(2, 3, 16, 12)
+    with torch.no_grad():
+        before = model(x)["y"]
+        folding = convfold.fold_(model, x)
+        assert len(folding.places) == 3 and not close(model(x)["y"], before)

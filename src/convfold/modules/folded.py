@@ -82,6 +82,12 @@ def replace(module: nn.Module, folded: nn.Module) -> None:
     module.__dict__[_AS_MADE] = _weights(module)
 
 
+def original(module: nn.Module) -> nn.Module:
+    """What a module that was replaced was before."""
+    (before,) = module.__dict__[_BEFORE]
+    return before  # type: ignore[no-any-return]
+
+
 def restore(module: nn.Module) -> None:
     """As it was before, if it was replaced."""
     if isinstance(module, FoldedInPlace):

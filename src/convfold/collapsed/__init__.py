@@ -159,7 +159,9 @@ def _seconds(cost: Cost) -> float:
 
 
 def _own(block: nn.Module) -> dict[str, Tensor]:
-    return {**dict(block.named_parameters()), **dict(block.named_buffers())}
+    """Under all the names that each has."""
+    parameters, buffers = block.named_parameters(remove_duplicate=False), block.named_buffers(remove_duplicate=False)
+    return {**dict(parameters), **dict(buffers)}
 
 
 def _at_random(source: Source) -> Source:

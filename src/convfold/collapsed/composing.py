@@ -85,6 +85,16 @@ class Programs:
 
     tape: Tape
     like: list[Tensor]
+    groups: list[list[Tape]] = field(init=False)  # what is composed in the same way, together
+
+    def __post_init__(self) -> None:
+        """Where the calls are what composing costs, and not the copies."""
+        like, found = dict(zip(self.tape.weights, self.like, strict=True)), defaultdict[Hashable, list[Tape]](list)
+        for part in self.tape.parts():
+            given = [like[name] for name in part.weights]
+            pays = len(part.calls) > _FEW and sum(t.numel() for t in given) <= _SMALL
+            found[part.alike(given) if pays else id(part)].append(part)
+        self.groups = list(found.values())
 
     @cached_property
     def forward(self) -> GraphModule:
@@ -100,16 +110,6 @@ class Programs:
             return vjp(self._composed, *given[:n])[1](tuple(given[n:]))
 
         return _plain(pulled, [*self.like, *map(torch.empty_like, self.forward(*self.like))])
-
-    @cached_property
-    def groups(self) -> list[list[Tape]]:
-        """What is composed in the same way is composed together, where the calls are what it costs."""
-        like, found = dict(zip(self.tape.weights, self.like, strict=True)), defaultdict[Hashable, list[Tape]](list)
-        for part in self.tape.parts():
-            given = [like[name] for name in part.weights]
-            pays = len(part.calls) > _FEW and sum(t.numel() for t in given) <= _SMALL
-            found[part.alike(given) if pays else id(part)].append(part)
-        return list(found.values())
 
     def _composed(self, *weights: Tensor) -> tuple[Tensor, ...]:
         given, made = dict(zip(self.tape.weights, weights, strict=True)), dict[int, Tensor]()

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakIdKeyDictionary
@@ -137,7 +138,8 @@ class Recording(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not any(t in self.places for t in _tensors((args, kwargs))):
+        tensors = list(_tensors((args, kwargs)))
+        if not any(t in self.places for t in tensors) or any(isinstance(t, FakeTensor) for t in tensors):
             return func(*args, **kwargs)
         if _writes(func) and args[0] not in self.places:
             self._keep(torch.clone, (args[0].detach().clone(),), {}, [args[0]])

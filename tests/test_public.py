@@ -122,7 +122,7 @@ def test_everything_public_is_documented() -> None:
 def test_parameters() -> None:
     """Keyword for keyword: what a caller may have written down."""
     shared = ["model", "args", "kwargs", "dynamic_shapes", "config", "progress"]
-    assert list(inspect.signature(convfold.fold).parameters) == shared
+    assert list(inspect.signature(convfold.fold).parameters) == [*shared, "keep"]
     assert list(inspect.signature(convfold.explain).parameters) == [*shared, "trace"]
     assert list(inspect.signature(convfold.merge).parameters) == ["modules", "attached", "border", "check"]
     assert inspect.signature(convfold.merge).parameters["border"].default == convfold.FoldConfig().border == "exact"

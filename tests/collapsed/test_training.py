@@ -28,19 +28,14 @@ GUIDE: dict[str, Callable[[], nn.Module]] = {
     "replk": lambda: blocks.replk(C, 9, norm=None),
     "unireplk": lambda: blocks.unireplk(C, norm=None),
     "dbb": lambda: blocks.dbb(C, 6, norm=None),
-    "dbb 5×5": lambda: blocks.dbb(C, C, 5, norm=None),
     "orepa": lambda: blocks.orepa(C, 6),
     "ecb": lambda: blocks.ecb(C, 6),
     "sesr": lambda: blocks.sesr(C, C, 16),
-    "sesr 5×5": lambda: blocks.sesr(C, 6, 16, 5),
     "conv3xc": lambda: blocks.conv3xc(C, 6),
 }
 NORMED: dict[str, Callable[[], nn.Module]] = {
-    "acnet": lambda: blocks.acnet(C, 6),
     "repvgg": lambda: blocks.repvgg(C),
     "mobileone": lambda: blocks.mobileone(C),
-    "replk": lambda: blocks.replk(C, 9),
-    "unireplk": lambda: blocks.unireplk(C),
     "dbb": lambda: blocks.dbb(C, 6),
 }
 

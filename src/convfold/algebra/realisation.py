@@ -49,12 +49,7 @@ class OwnCall(Realisation):
     gives: tuple[int, ...] = ()
 
     def work(self, g: Geometry, shape: Sequence[int], axis: int) -> Iterator[Work]:
-        """Of a pool what the call costs where it is seen as a map of space: `algebra.spatial.base`."""
-        before, after = prod(shape), _outputs(g, shape, axis)
-        if g.groups == g.c_in == g.c_out and prod(g.taps) > 1 and not g.upsamples:
-            yield Work(0, before + after, "pool", Sums(1, 1, 1, -(-before // max(after, 1)), after))
-        else:
-            yield Work(0, before + after)
+        yield Work(0, prod(shape) + _outputs(g, shape, axis))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count, takewhile
 from operator import add, floordiv, getitem, mul, sub
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -48,7 +49,9 @@ class Written:
     """The weights that have been written into a graph; ``training``: sources that have one that trains; ``sources``:
     which weights each reads."""
 
-    def __init__(self, calls: Calls, training: set[str], sources: Mapping[str, set[str]]) -> None:
+    def __init__(
+        self, calls: Calls, training: set[str], sources: Mapping[str, set[str]] = MappingProxyType({})
+    ) -> None:
         self.calls, self.training, self.sources = calls, training, sources
         self.parameters: list[NewParameter] = []
 

@@ -121,12 +121,14 @@ class Constants:
     def read_by(self, node: Node) -> dict[str, Tensor]:
         """The weights by name that the constant inputs of a call are, or are computed from."""
         found: dict[str, Tensor] = {}
-        todo = [a for a in node.all_input_nodes if a in self._constant]
+        todo, seen = [a for a in node.all_input_nodes if a in self._constant], set[Node]()
         while todo:
             a = todo.pop()
-            if a.op == "get_attr":
-                found[str(a.target)] = self.weights[str(a.target)]
-            todo.extend(a.all_input_nodes)
+            if a not in seen:  # what weights are computed from may be shared, 2^n times
+                seen.add(a)
+                if a.op == "get_attr":
+                    found[str(a.target)] = self.weights[str(a.target)]
+                todo.extend(a.all_input_nodes)
         return found
 
     def requires_grad(self, node: Node) -> bool:

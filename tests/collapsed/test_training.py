@@ -200,8 +200,9 @@ def test_a_shared_weight_gathers_its_gradients() -> None:
 
 def test_tied_weights_gather_theirs() -> None:
     torch.manual_seed(0)
-    block = nn.Sequential(nn.Conv2d(C, 8, 1), nn.Conv2d(8, C, 3, padding=1), nn.ReLU(), nn.Conv2d(C, 8, 1), nn.PReLU())
-    block[3].weight, block[3].bias = block[0].weight, block[0].bias
+    first, last = (nn.Conv2d(C, 8, 1, bias=False) for _ in range(2))
+    last.weight = first.weight
+    block = nn.Sequential(first, nn.Conv2d(8, C, 3, padding=1), nn.ReLU(), last, nn.PReLU())
     got = convfold.collapse(block.double(), image(), config=MACS)
     assert got.collapsed.reports[0].after.layers == 2
     assert_alike(got, block, image())

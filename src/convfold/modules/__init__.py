@@ -116,9 +116,9 @@ def fold_(
         for place in places:
             _put(model, place)
         with untouched(model), torch.no_grad():
-            outputs, each = _compared(model, places, args, kwargs)
-        # Where a model loses its numbers in its own rounding, no two of its outputs agree; then each part has to.
-        if not (_agree(outputs, expected) or each):
+            # Where a model loses its numbers in its own rounding, no two of its outputs agree; then each part has to.
+            same = _agree(model(*args, **kwargs), expected) or _each_agrees(model, places, args, kwargs)
+        if not same:
             raise VerificationFailed(
                 "the folded model differs, and is as it was. This is a bug in convfold; please report it with the "
                 "model. Folding with `boundaries` or `exclude` around the part at fault avoids it."
@@ -150,8 +150,8 @@ def _put(model: nn.Module, place: Place) -> None:
         held._modules[name] = place.layer if path == place.at else nn.Identity()
 
 
-def _compared(model: nn.Module, places: Iterable[Place], args: Any, kwargs: Any) -> tuple[Any, bool]:
-    """What the folded model gives, and whether each place computes of what it is given there what was there before."""
+def _each_agrees(model: nn.Module, places: Iterable[Place], args: Any, kwargs: Any) -> bool:
+    """Does each place compute, of what it is given in the folded model, what was there before?"""
     given: dict[nn.Module, Any] = {}
     agreed, hooks = [True], []
 
@@ -172,7 +172,8 @@ def _compared(model: nn.Module, places: Iterable[Place], args: Any, kwargs: Any)
         hooks += [module.register_forward_pre_hook(before, with_kwargs=True)]
         hooks += [module.register_forward_hook(after, with_kwargs=True)]
     try:
-        return model(*args, **kwargs), all(agreed)
+        model(*args, **kwargs)
+        return all(agreed)
     finally:
         for hook in hooks:
             hook.remove()

@@ -24,7 +24,8 @@ class FoldConfig:
             input has the same plan everywhere. "macs": multiply-adds, then bytes and
             operations (`plan.cost`). "measured": of several plans of each stretch the one that is fastest in the
             target, run there (`convfold.measured`). None ever raises the multiply-adds.
-        exclude: globs over module paths; what runs inside such a module is left alone.
+        exclude: globs over module paths, and over calls by the names that the report gives them; what runs inside such
+            a module, or is such a call, is left alone.
         verify: compare the result with the original in float64 and raise `VerificationFailed` where it differs. True or
             "full": at several sizes where they are free, and on several inputs; "quick": on one, no larger than it
             need be; False or "none": not at all.
@@ -75,15 +76,15 @@ class FoldConfig:
         return self.guard and asked and self.objective != "macs"
 
     def excludes(self, path: str) -> bool:
-        """Is this module, or one it is inside of, excluded?"""
+        """Is this module or call, or a module it is inside of, excluded?"""
         return any(_matches(glob, path) for glob in self.exclude)
 
     def check_globs(self, paths: Iterable[str]) -> None:
-        """Raise unless every glob matches one of these module paths: a misspelt one would exclude nothing, silently."""
+        """Raise unless every glob matches one of these modules or calls: a misspelt one would exclude nothing, silently."""
         known = list(paths)
         for glob in self.exclude:
             if not any(_matches(glob, path) for path in known):
-                raise InvalidInput(f"exclude {glob!r} matches no module of the model")
+                raise InvalidInput(f"exclude {glob!r} matches no module and no call of the model")
 
 
 def _matches(glob: str, path: str) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import convfold
 from convfold.algebra import series
@@ -142,6 +144,32 @@ class TestMisspelt:
         result = convfold.fold(nn.Linear(3, 4).eval(), torch.randn(2, 3))
         with pytest.raises(convfold.InvalidInput, match=r"\.pt2 or \.onnx"):
             result.save(f"{tmp_path}/net.pt")
+
+
+class TestExcludedCalls:
+    """What has no module is excluded by the name that the report gives it."""
+
+    def test_of_torch(self) -> None:
+        class Net(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv, self.other = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.other(F.pad(self.conv(x), (1, 1, 1, 1)) * 2)
+
+        result = fold_checked(Net(), (2, 3, 5, 5), config=convfold.FoldConfig("macs", exclude="mul"))
+        assert {r.where for r in result.report.refused if r.code == "excluded"} == {"mul"}
+        assert_calls(result, conv2d=2, pad=1, mul=1)
+
+    def test_of_onnx(self) -> None:
+        net = onnx.parser.parse_model(
+            """<ir_version: 8, opset_import: ["" : 17]> net (float[1, 2, 4, 4] x) => (float[1, 2, 4, 4] y)
+            <float[2, 2, 1, 1] w = {1, 2, 3, 4}> { a = Conv(x, w) y = Conv(a, w) }"""
+        )
+        assert convfold.explain(net).after.layers == 1
+        report = convfold.explain(net, config=convfold.FoldConfig(exclude="a"))
+        assert report.after.layers == 2 and [r.where for r in report.refused if r.code == "excluded"] == ["a"]
 
 
 def test_excluded_modules_are_left_alone() -> None:

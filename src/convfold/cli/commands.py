@@ -174,7 +174,7 @@ _how = _options(
         multiple=True,
         metavar="GLOB",
         callback=_globs,
-        help="Module paths to leave alone, e.g. 'head.*'.",
+        help="Module paths, or calls by the names in the report, to leave alone, e.g. 'head.*'.",
     ),
 )
 

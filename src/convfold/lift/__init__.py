@@ -39,7 +39,7 @@ class Stretches:
 
 
 def lift(program: Program[Any], excluded: Callable[[str], bool]) -> Stretches:
-    """Read every call that a layer file knows, but in modules that are excluded; join neighbours into regions."""
+    """Read every call that a layer file knows, but those that are excluded; join neighbours into regions."""
     lifting = _Lifting(program)
     for call in program.calls:
         if (part := program.part_of(call)) is not None:
@@ -62,9 +62,10 @@ class _Lifting:
     def read(self, call: str, excluded: Callable[[str], bool]) -> None:
         path = self.program.path(call)
         try:
-            if excluded(path):
-                self.out.opaque[path] = NotFoldable("excluded", where=path)  # once a module
-                return
+            for where in (path, call):
+                if excluded(where):
+                    self.out.opaque[where] = NotFoldable("excluded", where=where)  # once a module
+                    return
             reading = self.program.read(call)
             for step in reading if isinstance(reading, list) else [reading]:
                 if isinstance(step, Step):

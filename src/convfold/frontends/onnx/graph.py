@@ -50,8 +50,8 @@ class Graph:
 
     @property
     def paths(self) -> list[str]:
-        """As far as exporters put them into the names of calls."""
-        return [self.program.path(call) for call in self.program.nodes]
+        """As far as exporters put them into the names of calls, and what the calls themselves are called."""
+        return [where for call in self.program.nodes for where in (self.program.path(call), call)]
 
     def places(self, stretches: Stretches) -> Places:
         return Places(self.program, stretches)

@@ -76,9 +76,9 @@ class Graph:
 
     @property
     def paths(self) -> list[str]:
-        """Of the module's own parts, and of those that the graph names."""
+        """Of the module's own parts, and of those that the graph names, with the names of its calls."""
         modules = [] if self.original is None else [path for path, _ in self.original.named_modules()]
-        return [*modules, *map(path_of, self.calls.graph.nodes)]
+        return [*modules, *(where for node in self.calls.graph.nodes for where in (path_of(node), node.name))]
 
     @property
     def device(self) -> torch.device:
@@ -93,7 +93,7 @@ class Graph:
 
     def cut(self, share: float, pays: Callable[[Totals], bool]) -> list[tuple[str, str]]:
         whole = self.calls.graph
-        excluded = {node.name for node in whole.nodes if self.excluded(path_of(node))}
+        excluded = {node.name for node in whole.nodes if self.excluded(path_of(node)) or self.excluded(node.name)}
         excluded |= {node.name for node in overwritten(whole)}
         if not self.inferred or not unread(whole, share, excluded).less:
             return []

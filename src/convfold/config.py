@@ -80,7 +80,7 @@ class FoldConfig:
         return any(_matches(glob, path) for glob in self.exclude)
 
     def check_globs(self, paths: Iterable[str]) -> None:
-        """Raise unless every glob matches one of these modules or calls: a misspelt one would silently exclude nothing."""
+        """Raise unless every glob matches one of these modules or calls: a misspelt one would exclude nothing."""
         known = list(paths)
         for glob in self.exclude:
             if not any(_matches(glob, path) for path in known):

@@ -66,6 +66,7 @@ def measure(name: str) -> dict[str, Any]:
     blocks = sum(isinstance(p, Folded) for p in found.places)
     return {
         "macs": [macs, fewer],
+        "could": could,
         "kept": (macs - fewer) / could if could else None,
         "blocks": blocks,
         "merged": len(found.places) - blocks,

@@ -417,7 +417,8 @@ function bias(root             )       {
     });
     out.set(plus(layer(h1[0], kernels[0], b2.value()), layer(h1[1], kernels[1])));
     out.mark((i, j) => (i === r && j === c ? " " : ""));
-    const terms = biases.map((v, m) => `${text(v)} · ${text(total(kernels[m]))}`.replace("· −", "· −"));
+    const signed = (v        )         => (v < 0 ? `(${text(v)})` : text(v));
+    const terms = biases.map((v, m) => `${signed(v)} · ${signed(total(kernels[m]))}`);
     said.set(`b = b2 + Σ b1[m]·ΣB[m] = ${text(b2.value())} + ${terms.join(" + ")} = `, number(merged(biases, kernels, b2.value()), "bias-b"), ", the same in every window.");
   }
   const line = (m        )              =>
@@ -649,18 +650,18 @@ const { grid, largest, layer, minus, plus } = $grid;
 const { quarters, text } = $numbers;
 function branches(root             )       {
   const kernels         = [[[0.5, -1, 0], [1, 1.5, -0.5], [0, 0.25, 1]], [[1.25]], [[1]]];
-  const names = ["3×3 convolution", "1×1 convolution", "nothing: the identity"];
+  const names = ["3×3 convolution", "1×1 convolution", "the identity"];
   const fixed = [{ beta: 0.5, mean: 0.75 }, { beta: -0.25, mean: -0.5 }, { beta: 0, mean: 0.25 }];
   const on = [true, true, true];
   const next = quarters(23, 2);
   const x = grid(9, 11, () => next());
   const said = says("branches-said");
   const rows = kernels.map((kernel, n) => {
-    const own = cells(`branches-kernel-${n}`, `kernel of the ${names[n]}`, kernel,
+    const own = cells(`branches-kernel-${n}`, `kernel of branch ${n + 1}`, kernel,
       n < 2 ? { edit: (r, c, v) => ((kernels[n] = kernels[n].map((row, i) => row.map((old, j) => (i === r && j === c ? v : old)))), draw()), small: true } : { small: true });
     const gamma = slider(`branches-gamma-${n}`, "γ", [-2, 2, 0.25], [1, 1.5, 0.5][n], draw);
     const variance = slider(`branches-variance-${n}`, "σ²", [0.25, 4, 0.25], [2, 1, 0.5][n], draw);
-    const as = cells(`branches-folded-${n}`, `the ${names[n]} as a 3×3 kernel`, grid(3, 3), { small: true, most: 3 });
+    const as = cells(`branches-folded-${n}`, `branch ${n + 1} as a 3×3 kernel`, grid(3, 3), { small: true, most: 3 });
     const bias = h("span", { class: "note" });
     const line = h("div", { class: "branch" },
       h("div", { class: "branch-own" }, check(`branches-on-${n}`, names[n], true, (yes) => ((on[n] = yes), line.classList.toggle("off", !yes), draw())), own.root),
@@ -1277,13 +1278,26 @@ function reads(w        , n        )                                {
 function output(x                        , k          , w        , n        )         {
   return reads(w, n).reduce((sum, { tap, at }) => sum + k[tap] * x(at), 0);
 }
-return { gcd, place, isOne, joined, taps, reads, output };
+/**
+ * The same in fewer taps, where stride and upsampling share a factor g: only taps with d·t ≡ lo (mod g) meet samples of
+ * x, the others always meet inserted zeros. Stride and upsampling are divided by g. One tap, a zero, where none does.
+ */
+function reduced(k          , w        )                                  {
+  const g = gcd(w.up, w.stride);
+  const [stride, up] = [w.stride / g, w.up / g];
+  const kept = k.map((_, t) => t).filter((t) => (w.dilation * t - w.lo) % g === 0);
+  if (!kept.length) return { k: [0], window: { taps: 1, stride, dilation: 1, up, lo: 0 } };
+  const dilation = kept.length > 1 ? (w.dilation * (kept[1] - kept[0])) / g : 1;
+  const lo = (w.lo - w.dilation * kept[0]) / g;
+  return { k: kept.map((t) => k[t]), window: { taps: kept.length, stride, dilation, up, lo } };
+}
+return { gcd, place, isOne, joined, taps, reads, output, reduced };
 })();
 const $station_window = (() => {
 // 6: stride and upsampling, by the window formula.
 const { h, says, slider, svg } = $dom;
-const { text } = $numbers;
-const { gcd, isOne, joined, output, reads, taps } = $window;
+const { text, tiny } = $numbers;
+const { gcd, isOne, joined, output, reads, reduced, taps } = $window;
 const [LEFT, RIGHT, WIDE, HIGH] = [-7, 25, 720, 236]; // of the common grid; of the picture
 function window6(root             )       {
   const knob = (which        , name        , key        , range                          , v        )         =>
@@ -1299,7 +1313,7 @@ function window6(root             )       {
   const view = svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, class: "rows", role: "img" });
   const said = says("window-said");
   const table = h("table", { class: "facts" });
-  const x = (i        )         => Math.sin(1.3 * i) + 0.3 * i; // a signal without end
+  const x = (i        )         => ((((i * 7) % 11) + 11) % 11) / 4 - 1; // a signal without end
   const of = (knobs            )         => ({
     taps: knobs.taps.value(), stride: knobs.stride.value(), dilation: knobs.dilation.value(),
     up: knobs.up.value(), lo: knobs.lo.value(),
@@ -1311,6 +1325,7 @@ function window6(root             )       {
     const [a, b] = [kernel(first.taps, 1), kernel(second.taps, 1.5)];
     const whole = joined(first, second);
     const k = taps(a, first, b, second);
+    const shorter = reduced(k, whole);
     // On the grid of x↑(u1·u2), every window drawn around its middle.
     const xAt = (i        )         => i * first.up * second.up;
     const hAt = (m        )         => second.up * (first.stride * m - first.lo + (first.dilation * (first.taps - 1)) / 2);
@@ -1348,6 +1363,7 @@ function window6(root             )       {
       h("tr", {}, h("td"), ...["taps k", "stride s", "dilation d", "upsampling u", "padding p"].map((c) => h("th", { scope: "col" }, c))),
       facts("A", first), facts("B", second),
       ...(fits ? [facts("K", whole)] : []),
+      ...(fits && shorter.k.length < k.length ? [facts("K, shorter", shorter.window)] : []),
     );
     table.dataset.kernels = JSON.stringify({ a, b, k });
     table.dataset.windows = JSON.stringify({ first, second, whole, fits });
@@ -1359,7 +1375,8 @@ function window6(root             )       {
     const off = Array.from({ length: 40 }, (_, m) => Math.abs(output(inner, b, second, m) - output(x, k, whole, m))).reduce((p, q) => Math.max(p, q));
     const places = a.flatMap((_, i) => b.map((_, j) => first.stride * second.dilation * j + second.up * first.dilation * i));
     said.set(`Taps at s1·d2·j + u2·d1·i = ${[...new Set(places)].sort((p, q) => p - q).join(", ")}. K = (${k.map((v) => text(v)).join(", ")}). Largest difference over 40 outputs of a signal without end: `,
-      h("b", { "data-name": "window-off", "data-value": off }, off < 1e-12 ? (off === 0 ? "0" : "0, but for rounding") : text(off)), ".");
+      h("b", { "data-name": "window-off", "data-value": off }, tiny(off)), ".",
+      shorter.k.length < k.length ? ` Stride and upsampling share a factor, so only ${shorter.k.length} of the taps ever meet a sample.` : "");
   }
   const knobs = (label        , of            )              =>
     h("fieldset", {}, h("legend", {}, label), ...Object.values(of).map((s) => s.root));
@@ -1523,7 +1540,7 @@ function layer(name        , source        , line        , args         , named 
     if (whole.some((p) => p % 2)) fail(line, `padding="same" of an even kernel pads one side more; give it in numbers.`);
     if (stride.some((s) => s > 1)) fail(line, `padding="same" goes with stride 1 only.`);
     padding = whole.map((p) => p / 2);
-  } else padding = per("padding", given.padding === "valid" ? 0 : 0, 0);
+  } else padding = given.padding === "valid" ? kernel.map(() => 0) : per("padding", 0, 0);
   const windows = kernel.map((taps, n) => ({ taps, stride: stride[n], dilation: dilation[n], up: 1, lo: padding[n] }));
   return { ...base, kind: "conv", dims, inputs, outputs, windows, groups, bias };
 }
@@ -1583,10 +1600,10 @@ function sizeAfter(layers         , size          )           {
     return next;
   }, size);
 }
-/** Multiply-adds of one layer; one for each value of a batch norm. */
+/** Multiply-adds of one layer; a batch norm has none, as the library counts. */
 function work(one       , size          )         {
-  const out = one.kind === "conv" ? outputSize(one, size) : one.kind === "norm" ? size : [];
-  if (one.kind === "norm") return macs(1, one.outputs, [], one.dims === 0 ? [] : out);
+  if (one.kind === "norm") return 0;
+  const out = one.kind === "conv" ? outputSize(one, size) : [];
   return macs(one.inputs, one.outputs, one.windows.map((w) => w.taps), out, one.groups);
 }
 /** Layers first … last − 1 as one, or as they are where that is one layer. */
@@ -1627,15 +1644,13 @@ function answer(text        , size        )         {
   if (!layers.length) throw new Error("There are no layers yet. Paste some, like nn.Conv2d(3, 16, 3).");
   const real = layers.filter((one) => one.kind !== "nothing");
   const dims = Math.max(...real.map((one) => one.dims), 0);
-  const lines = ["import convfold", "from torch import nn", ""];
+  const lines = ["import convfold", "from torch import nn", "", "# your own layers, with their weights, in place of these"];
   const notes           = [];
   const parts           = [];
   let [before, after, id] = [0, 0, 0];
   let at           = new Array(dims).fill(size);
   for (const { layers: run, end } of stretches(layers)) {
     if (run.length) {
-      if (run.some((one) => one.kind === "linear"))
-        run.forEach((one) => (one.dims = one.kind === "norm" ? 0 : one.dims));
       const apart = run.map((one, n) => work(one, sizeAfter(run.slice(0, n), at))).reduce((p, q) => p + q, 0);
       const all = merge(run);
       const together = work(all.layer, at);

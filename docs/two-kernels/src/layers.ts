@@ -171,7 +171,7 @@ function layer(name: string, source: string, line: number, args: Value[], named:
     if (whole.some((p) => p % 2)) fail(line, `padding="same" of an even kernel pads one side more; give it in numbers.`);
     if (stride.some((s) => s > 1)) fail(line, `padding="same" goes with stride 1 only.`);
     padding = whole.map((p) => p / 2);
-  } else padding = per("padding", given.padding === "valid" ? 0 : 0, 0);
+  } else padding = given.padding === "valid" ? kernel.map(() => 0) : per("padding", 0, 0);
   const windows = kernel.map((taps, n) => ({ taps, stride: stride[n], dilation: dilation[n], up: 1, lo: padding[n] }));
   return { ...base, kind: "conv", dims, inputs, outputs, windows, groups, bias };
 }
@@ -242,10 +242,10 @@ export function sizeAfter(layers: Layer[], size: number[]): number[] {
   }, size);
 }
 
-/** Multiply-adds of one layer; one for each value of a batch norm. */
+/** Multiply-adds of one layer; a batch norm has none, as the library counts. */
 export function work(one: Layer, size: number[]): number {
-  const out = one.kind === "conv" ? outputSize(one, size) : one.kind === "norm" ? size : [];
-  if (one.kind === "norm") return macs(1, one.outputs, [], one.dims === 0 ? [] : out);
+  if (one.kind === "norm") return 0;
+  const out = one.kind === "conv" ? outputSize(one, size) : [];
   return macs(one.inputs, one.outputs, one.windows.map((w) => w.taps), out, one.groups);
 }
 
@@ -293,15 +293,13 @@ export function answer(text: string, size: number): Answer {
   if (!layers.length) throw new Error("There are no layers yet. Paste some, like nn.Conv2d(3, 16, 3).");
   const real = layers.filter((one) => one.kind !== "nothing");
   const dims = Math.max(...real.map((one) => one.dims), 0);
-  const lines = ["import convfold", "from torch import nn", ""];
+  const lines = ["import convfold", "from torch import nn", "", "# your own layers, with their weights, in place of these"];
   const notes: string[] = [];
   const parts: string[] = [];
   let [before, after, id] = [0, 0, 0];
   let at: number[] = new Array(dims).fill(size);
   for (const { layers: run, end } of stretches(layers)) {
     if (run.length) {
-      if (run.some((one) => one.kind === "linear"))
-        run.forEach((one) => (one.dims = one.kind === "norm" ? 0 : one.dims));
       const apart = run.map((one, n) => work(one, sizeAfter(run.slice(0, n), at))).reduce((p, q) => p + q, 0);
       const all = merge(run);
       const together = work(all.layer, at);

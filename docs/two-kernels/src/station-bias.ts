@@ -30,7 +30,8 @@ export function bias(root: HTMLElement): void {
     });
     out.set(plus(layer(h1[0], kernels[0], b2.value()), layer(h1[1], kernels[1])));
     out.mark((i, j) => (i === r && j === c ? " " : ""));
-    const terms = biases.map((v, m) => `${text(v)} · ${text(total(kernels[m]))}`.replace("· −", "· −"));
+    const signed = (v: number): string => (v < 0 ? `(${text(v)})` : text(v));
+    const terms = biases.map((v, m) => `${signed(v)} · ${signed(total(kernels[m]))}`);
     said.set(`b = b2 + Σ b1[m]·ΣB[m] = ${text(b2.value())} + ${terms.join(" + ")} = `, number(merged(biases, kernels, b2.value()), "bias-b"), ", the same in every window.");
   }
 

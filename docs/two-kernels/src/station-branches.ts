@@ -9,18 +9,18 @@ import { quarters, text } from "./numbers.ts";
 
 export function branches(root: HTMLElement): void {
   const kernels: Grid[] = [[[0.5, -1, 0], [1, 1.5, -0.5], [0, 0.25, 1]], [[1.25]], [[1]]];
-  const names = ["3×3 convolution", "1×1 convolution", "nothing: the identity"];
+  const names = ["3×3 convolution", "1×1 convolution", "the identity"];
   const fixed = [{ beta: 0.5, mean: 0.75 }, { beta: -0.25, mean: -0.5 }, { beta: 0, mean: 0.25 }];
   const on = [true, true, true];
   const next = quarters(23, 2);
   const x = grid(9, 11, () => next());
   const said = says("branches-said");
   const rows = kernels.map((kernel, n) => {
-    const own = cells(`branches-kernel-${n}`, `kernel of the ${names[n]}`, kernel,
+    const own = cells(`branches-kernel-${n}`, `kernel of branch ${n + 1}`, kernel,
       n < 2 ? { edit: (r, c, v) => ((kernels[n] = kernels[n].map((row, i) => row.map((old, j) => (i === r && j === c ? v : old)))), draw()), small: true } : { small: true });
     const gamma = slider(`branches-gamma-${n}`, "γ", [-2, 2, 0.25], [1, 1.5, 0.5][n], draw);
     const variance = slider(`branches-variance-${n}`, "σ²", [0.25, 4, 0.25], [2, 1, 0.5][n], draw);
-    const as = cells(`branches-folded-${n}`, `the ${names[n]} as a 3×3 kernel`, grid(3, 3), { small: true, most: 3 });
+    const as = cells(`branches-folded-${n}`, `branch ${n + 1} as a 3×3 kernel`, grid(3, 3), { small: true, most: 3 });
     const bias = h("span", { class: "note" });
     const line = h("div", { class: "branch" },
       h("div", { class: "branch-own" }, check(`branches-on-${n}`, names[n], true, (yes) => ((on[n] = yes), line.classList.toggle("off", !yes), draw())), own.root),

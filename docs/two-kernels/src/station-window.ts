@@ -1,8 +1,8 @@
 // 6: stride and upsampling, by the window formula.
 import { h, says, slider, svg } from "./dom.ts";
 import type { Slider } from "./dom.ts";
-import { text } from "./numbers.ts";
-import { gcd, isOne, joined, output, reads, taps } from "./window.ts";
+import { text, tiny } from "./numbers.ts";
+import { gcd, isOne, joined, output, reads, reduced, taps } from "./window.ts";
 import type { Window } from "./window.ts";
 
 const [LEFT, RIGHT, WIDE, HIGH] = [-7, 25, 720, 236]; // of the common grid; of the picture
@@ -21,7 +21,7 @@ export function window6(root: HTMLElement): void {
   const view = svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, class: "rows", role: "img" });
   const said = says("window-said");
   const table = h("table", { class: "facts" });
-  const x = (i: number): number => Math.sin(1.3 * i) + 0.3 * i; // a signal without end
+  const x = (i: number): number => ((((i * 7) % 11) + 11) % 11) / 4 - 1; // a signal without end
 
   const of = (knobs: typeof one): Window => ({
     taps: knobs.taps.value(), stride: knobs.stride.value(), dilation: knobs.dilation.value(),
@@ -35,6 +35,7 @@ export function window6(root: HTMLElement): void {
     const [a, b] = [kernel(first.taps, 1), kernel(second.taps, 1.5)];
     const whole = joined(first, second);
     const k = taps(a, first, b, second);
+    const shorter = reduced(k, whole);
     // On the grid of x↑(u1·u2), every window drawn around its middle.
     const xAt = (i: number): number => i * first.up * second.up;
     const hAt = (m: number): number => second.up * (first.stride * m - first.lo + (first.dilation * (first.taps - 1)) / 2);
@@ -72,6 +73,7 @@ export function window6(root: HTMLElement): void {
       h("tr", {}, h("td"), ...["taps k", "stride s", "dilation d", "upsampling u", "padding p"].map((c) => h("th", { scope: "col" }, c))),
       facts("A", first), facts("B", second),
       ...(fits ? [facts("K", whole)] : []),
+      ...(fits && shorter.k.length < k.length ? [facts("K, shorter", shorter.window)] : []),
     );
     table.dataset.kernels = JSON.stringify({ a, b, k });
     table.dataset.windows = JSON.stringify({ first, second, whole, fits });
@@ -83,7 +85,8 @@ export function window6(root: HTMLElement): void {
     const off = Array.from({ length: 40 }, (_, m) => Math.abs(output(inner, b, second, m) - output(x, k, whole, m))).reduce((p, q) => Math.max(p, q));
     const places = a.flatMap((_, i) => b.map((_, j) => first.stride * second.dilation * j + second.up * first.dilation * i));
     said.set(`Taps at s1·d2·j + u2·d1·i = ${[...new Set(places)].sort((p, q) => p - q).join(", ")}. K = (${k.map((v) => text(v)).join(", ")}). Largest difference over 40 outputs of a signal without end: `,
-      h("b", { "data-name": "window-off", "data-value": off }, off < 1e-12 ? (off === 0 ? "0" : "0, but for rounding") : text(off)), ".");
+      h("b", { "data-name": "window-off", "data-value": off }, tiny(off)), ".",
+      shorter.k.length < k.length ? ` Stride and upsampling share a factor, so only ${shorter.k.length} of the taps ever meet a sample.` : "");
   }
 
   const knobs = (label: string, of: typeof one): HTMLElement =>

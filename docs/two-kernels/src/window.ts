@@ -55,3 +55,17 @@ export function reads(w: Window, n: number): { tap: number; at: number }[] {
 export function output(x: (at: number) => number, k: number[], w: Window, n: number): number {
   return reads(w, n).reduce((sum, { tap, at }) => sum + k[tap] * x(at), 0);
 }
+
+/**
+ * The same in fewer taps, where stride and upsampling share a factor g: only taps with d·t ≡ lo (mod g) meet samples of
+ * x, the others always meet inserted zeros. Stride and upsampling are divided by g. One tap, a zero, where none does.
+ */
+export function reduced(k: number[], w: Window): { k: number[]; window: Window } {
+  const g = gcd(w.up, w.stride);
+  const [stride, up] = [w.stride / g, w.up / g];
+  const kept = k.map((_, t) => t).filter((t) => (w.dilation * t - w.lo) % g === 0);
+  if (!kept.length) return { k: [0], window: { taps: 1, stride, dilation: 1, up, lo: 0 } };
+  const dilation = kept.length > 1 ? (w.dilation * (kept[1] - kept[0])) / g : 1;
+  const lo = (w.lo - w.dilation * kept[0]) / g;
+  return { k: kept.map((t) => k[t]), window: { taps: kept.length, stride, dilation, up, lo } };
+}

@@ -494,7 +494,7 @@ const { cells } = $cells;
 const { h, number, says, slider, svg, tone } = $dom;
 const { grid, largest, minus } = $grid;
 const { quarters, text, tiny } = $numbers;
-const SIZE = 7;
+const [SIZE, FRAME] = [7, 13.4]; // of the picture; of a frame, in pixels of it
 /** What a piece is called, by how its window is cut. */
 function named(top        , left        , p2        )         {
   const row = top === 0 ? "" : top < 0 ? "top" : "bottom";
@@ -526,6 +526,8 @@ function border(root             )       {
   function rebuild()       {
     const now = pair();
     const y = inTurn(x, now);
+    frames[0].draw(SIZE, now.p1);
+    frames[1].draw(SIZE + 2 * now.p1 - 2, now.p2);
     const pick = (r        , c        )       => {
       const here = cutAt(now, SIZE, SIZE, r, c);
       choose(here.bottom - here.top, here.right - here.left);
@@ -553,6 +555,45 @@ function border(root             )       {
     big.replaceChildren(large.root);
     draw();
   }
+  // Two frames: the picture in its ring of zeros, the first's output in its ring of ghosts. Dragging a ring pads.
+  function frame(label        , knob           , ring        )                                                                  {
+    const picture = svg("svg", { class: "frame", "aria-hidden": "true" });
+    const note = h("figcaption", {}, label);
+    let inner = SIZE;
+    const move = (event              )       => {
+      const box = picture.getBoundingClientRect();
+      const cell = box.width / FRAME;
+      const far = Math.max(Math.abs(event.clientX - box.x - box.width / 2), Math.abs(event.clientY - box.y - box.height / 2));
+      const p = Math.max(0, Math.min(2, Math.round(far / cell - inner / 2)));
+      if (p !== knob.value()) {
+        knob.set(p);
+        rebuild();
+      }
+    };
+    picture.addEventListener("pointerdown", (event) => {
+      event.preventDefault();
+      picture.setPointerCapture((event                ).pointerId);
+      move(event                );
+    });
+    picture.addEventListener("pointermove", (event) => {
+      if (picture.hasPointerCapture((event                ).pointerId)) move(event                );
+    });
+    picture.setAttribute("viewBox", `0 0 ${FRAME * 10} ${FRAME * 10}`);
+    return {
+      root: h("figure", { class: "frame-figure" }, picture, note),
+      draw: (size, p) => {
+        inner = size;
+        const first = (FRAME - size) / 2 - p;
+        const all = size + 2 * p;
+        picture.replaceChildren(...grid(all, all).flatMap((row, r) => row.map((_, c) => {
+          const out = r < p || c < p || r >= all - p || c >= all - p;
+          return svg("rect", { class: out ? ring : "inside", x: (first + c) * 10 + 0.75, y: (first + r) * 10 + 0.75, width: 8.5, height: 8.5, rx: 1.5 });
+        })));
+        note.textContent = `${label}, ${size} × ${size}, in ${p ? p : "no"} ring${p === 1 ? "" : "s"}`;
+      },
+    };
+  }
+  const frames = [frame("picture", p1, "zeros"), frame("first's output", p2, "ghosts")];
   function choose(top        , left        )       {
     if (at[0] === top && at[1] === left) return;
     at = [top, left];
@@ -604,7 +645,7 @@ function border(root             )       {
   const ca = cells("border-a", "kernel A", a, { edit: edit("a"), small: true, caption: "A, first" });
   const cb = cells("border-b", "kernel B", b, { edit: edit("b"), small: true, caption: "B, second" });
   root.append(
-    h("div", { class: "row" }, h("div", { class: "controls stack" }, p1.root, p2.root, b1.root), ca.root, cb.root),
+    h("div", { class: "row" }, h("div", { class: "controls stack" }, p1.root, p2.root, b1.root), ...frames.map((f) => f.root), ca.root, cb.root),
     maps, said.root,
     h("div", { class: "row top" },
       h("div", {}, h("div", { class: "caption" }, "a kernel for every cut of the window"), pieces),
@@ -888,7 +929,7 @@ function flip(root             )       {
   let flipped = true;
   const table = h("table", { class: "slide" });
   const result = h("table", { class: "slide" });
-  const said = says("flip-sum");
+  const said = says("flip-said");
   const where = h("div");
   let place = slider("flip-t", "Slide B to t", [0, 4, 1], 1, draw);
   where.append(place.root);
@@ -995,7 +1036,7 @@ function image(root             )       {
   const cb = cells("image-b", "kernel B", b, { edit: edit("b"), most: 5, caption: "B" });
   const ck = cells("image-k", "kernel K", compose(a, b), { pick: (r, c) => ((at = [r, c]), mark()), most: 5, caption: "K" });
   const made = says("image-pairs");
-  const off = says("image-off");
+  const off = says("image-said");
   const views = ["the picture", "A, then B", "K alone", "difference"].map((label, n) => {
     const canvas = h("canvas", { class: n === 3 ? "view zero" : "view", role: "img", "aria-label": label })                     ;
     return { canvas, root: h("figure", {}, canvas, h("figcaption", {}, label)) };
@@ -1067,7 +1108,7 @@ function taps(name        , values          , { edit, pick, most }         )    
   const root = h("div", { class: "stems", "data-name": name }, h("div", { class: "caption", "aria-hidden": "true" }, name), picture);
   let now = values;
   let marked                         = () => false;
-  const y = (v        )         => HIGH / 2 - (HALF * Math.max(-most, Math.min(most, v))) / most;
+  const y = (v        )         => HIGH / 2 - (HALF * v) / (edit ? most : Math.max(most, ...now.map(Math.abs)));
   const stem = (n        )             => {
     const x = WIDE * (n + 0.5);
     const tap = svg(
@@ -1170,7 +1211,7 @@ function product1(root             )       {
   };
   const a = taps("A", two.a, { edit: edit("a"), most: 3 });
   const b = taps("B", two.b, { edit: edit("b"), most: 3 });
-  const k = taps("K", product(two.a, two.b), { pick, most: 9 });
+  const k = taps("K", product(two.a, two.b), { pick, most: 3 });
   const table = h("table", { class: "scheme" });
   const made = says("product-pairs");
   const check = says("product-check");
@@ -1216,7 +1257,7 @@ function product1(root             )       {
       button(`${of}-longer`, "+ tap", () => length(of, 1)),
       button(`${of}-shorter`, "− tap", () => length(of, -1)));
   root.append(
-    h("div", { class: "row equation" },
+    h("div", { class: "row equation top" },
       h("div", {}, a.root, both("a")), h("span", { class: "sign", "aria-hidden": "true" }, "∗"),
       h("div", {}, b.root, both("b")), h("span", { class: "sign", "aria-hidden": "true" }, "="),
       k.root),
@@ -1798,6 +1839,7 @@ function reportOf(root             )       {
   const head = (...names          )              => h("tr", {}, ...names.map((name) => h("th", { scope: "col" }, name)));
   const table = (caption        , ...rows               )              =>
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption }, h("table", { class: "facts" }, h("caption", {}, caption), ...rows));
+  input.addEventListener("click", () => (input.value = "")); // the same file again, when it has changed
   input.addEventListener("change", async () => {
     const file = input.files?.[0];
     if (!file) return;

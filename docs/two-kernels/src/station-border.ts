@@ -8,7 +8,7 @@ import { grid, largest, minus } from "./grid.ts";
 import type { Grid } from "./grid.ts";
 import { quarters, text, tiny } from "./numbers.ts";
 
-const SIZE = 7;
+const [SIZE, FRAME] = [7, 13.4]; // of the picture; of a frame, in pixels of it
 
 /** What a piece is called, by how its window is cut. */
 function named(top: number, left: number, p2: number): string {
@@ -44,6 +44,8 @@ export function border(root: HTMLElement): void {
   function rebuild(): void {
     const now = pair();
     const y = inTurn(x, now);
+    frames[0].draw(SIZE, now.p1);
+    frames[1].draw(SIZE + 2 * now.p1 - 2, now.p2);
     const pick = (r: number, c: number): void => {
       const here = cutAt(now, SIZE, SIZE, r, c);
       choose(here.bottom - here.top, here.right - here.left);
@@ -71,6 +73,46 @@ export function border(root: HTMLElement): void {
     big.replaceChildren(large.root);
     draw();
   }
+
+  // Two frames: the picture in its ring of zeros, the first's output in its ring of ghosts. Dragging a ring pads.
+  function frame(label: string, knob: typeof p1, ring: string): { root: HTMLElement; draw: (inner: number, p: number) => void } {
+    const picture = svg("svg", { class: "frame", "aria-hidden": "true" });
+    const note = h("figcaption", {}, label);
+    let inner = SIZE;
+    const move = (event: PointerEvent): void => {
+      const box = picture.getBoundingClientRect();
+      const cell = box.width / FRAME;
+      const far = Math.max(Math.abs(event.clientX - box.x - box.width / 2), Math.abs(event.clientY - box.y - box.height / 2));
+      const p = Math.max(0, Math.min(2, Math.round(far / cell - inner / 2)));
+      if (p !== knob.value()) {
+        knob.set(p);
+        rebuild();
+      }
+    };
+    picture.addEventListener("pointerdown", (event) => {
+      event.preventDefault();
+      picture.setPointerCapture((event as PointerEvent).pointerId);
+      move(event as PointerEvent);
+    });
+    picture.addEventListener("pointermove", (event) => {
+      if (picture.hasPointerCapture((event as PointerEvent).pointerId)) move(event as PointerEvent);
+    });
+    picture.setAttribute("viewBox", `0 0 ${FRAME * 10} ${FRAME * 10}`);
+    return {
+      root: h("figure", { class: "frame-figure" }, picture, note),
+      draw: (size, p) => {
+        inner = size;
+        const first = (FRAME - size) / 2 - p;
+        const all = size + 2 * p;
+        picture.replaceChildren(...grid(all, all).flatMap((row, r) => row.map((_, c) => {
+          const out = r < p || c < p || r >= all - p || c >= all - p;
+          return svg("rect", { class: out ? ring : "inside", x: (first + c) * 10 + 0.75, y: (first + r) * 10 + 0.75, width: 8.5, height: 8.5, rx: 1.5 });
+        })));
+        note.textContent = `${label}, ${size} × ${size}, in ${p ? p : "no"} ring${p === 1 ? "" : "s"}`;
+      },
+    };
+  }
+  const frames = [frame("picture", p1, "zeros"), frame("first's output", p2, "ghosts")];
 
   function choose(top: number, left: number): void {
     if (at[0] === top && at[1] === left) return;
@@ -126,7 +168,7 @@ export function border(root: HTMLElement): void {
   const ca = cells("border-a", "kernel A", a, { edit: edit("a"), small: true, caption: "A, first" });
   const cb = cells("border-b", "kernel B", b, { edit: edit("b"), small: true, caption: "B, second" });
   root.append(
-    h("div", { class: "row" }, h("div", { class: "controls stack" }, p1.root, p2.root, b1.root), ca.root, cb.root),
+    h("div", { class: "row" }, h("div", { class: "controls stack" }, p1.root, p2.root, b1.root), ...frames.map((f) => f.root), ca.root, cb.root),
     maps, said.root,
     h("div", { class: "row top" },
       h("div", {}, h("div", { class: "caption" }, "a kernel for every cut of the window"), pieces),

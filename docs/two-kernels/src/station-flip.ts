@@ -8,7 +8,7 @@ export function flip(root: HTMLElement): void {
   let flipped = true;
   const table = h("table", { class: "slide" });
   const result = h("table", { class: "slide" });
-  const said = says("flip-sum");
+  const said = says("flip-said");
   const where = h("div");
   let place = slider("flip-t", "Slide B to t", [0, 4, 1], 1, draw);
   where.append(place.root);

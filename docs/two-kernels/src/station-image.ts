@@ -53,7 +53,7 @@ export function image(root: HTMLElement): void {
   const cb = cells("image-b", "kernel B", b, { edit: edit("b"), most: 5, caption: "B" });
   const ck = cells("image-k", "kernel K", compose(a, b), { pick: (r, c) => ((at = [r, c]), mark()), most: 5, caption: "K" });
   const made = says("image-pairs");
-  const off = says("image-off");
+  const off = says("image-said");
   const views = ["the picture", "A, then B", "K alone", "difference"].map((label, n) => {
     const canvas = h("canvas", { class: n === 3 ? "view zero" : "view", role: "img", "aria-label": label }) as HTMLCanvasElement;
     return { canvas, root: h("figure", {}, canvas, h("figcaption", {}, label)) };

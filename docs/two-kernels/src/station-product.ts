@@ -30,7 +30,7 @@ export function product1(root: HTMLElement): void {
   };
   const a = taps("A", two.a, { edit: edit("a"), most: 3 });
   const b = taps("B", two.b, { edit: edit("b"), most: 3 });
-  const k = taps("K", product(two.a, two.b), { pick, most: 9 });
+  const k = taps("K", product(two.a, two.b), { pick, most: 3 });
   const table = h("table", { class: "scheme" });
   const made = says("product-pairs");
   const check = says("product-check");
@@ -78,7 +78,7 @@ export function product1(root: HTMLElement): void {
       button(`${of}-longer`, "+ tap", () => length(of, 1)),
       button(`${of}-shorter`, "− tap", () => length(of, -1)));
   root.append(
-    h("div", { class: "row equation" },
+    h("div", { class: "row equation top" },
       h("div", {}, a.root, both("a")), h("span", { class: "sign", "aria-hidden": "true" }, "∗"),
       h("div", {}, b.root, both("b")), h("span", { class: "sign", "aria-hidden": "true" }, "="),
       k.root),

@@ -14,7 +14,7 @@ export function taps(name: string, values: number[], { edit, pick, most }: Optio
   const root = h("div", { class: "stems", "data-name": name }, h("div", { class: "caption", "aria-hidden": "true" }, name), picture);
   let now = values;
   let marked: (n: number) => boolean = () => false;
-  const y = (v: number): number => HIGH / 2 - (HALF * Math.max(-most, Math.min(most, v))) / most;
+  const y = (v: number): number => HIGH / 2 - (HALF * v) / (edit ? most : Math.max(most, ...now.map(Math.abs)));
 
   const stem = (n: number): SVGElement => {
     const x = WIDE * (n + 0.5);

@@ -48,6 +48,7 @@ export function reportOf(root: HTMLElement): void {
   const table = (caption: string, ...rows: HTMLElement[]): HTMLElement =>
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption }, h("table", { class: "facts" }, h("caption", {}, caption), ...rows));
 
+  input.addEventListener("click", () => (input.value = "")); // the same file again, when it has changed
   input.addEventListener("change", async () => {
     const file = input.files?.[0];
     if (!file) return;

@@ -491,7 +491,7 @@ const $station_border = (() => {
 // 7: the border.
 const { cutAt, exact, inTurn, naive, piece } = $border;
 const { cells } = $cells;
-const { h, number, says, slider, svg, tone } = $dom;
+const { h, number, roving, says, slider, svg, tone } = $dom;
 const { grid, largest, minus } = $grid;
 const { quarters, text, tiny } = $numbers;
 const [SIZE, FRAME] = [7, 13.4]; // of the picture; of a frame, in pixels of it
@@ -549,6 +549,7 @@ function border(root             )       {
       }),
     );
     pieces.style.setProperty("--columns", String(around.length));
+    roving(minis.map((m) => m.element));
     pieces.replaceChildren(...minis.map((m) => m.element));
     at = [Math.max(-now.p2, Math.min(now.p2, at[0])), Math.max(-now.p2, Math.min(now.p2, at[1]))];
     large = cells("border-kernel", "the kernel shown", grid(5, 5), { most: 3 });
@@ -1008,8 +1009,8 @@ const KERNELS                           = {
   sharpen: [[0, -1, 0], [-1, 5, -1], [0, -1, 0]],
   shift: [[0, 0, 0], [0, 0, 0], [0, 0, 1]],
 };
-/** Grey where `signed` is false; else how far from zero, from nothing to orange. */
-function paint(canvas                   , image      , low        , high        , alpha = false)       {
+/** Grey from low to high; a difference instead from nothing to orange. */
+function paint(canvas                   , image      , low        , high        , isDifference = false)       {
   canvas.width = image[0].length;
   canvas.height = image.length;
   const context = canvas.getContext("2d");
@@ -1017,7 +1018,7 @@ function paint(canvas                   , image      , low        , high        
   const data = context.createImageData(canvas.width, canvas.height);
   image.flat().forEach((v, n) => {
     const share = Math.max(0, Math.min(1, (v - low) / (high - low || 1)));
-    data.data.set(alpha ? [204, 85, 0, v === 0 ? 0 : 90 + 165 * share] : [255 * share, 255 * share, 255 * share, 255], 4 * n);
+    data.data.set(isDifference ? [204, 85, 0, v === 0 ? 0 : 90 + 165 * share] : [255 * share, 255 * share, 255 * share, 255], 4 * n);
   });
   context.putImageData(data, 0, 0);
 }
@@ -1039,7 +1040,8 @@ function image(root             )       {
   const off = says("image-said");
   const views = ["the picture", "A, then B", "K alone", "difference"].map((label, n) => {
     const canvas = h("canvas", { class: n === 3 ? "view zero" : "view", role: "img", "aria-label": label })                     ;
-    return { canvas, root: h("figure", {}, canvas, h("figcaption", {}, label)) };
+    const caption = h("figcaption", {}, label);
+    return { canvas, caption, root: h("figure", {}, canvas, caption) };
   });
   function mark()       {
     const found = parents(at[0], at[1], a, b);
@@ -1072,6 +1074,7 @@ function image(root             )       {
     paint(views[1].canvas, two, low, high);
     paint(views[2].canvas, one, low, high);
     paint(views[3].canvas, wrong, 0, most, true);
+    views[3].caption.textContent = `difference: ${most === 0 ? "nothing" : `at most ${tiny(most)}`}`;
     off.set("Largest difference over ", `${two.length} × ${two[0].length} pixels: `, h("b", { "data-name": "image-off", "data-value": most }, tiny(most)),
       nudged ? ". The picture is not blind: a wrong K shows." : ".");
     mark();
@@ -1423,7 +1426,8 @@ function window6(root             )       {
     h("fieldset", {}, h("legend", {}, label), ...Object.values(of).map((s) => s.root));
   root.append(
     h("div", { class: "columns" }, knobs("First layer, A", one), knobs("Second layer, B", two)),
-    h("div", { class: "controls" }, at.root), view,
+    h("div", { class: "controls" }, at.root),
+    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "What is read, drawn" }, view),
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Windows as numbers" }, table), said.root,
   );
   draw();

@@ -1,4 +1,4 @@
-"""The page in a real browser: its numbers against torch, its controls by keyboard, both themes, small screens, axe-core."""
+"""The page in a real browser: its numbers against torch, its controls by keyboard, both themes, axe-core."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ def cells(page: Any, name: str) -> Tensor:
 
 def taps(page: Any, name: str) -> Tensor:
     """A kernel drawn as stems."""
-    return tensor(page.locator(f'[data-name="{name}"] .tap').evaluate_all("all => all.map(t => Number(t.dataset.value))"))
+    return tensor(
+        page.locator(f'[data-name="{name}"] .tap').evaluate_all("all => all.map(t => Number(t.dataset.value))")
+    )
 
 
 def value(page: Any, name: str) -> float:
@@ -203,7 +205,9 @@ def test_4_many_channels(page: Any) -> None:
     press(page, '[data-name="A-1-0"] .cell', "ArrowUp")
 
     def matrix(name: str, rows: int, columns: int) -> Tensor:
-        return torch.stack([torch.stack([cells(page, f"{name}-{r}-{c}")[0] for c in range(columns)]) for r in range(rows)])
+        return torch.stack(
+            [torch.stack([cells(page, f"{name}-{r}-{c}")[0] for c in range(columns)]) for r in range(rows)]
+        )
 
     a, b = matrix("A", 3, 2), matrix("B", 3, 3)
     whole = merged(a, b).weight
@@ -274,7 +278,7 @@ def test_7_the_border(page: Any, p1: int, p2: int) -> None:
 
 
 def test_7_a_corner_is_its_own_kernel(page: Any) -> None:
-    press(page, '[data-play="border"] .piece', "Tab", "Tab", "Enter")
+    press(page, '[data-play="border"] .piece', "ArrowRight", "ArrowRight", "Enter")
     assert "top right corner" in page.locator('[data-name="border-piece"]').text_content()
     a, b = (cells(page, f"border-{name}") for name in "ab")
     b[0], b[:, 2] = 0, 0
@@ -317,7 +321,9 @@ def test_9_a_bend(page: Any) -> None:
     x, a, b = (tensor(numbers[key]).view(1, 1, -1) for key in ("x", "a", "b"))
 
     def f(t: float) -> Tensor:
-        return F.conv1d(F.leaky_relu(F.conv1d(x * t, a) + value(page, "bend-b1"), value(page, "bend-slope")), b).flatten()
+        return F.conv1d(
+            F.leaky_relu(F.conv1d(x * t, a) + value(page, "bend-b1"), value(page, "bend-slope")), b
+        ).flatten()
 
     for key in ("Home", "PageUp", "End"):
         press(page, 'input[data-name="bend-slope"]', key)
@@ -359,7 +365,9 @@ def test_pasted_layers(page: Any) -> None:
 
 
 def test_a_report_is_opened(page: Any, tmp_path: Path) -> None:
-    model = nn.Sequential(nn.Conv2d(3, 9, 3), nn.Conv2d(9, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 3), nn.Conv2d(2, 40, 3)).eval()
+    model = nn.Sequential(
+        nn.Conv2d(3, 9, 3), nn.Conv2d(9, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 3), nn.Conv2d(2, 40, 3)
+    ).eval()
     report = convfold.explain(model, (torch.randn(1, 3, 20, 20),))
     path = tmp_path / "report.json"
     path.write_text(json.dumps(report.to_dict()), encoding="utf-8")
@@ -379,7 +387,9 @@ def test_a_report_is_opened(page: Any, tmp_path: Path) -> None:
 def test_every_control_is_reached_and_named(page: Any) -> None:
     """Every control has a name, and a Tab stop of its own or in its group."""
     lost = page.evaluate(
-        """() => [...document.querySelectorAll("input, button, textarea, a, [role=slider], [role=spinbutton]")].filter(e => {
+        """() => [...document.querySelectorAll(
+            "input, button, textarea, a, [role=slider], [role=spinbutton]"
+        )].filter(e => {
             const name = e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.[0]?.textContent.trim();
             const group = e.closest("[role=group]");
             const reached = e.tabIndex >= 0 || group?.querySelector('[tabindex="0"]');
@@ -397,7 +407,9 @@ def test_the_keyboard_alone_goes_through_the_page(page: Any) -> None:
         if reached >= everything:
             break
         page.keyboard.press("Tab")
-        at = page.evaluate("() => { const s = document.activeElement.closest('section, nav'); return s && (s.id || 'nav'); }")
+        at = page.evaluate(
+            "() => { const s = document.activeElement.closest('section, nav'); return s && (s.id || 'nav'); }"
+        )
         reached |= {at} - {None}
     assert reached >= everything
 
@@ -405,7 +417,14 @@ def test_the_keyboard_alone_goes_through_the_page(page: Any) -> None:
 def test_a_slider_is_moved_by_every_key_it_should(page: Any) -> None:
     tap = page.locator('[data-name="A"] .tap').first
     tap.focus()
-    for key, expected in (("ArrowRight", 1.25), ("ArrowLeft", 1), ("PageUp", 2), ("Home", -3), ("End", 3), ("ArrowUp", 3)):
+    for key, expected in (
+        ("ArrowRight", 1.25),
+        ("ArrowLeft", 1),
+        ("PageUp", 2),
+        ("Home", -3),
+        ("End", 3),
+        ("ArrowUp", 3),
+    ):
         page.keyboard.press(key)
         assert float(tap.get_attribute("aria-valuenow")) == expected
         assert tap.evaluate("e => e === document.activeElement")

@@ -3,7 +3,7 @@ import { cutAt, exact, inTurn, naive, piece } from "./border.ts";
 import type { Pair } from "./border.ts";
 import { cells } from "./cells.ts";
 import type { Cells } from "./cells.ts";
-import { h, number, says, slider, svg, tone } from "./dom.ts";
+import { h, number, roving, says, slider, svg, tone } from "./dom.ts";
 import { grid, largest, minus } from "./grid.ts";
 import type { Grid } from "./grid.ts";
 import { quarters, text, tiny } from "./numbers.ts";
@@ -67,6 +67,7 @@ export function border(root: HTMLElement): void {
       }),
     );
     pieces.style.setProperty("--columns", String(around.length));
+    roving(minis.map((m) => m.element));
     pieces.replaceChildren(...minis.map((m) => m.element));
     at = [Math.max(-now.p2, Math.min(now.p2, at[0])), Math.max(-now.p2, Math.min(now.p2, at[1]))];
     large = cells("border-kernel", "the kernel shown", grid(5, 5), { most: 3 });

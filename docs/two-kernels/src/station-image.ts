@@ -24,8 +24,8 @@ const KERNELS: { [name: string]: Grid } = {
   shift: [[0, 0, 0], [0, 0, 0], [0, 0, 1]],
 };
 
-/** Grey where `signed` is false; else how far from zero, from nothing to orange. */
-function paint(canvas: HTMLCanvasElement, image: Grid, low: number, high: number, alpha = false): void {
+/** Grey from low to high; a difference instead from nothing to orange. */
+function paint(canvas: HTMLCanvasElement, image: Grid, low: number, high: number, isDifference = false): void {
   canvas.width = image[0].length;
   canvas.height = image.length;
   const context = canvas.getContext("2d");
@@ -33,7 +33,7 @@ function paint(canvas: HTMLCanvasElement, image: Grid, low: number, high: number
   const data = context.createImageData(canvas.width, canvas.height);
   image.flat().forEach((v, n) => {
     const share = Math.max(0, Math.min(1, (v - low) / (high - low || 1)));
-    data.data.set(alpha ? [204, 85, 0, v === 0 ? 0 : 90 + 165 * share] : [255 * share, 255 * share, 255 * share, 255], 4 * n);
+    data.data.set(isDifference ? [204, 85, 0, v === 0 ? 0 : 90 + 165 * share] : [255 * share, 255 * share, 255 * share, 255], 4 * n);
   });
   context.putImageData(data, 0, 0);
 }
@@ -56,7 +56,8 @@ export function image(root: HTMLElement): void {
   const off = says("image-said");
   const views = ["the picture", "A, then B", "K alone", "difference"].map((label, n) => {
     const canvas = h("canvas", { class: n === 3 ? "view zero" : "view", role: "img", "aria-label": label }) as HTMLCanvasElement;
-    return { canvas, root: h("figure", {}, canvas, h("figcaption", {}, label)) };
+    const caption = h("figcaption", {}, label);
+    return { canvas, caption, root: h("figure", {}, canvas, caption) };
   });
 
   function mark(): void {
@@ -91,6 +92,7 @@ export function image(root: HTMLElement): void {
     paint(views[1].canvas, two, low, high);
     paint(views[2].canvas, one, low, high);
     paint(views[3].canvas, wrong, 0, most, true);
+    views[3].caption.textContent = `difference: ${most === 0 ? "nothing" : `at most ${tiny(most)}`}`;
     off.set("Largest difference over ", `${two.length} × ${two[0].length} pixels: `, h("b", { "data-name": "image-off", "data-value": most }, tiny(most)),
       nudged ? ". The picture is not blind: a wrong K shows." : ".");
     mark();

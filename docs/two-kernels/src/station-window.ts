@@ -93,7 +93,8 @@ export function window6(root: HTMLElement): void {
     h("fieldset", {}, h("legend", {}, label), ...Object.values(of).map((s) => s.root));
   root.append(
     h("div", { class: "columns" }, knobs("First layer, A", one), knobs("Second layer, B", two)),
-    h("div", { class: "controls" }, at.root), view,
+    h("div", { class: "controls" }, at.root),
+    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "What is read, drawn" }, view),
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Windows as numbers" }, table), said.root,
   );
   draw();

@@ -894,7 +894,7 @@ function cost(root             )       {
       ...(even <= MOST ? [svg("line", { class: "gap", x1: px(even), x2: px(even), y1: py(0), y2: py(one) })] : []),
       svg("circle", { class: "dot", cx: px(M), cy: py(apart), r: 6 }),
       svg("rect", { class: "guessed", x: px(M) - 5, y: py(one) - 5, width: 10, height: 10 }),
-      ...[0, 32, 64, 96, 128].map((v) => svg("text", { class: "index", x: px(v), y: HIGH - 6 }, v ? `${v}` : "M = 0")),
+      ...[0, 32, 64, 96, 128].map((v) => svg("text", { class: v ? "index" : "index first", x: v ? px(v) : 2, y: HIGH - 6 }, v ? `${v}` : "M = 0")),
     );
     view.setAttribute("aria-label", `Multiply-adds as M grows to ${MOST}: apart they grow with M, as one they stay at ${count(one)}. They meet at M = ${text(even, 1)}.`);
   }

@@ -277,6 +277,19 @@ def test_7_the_border(page: Any, p1: int, p2: int) -> None:
     close([float(middle.get_attribute("data-bias"))], one.bias)
 
 
+def test_7_a_ring_is_dragged(page: Any) -> None:
+    frame = page.locator('[data-play="border"] .frame').nth(1)
+    frame.scroll_into_view_if_needed()
+    box = frame.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x + box["width"] * 0.34, y)
+    page.mouse.down()
+    page.mouse.move(x + box["width"] * 0.42, y, steps=4)
+    page.mouse.up()
+    assert (value(page, "border-p1"), value(page, "border-p2")) == (1, 2)
+    assert cells(page, "border-exact").shape == (9, 9) and number(page, "border-right") == 0
+
+
 def test_7_a_corner_is_its_own_kernel(page: Any) -> None:
     press(page, '[data-play="border"] .piece', "ArrowRight", "ArrowRight", "Enter")
     assert "top right corner" in page.locator('[data-name="border-piece"]').text_content()
@@ -461,7 +474,7 @@ def test_axe_finds_nothing(page: Any, scheme: str, width: int) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 900})
-    found = axe.Axe().run(page, options={"preload": False}).response["violations"]
+    found = axe.Axe().run(page, options={"preload": False, "resultTypes": ["violations"]}).response["violations"]
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1280, "height": 900})
     assert [(v["id"], v["impact"], [n["html"][:90] for n in v["nodes"][:3]]) for v in found] == []

@@ -2,7 +2,7 @@
 import { h, says, slider, svg } from "./dom.ts";
 import type { Slider } from "./dom.ts";
 import { text, tiny } from "./numbers.ts";
-import { gcd, isOne, joined, output, reads, reduced, taps } from "./window.ts";
+import { gcd, isOne, joined, output, place, reads, reduced, taps } from "./window.ts";
 import type { Window } from "./window.ts";
 
 const [LEFT, RIGHT, WIDE, HIGH] = [-7, 25, 720, 236]; // of the common grid; of the picture
@@ -60,8 +60,9 @@ export function window6(root: HTMLElement): void {
         ...shown.map((i) => svg("circle", { class: lit[row].includes(i) ? "sample lit" : "sample", cx: px(place(i)), cy: y, r: lit[row].includes(i) ? 7 : 4.5 })),
       ];
     });
+    const places = [...new Set(a.flatMap((_, i) => b.map((_, j) => place(first, second, i, j))))].sort((p, q) => p - q);
     const bars = fits
-      ? k.map((_, t) => whole.stride * n + whole.dilation * t - whole.lo).map((p) =>
+      ? places.map((at) => whole.stride * n + at - whole.lo).map((p) =>
           svg("rect", { class: p % whole.up === 0 ? "tap-box lit" : "tap-box", x: px(p) - 5, y: 208, width: 10, height: 10 }))
       : [];
     view.replaceChildren(...lines, ...dots, svg("text", { class: "row-name", x: 4, y: 219 }, "K"), ...bars);
@@ -83,8 +84,7 @@ export function window6(root: HTMLElement): void {
     }
     const inner = (m: number): number => output(x, a, first, m);
     const off = Array.from({ length: 40 }, (_, m) => Math.abs(output(inner, b, second, m) - output(x, k, whole, m))).reduce((p, q) => Math.max(p, q));
-    const places = a.flatMap((_, i) => b.map((_, j) => first.stride * second.dilation * j + second.up * first.dilation * i));
-    said.set(`Taps at s1·d2·j + u2·d1·i = ${[...new Set(places)].sort((p, q) => p - q).join(", ")}. K = (${k.map((v) => text(v)).join(", ")}). Largest difference over 40 outputs of a signal without end: `,
+    said.set(`Taps at s1·d2·j + u2·d1·i = ${places.join(", ")}. K = (${k.map((v) => text(v)).join(", ")}). Largest difference over 40 outputs of a signal without end: `,
       h("b", { "data-name": "window-off", "data-value": off }, tiny(off)), ".",
       shorter.k.length < k.length ? ` Stride and upsampling share a factor, so only ${shorter.k.length} of the taps ever meet a sample.` : "");
   }

@@ -68,6 +68,34 @@ REASONS: dict[str, str] = {
     "window-not-uniform": "the pool divides by a different number of values at the border",
 }
 
+#: What it would take to have it folded all the same.
+REMEDIES: dict[str, str] = {
+    "channels-differ": "nothing: they do not follow one another; a view or concat between them is read otherwise",
+    "crosses-module": "leave out `boundaries` and `depth`, fold the module that holds both, or take `fold` in place of "
+    "`fold_`",
+    "dimensions-differ": "nothing, as long as one of them has an axis of space that the other has not",
+    "does-not-pay": "other sizes, or another objective or target; `explain --trace` has the price of every form",
+    "excluded": "take it out of `exclude`",
+    "ghost-depends-on-data": "put all padding into the first layer, or take border='hoist' and train a little more; "
+    "with border='exact' it is mended where that pays",
+    "ghost-is-constant": "put all padding into the first layer, or leave out the first one's bias; with border='exact' "
+    "it is mended where that pays",
+    "layout-mixes-channels": "a view or permute that keeps the channels together",
+    "no-module": "ask for a graph: `fold` writes what no single module computes",
+    "not-affine": "a model without that non-linearity between the two; nothing else is exactly equal",
+    "not-exported": "a forward that torch.export can follow; what it said is beside this",
+    "padding-mode": "zero padding in that layer; what is copied has its own convolution at every edge",
+    "partition-differs": "parts of a concat or split that end where the groups do",
+    "quantised": "fold first, then quantise",
+    "sizes-differ": "nothing: they are added up or joined after something else has made them equal",
+    "size-depends-on-remainder": "fix the size: dynamic_shapes='static', or free only the batch",
+    "slower-here": "another target; in this one the original is faster",
+    "stride-upsample": "a stride and an upsampling without a common factor",
+    "too-large": "a smaller map or kernel; the folded one would not fit",
+    "training-mode": "model.eval() first",
+    "window-not-uniform": "count_include_pad=True, or no padding in the pool",
+}
+
 #: Of these, what reading beyond the ends of a signal is called.
 GHOSTS = ("ghost-is-constant", "ghost-depends-on-data")
 

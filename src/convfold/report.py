@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from convfold.errors import REASONS
+from convfold.page import Page
 from convfold.totals import Totals
 from convfold.verify import Verdict
 
 if TYPE_CHECKING:
+    from convfold.picture import Picture, Redrawn
     from convfold.plan.border import GhostRead
     from convfold.trace import Stop, Stretch
 
@@ -29,6 +32,8 @@ class Applied:
     macs_before: int
     macs_after: int
     diagram: tuple[str, str] = ("", "")  # what computes it, before and after: outputs first, their inputs below
+    seconds: tuple[float, float] | None = None  # before and after, at the target's prices
+    redrawn: Redrawn | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ class Report:
     trace: tuple[Stretch | Stop, ...] = ()  # of what was asked about: `explain`
     timed: Timed | str | None = None  # in the target's runtime; or why not
     measured: Measured | None = None
+    picture: Picture | None = field(default=None, repr=False)
 
     @property
     def changed(self) -> bool:
@@ -123,8 +129,22 @@ class Report:
         return f"{before} → {after}", change
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        return asdict(self)
+        """Plain data, ready for JSON; without what only a page draws."""
+        data = asdict(replace(self, picture=None, applied=tuple(replace(a, redrawn=None) for a in self.applied)))
+        del data["picture"]
+        for applied in data["applied"]:
+            del applied["redrawn"]
+        return data
+
+    def save(self, path: str | Path, name: str = "") -> None:
+        """Write a page to look at (.html, by itself: nothing is loaded from elsewhere) or the dict (.json).
+
+        Raises:
+            InvalidInput: another suffix, or a folder that is missing or cannot be written.
+        """
+        notes = [str(note) for note in (self.timed, self.measured) if note is not None]
+        drawn = [a.redrawn for a in self.applied]
+        Page(name, str(self), self.to_dict(), notes, drawn, self.picture).save(Path(path))
 
     def __str__(self) -> str:
         stream = io.StringIO()

@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 import torch
 
+from convfold.atomic import replacing
 from convfold.config import FoldConfig
 from convfold.frontends.onnx import kept
 from convfold.frontends.onnx.files import write
@@ -20,7 +21,7 @@ from convfold.guard import guarded
 from convfold.measured import measured
 from convfold.report import Report
 from convfold.runtimes import Call, Runtime
-from convfold.saving import refuse_output, replacing
+from convfold.saving import refuse_output
 from convfold.stages import Progress, Stages
 from convfold.verify import verified
 

@@ -18,6 +18,7 @@ from convfold.config import FoldConfig
 from convfold.diagram import diagram
 from convfold.errors import VerificationFailed
 from convfold.opened import Opened
+from convfold.picture import Picture, drawn, redrawn
 from convfold.plan import Plan, Planner, Prices, unplanned
 from convfold.plan.border import HOISTED, Correct
 from convfold.plan.machine import DEFAULT
@@ -68,6 +69,7 @@ class Stages(Generic[G]):
         self.written: list[Plan] = []
         self.mended: list[Mended] = []
         self.refused: tuple[Refused, ...] | None = None
+        self.picture: Picture | None = None
         with self.timed("lift"):
             if not planner:
                 config.check_globs(self.graph.paths)
@@ -110,6 +112,7 @@ class Stages(Generic[G]):
         """
         if self.rewritten is not None:
             return
+        self.picture = drawn(self.graph.program, self.stretches.regions)
         self.rewrite()
         self.rewritten = tuple(plan.original.outputs[-1] for plan in self.written)
         for _ in range(AGAIN):
@@ -176,6 +179,7 @@ class Stages(Generic[G]):
             tuple(self.mended),
             timed=timed,
             measured=measured,
+            picture=self.picture,
         )
 
     def holds(self, stage: str, *values: Any) -> None:
@@ -246,8 +250,11 @@ class Stages(Generic[G]):
         program = self.graph.program
         before = _listed(Counter(program.word(step.name) for step in region.steps if program.has(step.name)))
         after = _listed(Counter(self._kind(step) for step in plan.region.steps))
-        drawn = (diagram(region), diagram(plan.region))
-        return Applied(self._where(region.outputs[-1]), before, after, plan.before.macs, plan.after.macs, drawn)
+        text, boxes = (diagram(region), diagram(plan.region)), redrawn(program, region, plan.region)
+        where, macs = self._where(region.outputs[-1]), (plan.before.macs, plan.after.macs)
+        priced = self.target is not None and self.config.objective != "macs"
+        seconds = (1e-18 * plan.before.rank[1], 1e-18 * plan.after.rank[1]) if priced else None
+        return Applied(where, before, after, *macs, text, seconds, boxes)
 
 
 def _silent(stage: str) -> None:

@@ -20,8 +20,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import convfold
+from convfold.atomic import replacing
 from convfold.frontends.onnx.files import load, load_bytes
-from convfold.saving import replacing
 from tests.frontends.onnx.models import CONV, NET, NORM, array, assert_same, feeds_of, kinds, model
 
 

@@ -12,12 +12,12 @@ from time import perf_counter
 
 import torch
 
+from convfold.atomic import refuse_unwritable, replacing
 from convfold.bench.machine import Machine
 from convfold.calibration.samples import KINDS, Sample, drawn
 from convfold.calibration.timed import timed_alone, works
 from convfold.errors import InvalidInput
 from convfold.runtimes import Runtime, runtime
-from convfold.saving import refuse_unwritable, replacing
 from convfold.targets.target import Target
 from convfold.targets.terms import terms
 

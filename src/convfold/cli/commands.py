@@ -84,6 +84,15 @@ def _output(ctx: click.Context, param: click.Parameter, word: str | None) -> Pat
     return Path(word)
 
 
+def _page(ctx: click.Context, param: click.Parameter, word: str) -> Path:
+    from convfold.page import refuse_output
+
+    if not word or "\0" in word:
+        raise InvalidInput(f"{word!r}: not the name of a file; give one that ends in .html or .json")
+    refuse_output(Path(word))
+    return Path(word)
+
+
 def _glob(ctx: click.Context, param: click.Parameter, glob: str | None) -> str | None:
     if glob == "":
         raise click.BadParameter("an empty pattern matches no call", ctx, param)
@@ -280,6 +289,42 @@ def explain_command(
 
     config = FoldConfig(objective, exclude, border=border, target=target, budget=budget)
     return work.explain(session, model, shapes, free, config, trace, as_json)
+
+
+@main.command("report")
+@click.argument("model", metavar="IN", callback=_origin)
+@click.option(
+    "-o", "--output", metavar="FILE", callback=_page, required=True, help="A page to look at (.html), or .json."
+)
+@_inputs
+@_how
+@click.option(
+    "--check",
+    type=click.Choice(CHECKS),
+    default="quick",
+    show_default=True,
+    help="How thoroughly to compare the folded model with the original; none: plan only, and run nothing.",
+)
+@_everywhere
+@click.pass_obj
+def report_command(
+    session: Session,
+    model: Origin,
+    output: Path,
+    shapes: tuple[Shape, ...],
+    free: tuple[Free, ...],
+    objective: str,
+    budget: float,
+    target: str | None,
+    border: str,
+    exclude: tuple[str, ...],
+    check: str,
+) -> int:
+    """Write what a fold of IN does, and what it leaves and why, as one page to look at; the model is not written."""
+    from convfold.cli import work
+
+    config = FoldConfig(objective, exclude, check, border, target, False, budget)
+    return work.report(session, model, output, work.Asked(shapes, free, config))
 
 
 @main.command("verify")

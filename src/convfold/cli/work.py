@@ -139,6 +139,20 @@ def explain(
     return 0
 
 
+def report(session: Session, origin: Origin, path: Path, asked: Asked) -> int:
+    """``convfold report``."""
+    with session.working() as stage:
+        model = _found(origin, asked.shapes, stage)
+        act = convfold.explain if asked.config.check == "none" else convfold.fold
+        free = model.dynamic_shapes(asked.free)
+        found = act(model.value, *model.inputs, dynamic_shapes=free, config=asked.config, progress=stage)
+        stage(f"writing {path}")
+        (found if isinstance(found, convfold.Report) else found.report).save(path, origin.word)
+    if not session.quiet:
+        say(f"wrote {path}")
+    return 0
+
+
 def verify(session: Session, a: Origin, b: Origin, shapes: Sequence[Shape], as_json: bool) -> int:
     """``convfold verify``."""
     with session.output() as out:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from convfold.atomic import replacing
 from convfold.bench import Interval, Machine
 from convfold.runtimes import Runtime
-from convfold.saving import replacing
 from convfold.targets import Target
 
 log = logging.getLogger(__name__)

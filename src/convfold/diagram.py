@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from convfold.algebra.layout import Layout
 from convfold.region import Node, Region
 from convfold.report import count
@@ -10,25 +12,28 @@ from convfold.report import count
 LINES = 40
 
 
-def diagram(region: Region) -> str:
-    """Outputs first, what they are computed from below them; a value read twice is drawn once."""
+def diagram(region: Region, called: Callable[[str], str] = str) -> str:
+    """Outputs first, what they are computed from below them; a value read twice is drawn once.
+
+    ``called``: what a value that comes from outside is called.
+    """
     drawn: set[str] = set()
-    lines = [line for name in region.outputs for line in _tree(name, region, drawn)]
+    lines = [line for name in region.outputs for line in _tree(name, region, drawn, called)]
     cut = [f"… {len(lines) - LINES} more"] if len(lines) > LINES else []
     return "\n".join(lines[:LINES] + cut)
 
 
-def _tree(name: str, region: Region, drawn: set[str]) -> list[str]:
+def _tree(name: str, region: Region, drawn: set[str], called: Callable[[str], str]) -> list[str]:
     node = region.by_name[name]
     while isinstance(node.operation, Layout):  # moves nothing, multiplies nothing
         node = region.by_name[node.inputs[0]]
     if node.operation is None:
-        return [f"{node.name} {_size(node)}"]
+        return [f"{called(node.name)} {_size(node)}"]
     head = f"{_label(node, region)} → {_size(node)}"
     if node.name in drawn:
         return [f"{head}  (as above)"]
     drawn.add(node.name)
-    branches = [_tree(i, region, drawn) for i in node.inputs]
+    branches = [_tree(i, region, drawn, called) for i in node.inputs]
     lines = [head]
     for first, *rest in branches[:-1]:
         lines += [f"├── {first}", *(f"│   {line}" for line in rest)]

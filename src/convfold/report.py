@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from convfold.errors import REASONS
 from convfold.page import Page
@@ -151,15 +153,17 @@ class Report:
         self.print(Console(file=stream, width=110, no_color=True, force_terminal=False, highlight=False))
         return stream.getvalue().rstrip()
 
-    def print(self, console: Console) -> None:
-        """As tables, on the given console."""
+    def print(self, console: Console, every: bool = False) -> None:
+        """What is saved, then where, then why not more; of long lists the first, unless ``every`` row is asked for."""
+        shown = None if every else SHOWN
+        console.print(Text(self.headline, "bold"))
         console.print(self._totals())
         if self.before.kinds != self.after.kinds:
             console.print(self._kinds())
         if self.trace:
-            self._print_traces(console)
+            self._print_traces(console, shown)
         else:
-            self._print_outcome(console)
+            self._print_outcome(console, shown)
         if self.free:
             console.print(f"free to change: {', '.join(self.free)}", markup=False)
         if self.error is not None:
@@ -171,21 +175,33 @@ class Report:
         if self.seconds:
             console.print("seconds: " + ", ".join(f"{name} {t:.2f}" for name, t in self.seconds.items()), markup=False)
 
-    def _print_outcome(self, console: Console) -> None:
+    @property
+    def headline(self) -> str:
+        """How much less, in a line."""
+        if not self.applied:
+            return "nothing was folded: no form that is known is cheaper than what is there"
+        macs, change = self.change("macs")
+        fewer = self.before.ops - self.after.ops
+        said = [f"{change.lstrip('+-')} fewer multiply-adds ({macs})"] if self.after.macs < self.before.macs else []
+        if fewer:
+            said.append(f"{abs(fewer)} operation{'s' * (abs(fewer) != 1)} {'fewer' if fewer > 0 else 'more'}")
+        return ", ".join(said) or "as many multiply-adds and operations, in other steps"
+
+    def _print_outcome(self, console: Console, shown: int | None) -> None:
         """Of every stretch."""
         if self.applied:
-            console.print(self._applied())
+            console.print(self._applied(shown))
             for line in self._largest():
                 console.print(line, markup=False)
-        for line in (*self._mended(), *self._refusals()):
+        for line in (*self._mended(shown), *self._refusals(shown)):
             console.print(line, markup=False)
 
-    def _print_traces(self, console: Console) -> None:
+    def _print_traces(self, console: Console, shown: int | None) -> None:
         """Of what was asked about, and nothing else."""
-        for trace in self.trace[:SHOWN]:
+        for trace in self.trace[:shown]:
             trace.print(console)
-        if len(self.trace) > SHOWN:
-            console.print(f"… and {len(self.trace) - SHOWN} traces more: ask for fewer", markup=False)
+        if more := len(self.trace[len(self.trace[:shown]) :]):
+            console.print(f"… {more} traces more: ask for fewer, or for --all", markup=False)
 
     def _totals(self) -> Table:
         table = Table(box=None, pad_edge=False)
@@ -208,16 +224,19 @@ class Report:
                 table.add_row(kind, str(before), str(after), f"{after - before:+d}")
         return table
 
-    def _applied(self) -> Table:
+    def _applied(self, shown: int | None) -> Table:
+        """Those first that save most."""
         table = Table(box=None, pad_edge=False)
-        table.add_column("folded", overflow="fold")
+        table.add_column("folded", no_wrap=True)  # broken where a path may be
         table.add_column("from", overflow="fold")
         table.add_column("to", overflow="fold")
         table.add_column("multiply-adds", justify="right")
-        for a in self.applied[:SHOWN]:
-            table.add_row(a.where, a.before, a.after, f"{count(a.macs_before)} → {count(a.macs_after)}")
-        if len(self.applied) > SHOWN:
-            table.add_row(f"… and {len(self.applied) - SHOWN} more", "", "", "")
+        rows = sorted(self.applied, key=lambda a: a.macs_after - a.macs_before)  # of equal ones the first first
+        for a in rows[:shown]:
+            table.add_row(_broken(a.where), a.before, a.after, f"{count(a.macs_before)} → {count(a.macs_after)}")
+        if rest := rows[len(rows[:shown]) :]:
+            saved = sum(a.macs_before - a.macs_after for a in rest)
+            table.add_row(f"… {len(rest)} more", "", "--all lists them", f"{count(-saved)}" if saved else "")
         return table
 
     def _largest(self) -> list[str]:
@@ -228,27 +247,41 @@ class Report:
             return []
         return [f"{largest.where} before", *_indented(before), "after", *_indented(after)]
 
-    def _mended(self) -> list[str]:
+    def _mended(self, shown: int | None) -> list[str]:
         lines = []
-        for border in self.borders[:SHOWN]:
+        for border in self.borders[:shown]:
             lines += [str(border), *(f"    {ghost}" for ghost in border.ghosts)]
-        return lines + ([f"… and {len(self.borders) - SHOWN} borders more"] if len(self.borders) > SHOWN else [])
+        more = len(self.borders) - len(self.borders[:shown])
+        return lines + ([f"… {more} borders more"] if more else [])
 
-    def _refusals(self) -> list[str]:
+    def _refusals(self, shown: int | None) -> list[str]:
+        """By their reasons, the most frequent first; of each one example, or all."""
         lines = []
         for code, n in Counter(r.code for r in self.refused).most_common():
-            examples = [f"{r.where}: {r.detail}" for r in self.refused if r.code == code]
+            found = [f"{r.where}: {r.detail}" for r in self.refused if r.code == code]
             lines.append(f"left {n} × {code}: {REASONS[code]}")
-            lines.append(f"    e.g. {examples[0]}")
+            lines += [f"    e.g. {found[0]}"] if shown else [f"    {one}" for one in found]
         return lines
+
+
+def _broken(path: str) -> str:
+    """A long path on lines of its own, that end behind a dot and not in a word."""
+    lines = [""]
+    for part in re.split(r"(?<=[.→])", path):
+        if len(lines[-1] + part) > PATH and lines[-1]:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.strip() for line in lines)
 
 
 def _indented(text: str) -> list[str]:
     return [f"    {line}" for line in text.splitlines()]
 
 
-#: Rows of the table of what was folded; the dict has them all.
-SHOWN = 20
+#: Rows of a table unless all are asked for; the dict has them all.
+SHOWN = 12
+#: Letters of a module's path on one line.
+PATH = 36
 
 
 def _change(before: int, after: int) -> tuple[str, str, str]:

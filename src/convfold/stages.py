@@ -235,6 +235,11 @@ class Stages(Generic[G]):
             name = name.rpartition(".")[0]
         return (program.path(name) if program.has(name) else "") or name
 
+    def _called(self, name: str) -> str:
+        """By the module that computes it, where it is in one."""
+        where = self._where(name)
+        return name if where == name else f"{where} ({name})"
+
     def _kind(self, node: Node) -> str:
         """What a planned step is called: the model's own call by its name, what is new by what it is."""
         step = node.operation
@@ -250,7 +255,8 @@ class Stages(Generic[G]):
         program = self.graph.program
         before = _listed(Counter(program.word(step.name) for step in region.steps if program.has(step.name)))
         after = _listed(Counter(self._kind(step) for step in plan.region.steps))
-        text, boxes = (diagram(region), diagram(plan.region)), redrawn(program, region, plan.region)
+        text = (diagram(region, self._called), diagram(plan.region, self._called))
+        boxes = redrawn(program, region, plan.region)
         where, macs = self._where(region.outputs[-1]), (plan.before.macs, plan.after.macs)
         priced = self.target is not None and self.config.objective != "macs"
         seconds = (1e-18 * plan.before.rank[1], 1e-18 * plan.after.rank[1]) if priced else None

@@ -139,6 +139,7 @@ _inputs = click.option(
     help="An input drawn at random, e.g. x:1,3,224,224 or x:1,77:int64. Repeat for each. "
     "Not needed where IN comes with its own.",
 )
+_all = click.option("--all", "every", is_flag=True, help="Every row of long tables.")
 _json = click.option("--json", "as_json", is_flag=True, help="JSON instead of tables.")
 _how = _options(
     click.option(
@@ -226,6 +227,7 @@ def main() -> None:
     help="With --target or --objective measured: do not time the result against IN in its runtime.",
 )
 @click.option("--no-verify", is_flag=True, help="The same as --check none.")
+@_all
 @_json
 @_everywhere
 @click.pass_obj
@@ -246,6 +248,7 @@ def fold_command(
     check: str,
     no_guard: bool,
     no_verify: bool,
+    every: bool,
     as_json: bool,
 ) -> int:
     """Fold IN, verify the result against it, and write it to a file. Of a folder every model in it."""
@@ -254,7 +257,7 @@ def fold_command(
     verify = "none" if no_verify else check
     config = FoldConfig(objective, exclude, verify, border, target, not no_guard, budget)
     asked = work.Asked(shapes, free, config, opset)
-    return work.fold(session, models, output, in_place, asked, require_change, as_json)
+    return work.fold(session, models, output, in_place, asked, require_change, as_json, every)
 
 
 @main.command("explain")
@@ -268,6 +271,7 @@ def fold_command(
     help="Tell of one place only, and in full: the forms that were seen, what each costs, what was refused and what "
     "was taken. A module path or the name of a call, as the report names them, or a glob: 'head.*'.",
 )
+@_all
 @_json
 @_everywhere
 @click.pass_obj
@@ -282,13 +286,14 @@ def explain_command(
     border: str,
     exclude: tuple[str, ...],
     trace: str | None,
+    every: bool,
     as_json: bool,
 ) -> int:
     """Say what would be folded in IN and what would not, and why; write nothing."""
     from convfold.cli import work
 
     config = FoldConfig(objective, exclude, border=border, target=target, budget=budget)
-    return work.explain(session, model, shapes, free, config, trace, as_json)
+    return work.explain(session, model, shapes, free, config, trace, as_json, every)
 
 
 @main.command("report")

@@ -25,12 +25,12 @@ def console(out: TextIO) -> Console:
     return found if found.is_terminal else Console(file=out, highlight=False, width=110)
 
 
-def report(report: Report, as_json: bool, out: TextIO) -> None:
-    """Of a fold, or of what one would do."""
+def report(report: Report, as_json: bool, every: bool, out: TextIO) -> None:
+    """Of a fold, or of what one would do; ``every`` row of it."""
     if as_json:
         _json(report.to_dict(), out)
     else:
-        report.print(console(out))
+        report.print(console(out), every)
 
 
 def summary(done: Sequence[tuple[str, Report | None, int]], as_json: bool, out: TextIO) -> None:

@@ -45,25 +45,26 @@ def fold(
     asked: Asked,
     require_change: bool,
     as_json: bool,
+    every: bool,
 ) -> int:
     """``convfold fold``."""
     with stored(origins) as given:
         wanted = targets(given, output, in_place)
         if len(wanted) == 1 and not any(origin.is_folder for origin in origins):
-            return _fold_one(session, wanted[0], asked, require_change, as_json)
+            return _fold_one(session, wanted[0], asked, require_change, as_json, every)
         return _fold_all(session, wanted, asked, require_change, as_json)
 
 
-def _fold_one(session: Session, target: Target, asked: Asked, require_change: bool, as_json: bool) -> int:
+def _fold_one(session: Session, target: Target, asked: Asked, require_change: bool, as_json: bool, every: bool) -> int:
     with session.output() as out:
         with session.working() as stage:
             report, data = _folded(target, asked, require_change, stage)
         if target.path is None and data:
             out.flush()
             out.buffer.write(data)
-            show.report(report, as_json, sys.stderr)
+            show.report(report, as_json, every, sys.stderr)
         else:
-            show.report(report, as_json, out)
+            show.report(report, as_json, every, out)
     if data is None:
         return fail("nothing to fold; nothing is written", UNCHANGED)
     if not session.quiet and target.path is not None:
@@ -126,6 +127,7 @@ def explain(
     config: FoldConfig,
     trace: str | None,
     as_json: bool,
+    every: bool,
 ) -> int:
     """``convfold explain``."""
     with session.output() as out:
@@ -135,7 +137,7 @@ def explain(
             report = convfold.explain(
                 model.value, *model.inputs, dynamic_shapes=asked, config=config, progress=stage, trace=trace
             )
-        show.report(report, as_json, out)
+        show.report(report, as_json, every, out)
     return 0
 
 

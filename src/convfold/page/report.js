@@ -152,7 +152,7 @@
     const known = new Set(others.map((b) => b[NAME] + "\n" + b[LABEL]));
     const nodes = boxes.map((b) => ({
       id: b[NAME], taps: b[TAPS], full: [b[LABEL] || b[NAME], b[PATH], size(b)].filter(Boolean).join(", "),
-      lines: [clipped(b[LABEL] || b[NAME]), [size(b), b[MACS] ? `${count(b[MACS])} multiply-adds` : ""].filter(Boolean).join(" · ")],
+      lines: [clipped(b[LABEL] || (b[PATH] ? `${b[PATH].split(".").pop()} (${b[NAME]})` : b[NAME])), [size(b), b[MACS] ? `${count(b[MACS])} multiply-adds` : ""].filter(Boolean).join(" · ")],
     }));
     const edges = boxes.flatMap((b) => b[READS].map((r) => [r, b[NAME]]));
     const of = new Map(boxes.map((b) => [b[NAME], b]));

@@ -74,10 +74,10 @@ MODULE_EXAMPLES: dict[type[nn.Module], DrawnModule] = {}
 
 
 def example(*names: str) -> Callable[[Drawn], Drawn]:
-    """Declare how examples of ATen overloads are drawn; beside ``aten``, with the same names."""
+    """Declare how examples of calls are drawn; beside ``aten`` or ``operator``, with the same names."""
 
     def declare(drawn: Drawn) -> Drawn:
-        EXAMPLES.update((f"aten.{name}", drawn) for name in names)
+        EXAMPLES.update((name if name.count(".") > 1 else f"aten.{name}", drawn) for name in names)
         return drawn
 
     return declare

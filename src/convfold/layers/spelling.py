@@ -13,7 +13,7 @@ from convfold.algebra.convolution import Convolution
 from convfold.algebra.joins import Concat
 from convfold.algebra.numbers import has_numbers
 from convfold.algebra.operation import Operation
-from convfold.algebra.realisation import Realisation
+from convfold.algebra.realisation import Convolve, Realisation
 from convfold.algebra.spatial import Spatial
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
@@ -188,19 +188,28 @@ def spatial(
 Reading = Step | Value | list["Step | None"]
 Reader = Callable[[Call], Reading]
 
-#: Every ATen overload convfold reads.
+#: Every ATen overload convfold reads, and every operator of others.
 ATEN: dict[str, Reader] = {}
 
 
 def aten(*names: str) -> Callable[[Reader], Reader]:
     """Register a reader for ATen overloads, by name: ``conv2d.default``."""
+    return operator(*(f"aten.{name}" for name in names))
+
+
+def operator(*names: str) -> Callable[[Reader], Reader]:
+    """Register a reader for torch operators of any namespace, by their whole names: ``mine.blur.default``."""
 
     def register(reader: Reader) -> Reader:
-        for name in names:
-            ATEN[f"aten.{name}"] = reader
+        ATEN.update(dict.fromkeys(names, reader))
         return reader
 
     return register
+
+
+def convolved(op: Convolution, x: Value, axis: int = 1) -> Step:
+    """``op`` on the channel axis ``axis`` of a signal, as a call that costs what a convolution does."""
+    return Step(Convolved(op, axis, Convolve()), (x,))
 
 
 #: Every ONNX operator convfold reads.

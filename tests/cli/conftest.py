@@ -48,6 +48,10 @@ class Two(nn.Module):
 def two():
     return Two().eval()
 
+def many():
+    layers = [m for _ in range(15) for m in (nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.ReLU())]
+    return nn.Sequential(*layers).eval(), torch.randn(1, 3, 4, 4)
+
 def padded():  # 0 → 1 reads zeros where 0 would have data
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)).eval(), torch.randn(1, 4, 9, 8)

@@ -15,6 +15,7 @@ from convfold.cli.failures import Commands
 from convfold.cli.session import Session
 from convfold.config import CHECKS, OBJECTIVES, FoldConfig
 from convfold.errors import BORDERS, InvalidInput
+from convfold.files import refuse_no_file
 
 #: Threads beyond any machine's use, seconds beyond any patience, and samples beyond any memory.
 _THREADS, _SECONDS, _BATCH = max(256, os.cpu_count() or 1), 24 * 60 * 60, 2**40
@@ -66,6 +67,14 @@ def _listed(kind: click.ParamType[Any, Any]) -> Callable[[click.Context, click.P
 
 def _origin(ctx: click.Context, param: click.Parameter, word: str | None) -> Origin | None:
     return None if word is None else Origin.parse(word)
+
+
+def _compared(ctx: click.Context, param: click.Parameter, word: str) -> Origin | Path:
+    """A report, or a model."""
+    if not word.endswith(".json"):
+        return Origin.parse(word)
+    refuse_no_file(Path(word))
+    return Path(word)
 
 
 def _origins(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> tuple[Origin, ...]:
@@ -330,6 +339,34 @@ def report_command(
 
     config = FoldConfig(objective, exclude, check, border, target, False, budget)
     return work.report(session, model, output, work.Asked(shapes, free, config))
+
+
+@main.command("diff")
+@click.argument("a", metavar="A", callback=_compared)
+@click.argument("b", metavar="B", callback=_compared)
+@_inputs
+@_how
+@_json
+@_everywhere
+@click.pass_obj
+def diff_command(
+    session: Session,
+    a: Origin | Path,
+    b: Origin | Path,
+    shapes: tuple[Shape, ...],
+    free: tuple[Free, ...],
+    objective: str,
+    budget: float,
+    target: str | None,
+    border: str,
+    exclude: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Say what folding A and folding B do not have in common. Each is a model, or a report as JSON."""
+    from convfold.cli import work
+
+    config = FoldConfig(objective, exclude, border=border, target=target, budget=budget)
+    return work.diff(session, (a, b), work.Asked(shapes, free, config), as_json)
 
 
 @main.command("verify")

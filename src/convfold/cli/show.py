@@ -13,6 +13,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from convfold.bench import Bench, Row
+    from convfold.difference import Difference
     from convfold.report import Report
     from convfold.runtimes import Share
     from convfold.targets import Target
@@ -50,6 +51,14 @@ def summary(done: Sequence[tuple[str, Report | None, int]], as_json: bool, out: 
         macs, ops = r.change("macs"), r.change("ops")
         table.add_row(Text(word), *macs, *ops, checked, f"{sum(r.seconds.values()):.1f}")
     console(out).print(table)
+
+
+def difference(found: Difference, words: tuple[str, str], as_json: bool, out: TextIO) -> None:
+    """Of two reports."""
+    if as_json:
+        _json(found.to_dict(), out)
+    else:
+        found.print(console(out), words)
 
 
 def verdict(verdict: Verdict, as_json: bool, out: TextIO) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import convfold
 from convfold.arguments import Free, Origin, Shape
@@ -132,11 +132,7 @@ def explain(
     """``convfold explain``."""
     with session.output() as out:
         with session.working() as stage:
-            model = _found(origin, shapes, stage)
-            asked = model.dynamic_shapes(free)
-            report = convfold.explain(
-                model.value, *model.inputs, dynamic_shapes=asked, config=config, progress=stage, trace=trace
-            )
+            report = _explained(origin, Asked(shapes, free, config), stage, trace)
         show.report(report, as_json, every, out)
     return 0
 
@@ -153,6 +149,27 @@ def report(session: Session, origin: Origin, path: Path, asked: Asked) -> int:
     if not session.quiet:
         say(f"wrote {path}")
     return 0
+
+
+def diff(session: Session, compared: tuple[Origin | Path, Origin | Path], asked: Asked, as_json: bool) -> int:
+    """``convfold diff``."""
+    from convfold.difference import Difference, read
+
+    with session.output() as out:
+        with session.working() as stage:
+            found = [
+                read(each) if isinstance(each, Path) else _explained(each, asked, stage).to_dict() for each in compared
+            ]
+        a, b = (each.name if isinstance(each, Path) else each.word for each in compared)
+        show.difference(Difference.of(*found), (a, b), as_json, out)
+    return 0
+
+
+def _explained(origin: Origin, asked: Asked, stage: Stage, trace: str | None = None) -> Report:
+    model = _found(origin, asked.shapes, stage)
+    free = model.dynamic_shapes(asked.free)
+    how: dict[str, Any] = {"dynamic_shapes": free, "config": asked.config, "progress": stage, "trace": trace}
+    return convfold.explain(model.value, *model.inputs, **how)
 
 
 def verify(session: Session, a: Origin, b: Origin, shapes: Sequence[Shape], as_json: bool) -> int:

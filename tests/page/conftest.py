@@ -1,11 +1,11 @@
-"""What the page's tests need: Node for its arithmetic, a browser for the page itself."""
+"""What the page's tests need: Node for its arithmetic."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +56,3 @@ def ask(node: Callable[..., subprocess.CompletedProcess[str]]) -> Ask:
         return [answer.get("value", answer) for answer in json.loads(done.stdout)]
 
     return call
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Debian's Chromium, one for the session."""
-    api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no Chromium: apt-get install chromium")
-    with api.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield launched
-        launched.close()

@@ -24,7 +24,7 @@ INDEX = (PAGE / "index.html").as_uri()
 def opened(browser: Any) -> Iterator[Any]:
     """The page, with what must not happen collected: errors, console messages, requests other than its own files."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    context.set_default_timeout(5000)
+    context.set_default_timeout(30_000)
     page = context.new_page()
     page.wrong = []
     page.on("pageerror", lambda error: page.wrong.append(str(error)))

@@ -1,0 +1,237 @@
+"""``python docs/pages.py``: writes the pages that are made of what is on record; a test fails where one is out of date.
+
+docs/gallery.md is made of benchmarks/results (gallery.json, runtimes.json), docs/reference/reasons.md of
+`convfold.errors.REASONS`, docs/reference/cli.md of the commands' own help.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+
+from convfold.cli import main as command
+from convfold.errors import REASONS
+from convfold.report import count
+
+DOCS = Path(__file__).parent
+RESULTS = DOCS.parent / "benchmarks" / "results"
+
+#: What each network of the gallery is called, and where it was published.
+NETWORKS = {
+    "bit-50": "BiT-50, 1912.11370",
+    "convnext-tiny": "ConvNeXt-T, 2201.03545",
+    "csrnet": "CSRNet, 1802.10062",
+    "dcgan-generator": "DCGAN's generator, 1511.06434",
+    "densenet-121": "DenseNet-121, 1608.06993",
+    "depth-anything-small": "Depth Anything S, 2401.10891",
+    "dpt": "DPT on ViT-S, 2103.13413",
+    "edsr-baseline-x4": "EDSR-baseline ×4, 1707.02921",
+    "fastvit-sa12": "FastViT-SA12, 2303.14189",
+    "fsrcnn-x3": "FSRCNN ×3, 1608.00367",
+    "gcn-50": "GCN on ResNet-50, 1703.02719",
+    "ghostnetv3": "GhostNetV3, 2404.11202",
+    "infogan-generator": "InfoGAN's generator, 1606.03657",
+    "levit-128": "LeViT-128, 2104.01136",
+    "mobilenet-v2": "MobileNetV2, 1801.04381",
+    "mobileone-s0": "MobileOne-S0, 2206.04040",
+    "poolformer-s12": "PoolFormer-S12, 2111.11418",
+    "pp-lcnet-v3": "PP-LCNetV3, 2109.15099 (its first version)",
+    "repvgg-a0": "RepVGG-A0, 2101.03697",
+    "repvit-m0.9": "RepViT-M0.9, 2307.09283",
+    "resnet-18": "ResNet-18, 1512.03385",
+    "rt-detr-r18": "RT-DETR-R18, 2304.08069",
+    "segformer-b0": "SegFormer-B0, 2105.15203",
+    "sesr-m5-x2": "SESR-M5 ×2, 2103.09404",
+    "swin-tiny": "Swin-T, 2103.14030",
+    "textnet": "TextNet (FAST), 2111.02394",
+    "unet": "U-Net, 1505.04597",
+    "upernet-convnext-tiny": "UPerNet on ConvNeXt-T, 1807.10221",
+    "vit-small": "ViT-S, 2010.11929",
+    "yolo-small": "A detector like YOLOv5-S",
+}
+
+RUNTIMES = {"eager": "eager", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+
+#: What it would take to fold what was left for each reason.
+LIFTED = {
+    "channels-differ": "Nothing: the two do not follow each other. Look for a layer that is missing between them.",
+    "crosses-module": "Take `fold`, which keeps no modules; or `fold_` with fewer `boundaries` or a smaller `depth`.",
+    "dimensions-differ": "Give both the same number of space axes; pointwise layers are lifted to any by themselves.",
+    "does-not-pay": "Other prices: a `target` for the runtime you deploy to, or `objective=\"macs\"`. `merge` does not ask "
+    "what pays. With `explain(…, trace=…)` you see what the stretch costs in every form.",
+    "excluded": "Take the glob out of `exclude`.",
+    "ghost-depends-on-data": "`border=\"exact\"`, the default, computes the border apart. Where even that left it: let the "
+    "first layer do all of the padding, which is another function at the border and has to be trained or fine-tuned.",
+    "ghost-is-constant": "`border=\"exact\"`, the default, adds the constant at the border. Or a first layer without bias.",
+    "layout-mixes-channels": "Keep the channel axis whole in the view or permute between the two, or move the view behind "
+    "both layers.",
+    "no-module": "Take `fold`, which writes calls and not modules, or `Convolution.of(…)`, a value that can be called.",
+    "not-affine": "A layer that is: of what an operator is and whether it is read, see [Operators](../operators.md). An "
+    "activation between two layers is a real end of the stretch.",
+    "not-exported": "Make the module exportable: the message names the line and what to write instead.",
+    "padding-mode": "Zero padding; or circular padding in every layer of the chain; or one pad in front of it and none "
+    "after.",
+    "partition-differs": "Groups that line up with the parts of the concat or split.",
+    "quantised": "Fold first, then quantise: [Deploy](../guides/deploy.md).",
+    "size-depends-on-remainder": "Fix the size (`dynamic_shapes=\"static\"`, or an input of that size), or make it a multiple "
+    "of the stride.",
+    "sizes-differ": "Branches of one output size.",
+    "slower-here": "Nothing, in this runtime on this machine. `guard=False` (`--no-guard`) does not time.",
+    "stride-upsample": "A stride and an upsampling without a common factor, or the upsampling first.",
+    "too-large": "Smaller kernels, or fewer channels in groups: composed, this one would not fit.",
+    "training-mode": "`model.eval()`; in training, `norm.eval()` for the norms that are to be composed.",
+    "window-not-uniform": "`count_include_pad=True`, or no padding in the pool.",
+}
+
+WRITTEN = "<!-- Written by `python docs/pages.py`. -->\n\n"
+
+
+def reasons() -> str:
+    """docs/reference/reasons.md."""
+    parts = [
+        "# Reasons\n\nEvery stretch that is left as it is has a code, in the report (`report.refused`), in `--json` and on "
+        "`NotFoldable`. Codes are stable.\n\n```python\nimport convfold\n\nprint(len(convfold.REASONS))\n```\n\n"
+        f"```output\n{len(REASONS)}\n```\n"
+    ]
+    for code, words in REASONS.items():
+        parts.append(f"\n## {code}\n\n{words[0].upper()}{words[1:]}.\n\n**To fold it:** {LIFTED[code]}\n")
+    return WRITTEN + "".join(parts)
+
+
+def commands() -> str:
+    """docs/reference/cli.md."""
+    parts = [
+        "# Command line\n\nStandard output holds the data and nothing else, standard error says what is going on. Exit codes: "
+        "0 done, 1 failed, 2 usage, 3 verification failed (nothing written), 4 nothing folded (with `--require-change`), 130 "
+        "interrupted.\n\n```console\n$ convfold --help\n" + _help([]) + "```\n"
+    ]
+    for name in sorted(command.commands):
+        parts.append(f"\n## {name}\n\n```console\n$ convfold {name} --help\n{_help([name])}```\n")
+    return WRITTEN + "".join(parts)
+
+
+def _help(words: list[str]) -> str:
+    return CliRunner().invoke(command, [*words, "--help"], prog_name="convfold").stdout
+
+
+def gallery() -> str:
+    """docs/gallery.md."""
+    found, timed = _read("gallery"), _read("runtimes")
+    rows = {name: found[name] for name in NETWORKS}
+    order = sorted(rows, key=lambda name: (rows[name]["macs"][1] / rows[name]["macs"][0], name))
+    parts = [
+        "# Gallery\n\nWhat a fold finds in thirty known networks, unmodified: built from `transformers`, or written from their "
+        "papers in the form they are trained in (`zoo/`). Weights are random, but no statistic is trivial. Figures are "
+        "those on record: `python -m benchmarks.gallery` (the plan), `python -m benchmarks.runtimes` (the times: batch 1, "
+        "one thread, original over folded, medians with their interval of 95 %; the machine had other work beside).\n\n"
+        "Where the multiply-adds are the same, batch norms and calls are what is saved. *Same file* is an ONNX file in which "
+        "nothing was left to fold: the exporter had put the batch norms into the convolutions. A blank has not been timed.\n\n"
+    ]
+    parts.append(bars({name: tuple(rows[name]["macs"]) for name in order}))
+    parts.append(
+        "\n| network | multiply-adds | | operations | " + " | ".join(RUNTIMES.values()) + " |\n|---|---|---|---|"
+        + "---|" * len(RUNTIMES) + "\n"
+    )
+    for name in order:
+        macs, ops = rows[name]["macs"], rows[name]["ops"]
+        times = " | ".join(_speed(timed, name, runtime) for runtime in RUNTIMES)
+        parts.append(
+            f"| [{_title(name)}](#{_anchor(name)}) | {count(macs[0])} → {count(macs[1])} | {_change(macs)} | "
+            f"{ops[0]} → {ops[1]} | {times} |\n"
+        )
+    for name in order:
+        parts.append(_network(name, rows[name]))
+    return WRITTEN + "".join(parts)
+
+
+def bars(macs: Mapping[str, tuple[int, int]]) -> str:
+    """What is left of the multiply-adds, a bar a network: an SVG in the page's own colours."""
+    row, left, wide = 20, 190, 460
+    height = row * len(macs) + 10
+    lines = [
+        f'<svg class="bars" role="img" aria-label="multiply-adds that are left, in per cent" viewBox="0 0 720 {height}" '
+        'xmlns="http://www.w3.org/2000/svg">'
+    ]
+    for i, (name, (before, after)) in enumerate(macs.items()):
+        y, share = row * i + 4, after / before
+        lines.append(f'<text x="{left - 8}" y="{y + 11}" text-anchor="end">{_title(name)}</text>')
+        lines.append(f'<rect class="all" x="{left}" y="{y}" width="{wide}" height="14"/>')
+        lines.append(f'<rect class="left" x="{left}" y="{y}" width="{wide * share:.1f}" height="14"/>')
+        lines.append(f'<text x="{left + wide + 8}" y="{y + 11}">{100 * share:.1f} %</text>')
+    return "\n".join([*lines, "</svg>", "", "*Multiply-adds that are left.*", ""])
+
+
+def _network(name: str, case: Mapping[str, Any]) -> str:
+    """Its section: what was found, alike stretches together."""
+    shapes = ", ".join("×".join(map(str, shape)) for shape in case["input"])
+    layers, norms = case["layers"], case["batch_norms"]
+    paper = NETWORKS[name].partition(", ")[2]
+    published = f"arXiv {paper}; " if paper else ""
+    lines = [
+        f"\n## {_title(name)} {{ #{_anchor(name)} }}\n\n{published}`{name}` in `zoo/`, input {shapes}. Convolutions and linears "
+        f"{layers[0]} → {layers[1]}, batch norms {norms[0]} → {norms[1]}.\n\n"
+    ]
+    stretches = case["stretches"]
+    if stretches:
+        lines.append("| times | from | to | multiply-adds |\n|---|---|---|---|\n")
+    for s in stretches[:5]:
+        macs = s["macs"]
+        saved = count(macs[0]) if macs[0] == macs[1] else f"{count(macs[0])} → {count(macs[1])}"
+        lines.append(f"| {s['times']} | {s['from']} | {s['to']} | {saved} |\n")
+    if rest := sum(s["times"] for s in stretches[5:]):
+        kinds = len(stretches) - 5
+        lines.append(f"| {rest} | others, of {kinds} kind{'s' * (kinds != 1)} | | |\n")
+    if borders := case["borders"]:
+        lines.append("\nBorders: " + "; ".join(f"{n} × {way}" for way, n in borders.items()) + ".\n")
+    if left := case["left"]:
+        codes = ", ".join(f"{n} × [`{code}`](reference/reasons.md#{code})" for code, n in left.items())
+        lines.append(f"\nLeft: {codes}.\n")
+    return "".join(lines)
+
+
+def _speed(timed: Mapping[str, Any], name: str, runtime: str) -> str:
+    case = timed.get(f"{name}, {runtime}, batch 1")
+    if case is None or "folded" not in case:
+        return ""
+    if case["same"]:
+        return "same file"
+    middle, low, high = (f"{x:#.3g}" for x in case["folded"])
+    return f"{middle} [{low}, {high}]"
+
+
+def _change(pair: tuple[int, int]) -> str:
+    return f"{100 * (pair[1] - pair[0]) / pair[0]:+.1f} %" if pair[0] != pair[1] else "the same"
+
+
+def _title(name: str) -> str:
+    return NETWORKS[name].partition(",")[0]
+
+
+def _anchor(name: str) -> str:
+    return name.replace(".", "")
+
+
+def _read(name: str) -> dict[str, Any]:
+    return dict(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "gallery.md": gallery,
+    "reference/reasons.md": reasons,
+    "reference/cli.md": commands,
+}
+
+
+def main() -> None:
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")
+        print(f"written: docs/{name}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -88,6 +88,9 @@ LIFTED = {
     "window-not-uniform": "`count_include_pad=True`, or no padding in the pool.",
 }
 
+#: A space where no line ends.
+NARROW = "\u202f"
+
 WRITTEN = "<!-- Written by `python docs/pages.py`. -->\n\n"
 
 
@@ -130,7 +133,7 @@ def gallery() -> str:
         "those on record: `python -m benchmarks.gallery` (the plan), `python -m benchmarks.runtimes` (the times: batch 1, "
         "one thread, original over folded, medians with their interval of 95 %; the machine had other work beside).\n\n"
         "Where the multiply-adds are the same, batch norms and calls are what is saved. *Same file* is an ONNX file in which "
-        "nothing was left to fold: the exporter had put the batch norms into the convolutions. A blank has not been timed.\n\n"
+        "nothing was left to fold: the exporter had put what batch norms there were into the convolutions. A blank has not been timed.\n\n"
     ]
     parts.append(bars({name: tuple(rows[name]["macs"]) for name in order}))
     parts.append(
@@ -141,8 +144,8 @@ def gallery() -> str:
         macs, ops = rows[name]["macs"], rows[name]["ops"]
         times = " | ".join(_speed(timed, name, runtime) for runtime in RUNTIMES)
         parts.append(
-            f"| [{_title(name)}](#{_anchor(name)}) | {count(macs[0])} → {count(macs[1])} | {_change(macs)} | "
-            f"{ops[0]} → {ops[1]} | {times} |\n"
+            f"| [{_title(name)}](#{_anchor(name)}) | {_pair(macs)} | {_change(macs)} | {ops[0]}{NARROW}→{NARROW}{ops[1]} | "
+            f"{times} |\n"
         )
     for name in order:
         parts.append(_network(name, rows[name]))
@@ -181,8 +184,7 @@ def _network(name: str, case: Mapping[str, Any]) -> str:
         lines.append("| times | from | to | multiply-adds |\n|---|---|---|---|\n")
     for s in stretches[:5]:
         macs = s["macs"]
-        saved = count(macs[0]) if macs[0] == macs[1] else f"{count(macs[0])} → {count(macs[1])}"
-        lines.append(f"| {s['times']} | {s['from']} | {s['to']} | {saved} |\n")
+        lines.append(f"| {s['times']} | {s['from']} | {s['to']} | {_pair(macs) if macs[0] != macs[1] else _count(macs[0])} |\n")
     if rest := sum(s["times"] for s in stretches[5:]):
         kinds = len(stretches) - 5
         lines.append(f"| {rest} | others, of {kinds} kind{'s' * (kinds != 1)} | | |\n")
@@ -201,11 +203,19 @@ def _speed(timed: Mapping[str, Any], name: str, runtime: str) -> str:
     if case["same"]:
         return "same file"
     middle, low, high = (f"{x:#.3g}" for x in case["folded"])
-    return f"{middle} [{low}, {high}]"
+    return f"{middle} [{low}, {high}]".replace(" ", NARROW)
+
+
+def _count(n: float) -> str:
+    return count(n).replace(" ", NARROW)
+
+
+def _pair(pair: tuple[int, int]) -> str:
+    return f"{_count(pair[0])}{NARROW}→{NARROW}{_count(pair[1])}"
 
 
 def _change(pair: tuple[int, int]) -> str:
-    return f"{100 * (pair[1] - pair[0]) / pair[0]:+.1f} %" if pair[0] != pair[1] else "the same"
+    return f"{100 * (pair[1] - pair[0]) / pair[0]:+.1f}{NARROW}%" if pair[0] != pair[1] else "same"
 
 
 def _title(name: str) -> str:

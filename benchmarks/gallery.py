@@ -1,4 +1,4 @@
-"""``python -m benchmarks.gallery [NAME...]``: what a fold finds in 30 known architectures; recorded for docs/gallery.md.
+"""``python -m benchmarks.gallery [NAME...]``: what a fold finds in 30 architectures; recorded for docs/gallery.md.
 
 `convfold.explain` of each, in the default plan: its stretches by what they were and what they became, the borders that
 were mended, what was left and why. Nothing is timed. `python docs/pages.py` then writes the page.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,34 +59,87 @@ RUNTIMES = {"eager": "eager", "onnxruntime": "ONNX Runtime", "openvino": "OpenVI
 
 #: What it would take to fold what was left for each reason.
 LIFTED = {
-    "channels-differ": "Nothing: the two do not follow each other. Look for a layer that is missing between them.",
-    "crosses-module": "Take `fold`, which keeps no modules; or `fold_` with fewer `boundaries` or a smaller `depth`.",
-    "dimensions-differ": "Give both the same number of space axes; pointwise layers are lifted to any by themselves.",
-    "does-not-pay": "Other prices: a `target` for the runtime you deploy to, or `objective=\"macs\"`. `merge` does not ask "
-    "what pays. With `explain(…, trace=…)` you see what the stretch costs in every form.",
-    "excluded": "Take the glob out of `exclude`.",
-    "ghost-depends-on-data": "`border=\"exact\"`, the default, computes the border apart. Where even that left it: let the "
-    "first layer do all of the padding, which is another function at the border and has to be trained or fine-tuned.",
-    "ghost-is-constant": "`border=\"exact\"`, the default, adds the constant at the border. Or a first layer without bias.",
-    "layout-mixes-channels": "Keep the channel axis whole in the view or permute between the two, or move the view behind "
-    "both layers.",
-    "no-module": "Take `fold`, which writes calls and not modules, or `Convolution.of(…)`, a value that can be called.",
-    "not-affine": "A layer that is: of what an operator is and whether it is read, see [Operators](../operators.md). An "
-    "activation between two layers is a real end of the stretch.",
-    "not-exported": "Make the module exportable: the message names the line and what to write instead.",
-    "padding-mode": "Zero padding; or circular padding in every layer of the chain; or one pad in front of it and none "
-    "after.",
-    "partition-differs": "Groups that line up with the parts of the concat or split.",
-    "quantised": "Fold first, then quantise: [Deploy](../guides/deploy.md).",
-    "size-depends-on-remainder": "Fix the size (`dynamic_shapes=\"static\"`, or an input of that size), or make it a multiple "
-    "of the stride.",
-    "sizes-differ": "Branches of one output size.",
-    "slower-here": "Nothing, in this runtime on this machine. `guard=False` (`--no-guard`) does not time.",
-    "stride-upsample": "A stride and an upsampling without a common factor, or the upsampling first.",
-    "too-large": "Smaller kernels, or fewer channels in groups: composed, this one would not fit.",
-    "training-mode": "`model.eval()`; in training, `norm.eval()` for the norms that are to be composed.",
-    "window-not-uniform": "`count_include_pad=True`, or no padding in the pool.",
+    "channels-differ": """
+Nothing: the two do not follow each other. Look for a layer that is missing between them.""",
+    "crosses-module": """
+Take `fold`, which keeps no modules; or `fold_` with fewer `boundaries` or a smaller `depth`.""",
+    "dimensions-differ": """
+Give both the same number of space axes; pointwise layers are lifted to any by themselves.""",
+    "does-not-pay": """
+Other prices: a `target` for the runtime you deploy to, or `objective="macs"`. `merge` does not ask what pays. With
+`explain(…, trace=…)` you see what the stretch costs in every form.""",
+    "excluded": """
+Take the glob out of `exclude`.""",
+    "ghost-depends-on-data": """
+`border="exact"`, the default, computes the border apart. Where even that left it: let the first layer do all of the
+padding, which is another function at the border and has to be trained or fine-tuned.""",
+    "ghost-is-constant": """
+`border="exact"`, the default, adds the constant at the border. Or a first layer without a bias.""",
+    "layout-mixes-channels": """
+Keep the channel axis whole in the view or permute between the two, or move the view behind both layers.""",
+    "no-module": """
+Take `fold`, which writes calls and not modules, or `Convolution.of(…)`, a value that can be called.""",
+    "not-affine": """
+A layer that is affine: what an operator is, and whether it is read, is in [Operators](../operators.md). An activation
+between two layers is a real end of the stretch.""",
+    "not-exported": """
+Make the module exportable: the message names the line and what to write instead.""",
+    "padding-mode": """
+Zero padding; or circular padding in every layer of the chain; or one pad in front of it and none after.""",
+    "partition-differs": """
+Groups that line up with the parts of the concat or split.""",
+    "quantised": """
+Fold first, then quantise: [Deploy](../guides/deploy.md).""",
+    "size-depends-on-remainder": """
+Fix the size (`dynamic_shapes="static"`, or an input of that size), or make it a multiple of the stride.""",
+    "sizes-differ": """
+Branches of one output size.""",
+    "slower-here": """
+Nothing, in this runtime on this machine. `guard=False` (`--no-guard`) does not time.""",
+    "stride-upsample": """
+A stride and an upsampling without a common factor, or the upsampling first.""",
+    "too-large": """
+Smaller kernels, or fewer channels in groups: composed, this one would not fit.""",
+    "training-mode": """
+`model.eval()`; in training, `norm.eval()` for the norms that are to be composed.""",
+    "window-not-uniform": """
+`count_include_pad=True`, or no padding in the pool.""",
 }
+
+REASONS_TOP = """# Reasons
+
+Every stretch that is left as it is has a code, in the report (`report.refused`), in `--json` and on `NotFoldable`.
+Codes are stable.
+
+```python
+import convfold
+
+print(len(convfold.REASONS))
+```
+
+```output
+{n}
+```
+"""
+
+COMMANDS_TOP = """# Command line
+
+Standard output holds the data and nothing else, standard error says what is going on. Exit codes: 0 done, 1 failed, 2
+usage, 3 verification failed (nothing written), 4 nothing folded (with `--require-change`), 130 interrupted.
+"""
+
+GALLERY_TOP = """# Gallery
+
+What a fold finds in thirty known networks, unmodified: built from `transformers`, or written from their papers in the
+form they are trained in (`zoo/`). Weights are random, but no statistic is trivial. Figures are those on record:
+`python -m benchmarks.gallery` (the plan), `python -m benchmarks.runtimes` (the times: batch 1, one thread, original
+over folded, medians with their interval of 95 %; the machine had other work beside).
+
+Where the multiply-adds are the same, batch norms and calls are what is saved. *Same file* is an ONNX file in which
+nothing was left to fold: the exporter had put what batch norms there were into the convolutions. A blank has not been
+timed.
+
+"""
 
 #: A space where no line ends.
 NARROW = "\u202f"
@@ -96,23 +149,15 @@ WRITTEN = "<!-- Written by `python docs/pages.py`. -->\n\n"
 
 def reasons() -> str:
     """docs/reference/reasons.md."""
-    parts = [
-        "# Reasons\n\nEvery stretch that is left as it is has a code, in the report (`report.refused`), in `--json` and on "
-        "`NotFoldable`. Codes are stable.\n\n```python\nimport convfold\n\nprint(len(convfold.REASONS))\n```\n\n"
-        f"```output\n{len(REASONS)}\n```\n"
-    ]
+    parts = [REASONS_TOP.format(n=len(REASONS))]
     for code, words in REASONS.items():
-        parts.append(f"\n## {code}\n\n{words[0].upper()}{words[1:]}.\n\n**To fold it:** {LIFTED[code]}\n")
+        parts.append(f"\n## {code}\n\n{words[0].upper()}{words[1:]}.\n\n**To fold it:** {LIFTED[code].strip()}\n")
     return WRITTEN + "".join(parts)
 
 
 def commands() -> str:
     """docs/reference/cli.md."""
-    parts = [
-        "# Command line\n\nStandard output holds the data and nothing else, standard error says what is going on. Exit codes: "
-        "0 done, 1 failed, 2 usage, 3 verification failed (nothing written), 4 nothing folded (with `--require-change`), 130 "
-        "interrupted.\n\n```console\n$ convfold --help\n" + _help([]) + "```\n"
-    ]
+    parts = [COMMANDS_TOP, f"\n```console\n$ convfold --help\n{_help([])}```\n"]
     for name in sorted(command.commands):
         parts.append(f"\n## {name}\n\n```console\n$ convfold {name} --help\n{_help([name])}```\n")
     return WRITTEN + "".join(parts)
@@ -127,26 +172,15 @@ def gallery() -> str:
     found, timed = _read("gallery"), _read("runtimes")
     rows = {name: found[name] for name in NETWORKS}
     order = sorted(rows, key=lambda name: (rows[name]["macs"][1] / rows[name]["macs"][0], name))
-    parts = [
-        "# Gallery\n\nWhat a fold finds in thirty known networks, unmodified: built from `transformers`, or written from their "
-        "papers in the form they are trained in (`zoo/`). Weights are random, but no statistic is trivial. Figures are "
-        "those on record: `python -m benchmarks.gallery` (the plan), `python -m benchmarks.runtimes` (the times: batch 1, "
-        "one thread, original over folded, medians with their interval of 95 %; the machine had other work beside).\n\n"
-        "Where the multiply-adds are the same, batch norms and calls are what is saved. *Same file* is an ONNX file in which "
-        "nothing was left to fold: the exporter had put what batch norms there were into the convolutions. A blank has not been timed.\n\n"
-    ]
-    parts.append(bars({name: tuple(rows[name]["macs"]) for name in order}))
-    parts.append(
-        "\n| network | multiply-adds | | operations | " + " | ".join(RUNTIMES.values()) + " |\n|---|---|---|---|"
-        + "---|" * len(RUNTIMES) + "\n"
-    )
+    parts = [GALLERY_TOP]
+    parts.append(bars({name: tuple(rows[name]["macs"]) for name in order}) + "\n")
+    headings = ["network", "multiply-adds", "", "operations", *RUNTIMES.values()]
+    parts.append(_row(headings) + _row(["---"] * len(headings)))
     for name in order:
-        macs, ops = rows[name]["macs"], rows[name]["ops"]
-        times = " | ".join(_speed(timed, name, runtime) for runtime in RUNTIMES)
-        parts.append(
-            f"| [{_title(name)}](#{_anchor(name)}) | {_pair(macs)} | {_change(macs)} | {ops[0]}{NARROW}→{NARROW}{ops[1]} | "
-            f"{times} |\n"
-        )
+        macs, (ops, fewer) = rows[name]["macs"], rows[name]["ops"]
+        times = [_speed(timed, name, runtime) for runtime in RUNTIMES]
+        link, calls = f"[{_title(name)}](#{_anchor(name)})", f"{ops}{NARROW}→{NARROW}{fewer}"
+        parts.append(_row([link, _pair(macs), _change(macs), calls, *times]))
     for name in order:
         parts.append(_network(name, rows[name]))
     return WRITTEN + "".join(parts)
@@ -157,8 +191,8 @@ def bars(macs: Mapping[str, tuple[int, int]]) -> str:
     row, left, wide = 20, 190, 460
     height = row * len(macs) + 10
     lines = [
-        f'<svg class="bars" role="img" aria-label="multiply-adds that are left, in per cent" viewBox="0 0 720 {height}" '
-        'xmlns="http://www.w3.org/2000/svg">'
+        '<svg class="bars" role="img" aria-label="multiply-adds that are left, in per cent" '
+        f'viewBox="0 0 720 {height}" xmlns="http://www.w3.org/2000/svg">'
     ]
     for i, (name, (before, after)) in enumerate(macs.items()):
         y, share = row * i + 4, after / before
@@ -175,25 +209,28 @@ def _network(name: str, case: Mapping[str, Any]) -> str:
     layers, norms = case["layers"], case["batch_norms"]
     paper = NETWORKS[name].partition(", ")[2]
     published = f"arXiv {paper}; " if paper else ""
-    lines = [
-        f"\n## {_title(name)} {{ #{_anchor(name)} }}\n\n{published}`{name}` in `zoo/`, input {shapes}. Convolutions and linears "
-        f"{layers[0]} → {layers[1]}, batch norms {norms[0]} → {norms[1]}.\n\n"
-    ]
+    lines = [f"\n## {_title(name)} {{ #{_anchor(name)} }}\n\n{published}`{name}` in `zoo/`, input {shapes}. "]
+    lines.append(f"Convolutions and linears {layers[0]} → {layers[1]}, batch norms {norms[0]} → {norms[1]}.\n\n")
     stretches = case["stretches"]
     if stretches:
-        lines.append("| times | from | to | multiply-adds |\n|---|---|---|---|\n")
+        headings = ["times", "from", "to", "multiply-adds"]
+        lines.append(_row(headings) + _row(["---"] * len(headings)))
     for s in stretches[:5]:
-        macs = s["macs"]
-        lines.append(f"| {s['times']} | {s['from']} | {s['to']} | {_pair(macs) if macs[0] != macs[1] else _count(macs[0])} |\n")
+        before, after = s["macs"]
+        lines.append(_row([s["times"], s["from"], s["to"], _count(after) if before == after else _pair(s["macs"])]))
     if rest := sum(s["times"] for s in stretches[5:]):
         kinds = len(stretches) - 5
-        lines.append(f"| {rest} | others, of {kinds} kind{'s' * (kinds != 1)} | | |\n")
+        lines.append(_row([rest, f"others, of {kinds} kind{'s' * (kinds != 1)}", "", ""]))
     if borders := case["borders"]:
         lines.append("\nBorders: " + "; ".join(f"{n} × {way}" for way, n in borders.items()) + ".\n")
     if left := case["left"]:
         codes = ", ".join(f"{n} × [`{code}`](reference/reasons.md#{code})" for code, n in left.items())
         lines.append(f"\nLeft: {codes}.\n")
     return "".join(lines)
+
+
+def _row(cells: Iterable[object]) -> str:
+    return f"| {' | '.join(map(str, cells))} |\n"
 
 
 def _speed(timed: Mapping[str, Any], name: str, runtime: str) -> str:

@@ -8,9 +8,9 @@ A block says what it is, and so what happens to it:
     yaml, toml, json    is parsed
     text      is neither: a formula, a drawing, a synopsis
 
-In what is shown `…` stands for anything; numbers with an exponent and seconds are not compared. A block after a paragraph
-that begins with "*Not run" is compiled and left out. An HTML comment that begins with "first:" runs where it stands and
-is not shown.
+In what is shown `…` stands for anything; numbers with an exponent and seconds are not compared. A block after a
+paragraph that begins with "*Not run" is compiled and left out. An HTML comment that begins with "first:" runs where it
+stands and is not shown.
 """
 
 from __future__ import annotations

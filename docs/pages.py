@@ -191,7 +191,7 @@ def bars(macs: Mapping[str, tuple[int, int]]) -> str:
     row, left, wide = 20, 190, 460
     height = row * len(macs) + 10
     lines = [
-        '<svg class="bars" role="img" aria-label="multiply-adds that are left, in per cent" '
+        '<div class="scrolls"><svg class="bars" role="img" aria-label="multiply-adds that are left, in per cent" '
         f'viewBox="0 0 720 {height}" xmlns="http://www.w3.org/2000/svg">'
     ]
     for i, (name, (before, after)) in enumerate(macs.items()):
@@ -200,7 +200,7 @@ def bars(macs: Mapping[str, tuple[int, int]]) -> str:
         lines.append(f'<rect class="all" x="{left}" y="{y}" width="{wide}" height="14"/>')
         lines.append(f'<rect class="left" x="{left}" y="{y}" width="{wide * share:.1f}" height="14"/>')
         lines.append(f'<text x="{left + wide + 8}" y="{y + 11}">{100 * share:.1f} %</text>')
-    return "\n".join([*lines, "</svg>", "", "*Multiply-adds that are left.*", ""])
+    return "\n".join([*lines, "</svg></div>", "", "*Multiply-adds that are left.*", ""])
 
 
 def _network(name: str, case: Mapping[str, Any]) -> str:

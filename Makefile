@@ -8,7 +8,7 @@ TORCH  := $(shell sed -n 's/.*"torch>=\([0-9.]*\)".*/\1/p' pyproject.toml) 2.14.
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: test lint slow compat demo bench clean help
+.PHONY: test lint slow compat demo docs bench clean help
 
 test: lint ## lint, then the tests: all that CI does
 	$(BIN)/python -m pytest -n 2
@@ -34,11 +34,14 @@ compat-%:
 demo: $(VENV)/.demo ## `convfold demo`
 	$(BIN)/convfold demo
 
+docs: $(VENV)/.dev ## the site, into site/: no warning, no link that leads nowhere, nothing fetched
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: $(VENV)/.dev ## the benchmarks: a script a claim, each prints a table and writes JSON
 	@status=0; for script in models savings plans mutations border border_table onnx_nodes result_speed fold_time plan_time onnx_large; do $(BIN)/python -m benchmarks.$$script || status=1; done; exit $$status
 
 clean: ## remove environments, builds and caches
-	rm -rf $(VENV) .compat build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .compat build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
-from torch import Tensor, nn
-
 import convfold
+from convfold.demo import small
 
 ROOT = Path(__file__).parents[1]
-
-
-def small() -> tuple[nn.Module, Tensor]:
-    """The network of `examples`."""
-    spec = importlib.util.spec_from_file_location("nets", ROOT / "examples" / "nets.py")
-    assert spec is not None and spec.loader is not None
-    nets = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(nets)
-    return nets.small()  # type: ignore[no-any-return]
 
 
 def test_the_session_shown_is_real() -> None:

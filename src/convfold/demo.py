@@ -138,6 +138,24 @@ class Branches(nn.Module):
         return F.relu(y if self.identity is None else y + self.identity(x))
 
 
+def small() -> tuple[nn.Module, Tensor]:
+    """A network to try the command line on, ``convfold fold convfold.demo:small -o small.pt2``, and an image for it.
+
+    Four blocks, a padded pair that would cost more as one, a tail that upsamples.
+    """
+    torch.manual_seed(0)
+    blocks = [Branches(3, 32), *(Branches(32, 32) for _ in range(3))]
+    pair = [nn.Conv2d(32, 8, 3, padding=1), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU()]
+    tail = [nn.Conv2d(16, 64, 3, padding=1), nn.PixelShuffle(2), nn.Conv2d(16, 3, 1)]
+    net = nn.Sequential(*blocks, *pair, *tail)
+    for m in net.modules():
+        if isinstance(m, nn.BatchNorm2d):  # as if trained: fresh statistics do nothing
+            assert m.running_mean is not None and m.running_var is not None
+            nn.init.normal_(m.running_mean, std=0.3)
+            nn.init.uniform_(m.running_var, 0.5, 2.0)
+    return net.eval(), torch.randn(1, 3, 64, 64)
+
+
 def expanded(channels: int, hidden: int) -> nn.Sequential:
     """Expanded linear block (arXiv 1811.10495): up, 3×3, down, nothing between. Padded first: exact at the border."""
     up, down = nn.Conv2d(channels, hidden, 1, padding=1), nn.Conv2d(hidden, channels, 1)

@@ -70,30 +70,46 @@ REASONS: dict[str, str] = {
 
 #: What it would take to have it folded all the same.
 REMEDIES: dict[str, str] = {
-    "channels-differ": "nothing: they do not follow one another; a view or concat between them is read otherwise",
-    "crosses-module": "leave out `boundaries` and `depth`, fold the module that holds both, or take `fold` in place of "
-    "`fold_`",
-    "dimensions-differ": "nothing, as long as one of them has an axis of space that the other has not",
-    "does-not-pay": "other sizes, or another objective or target; `explain --trace` has the price of every form",
-    "excluded": "take it out of `exclude`",
-    "ghost-depends-on-data": "put all padding into the first layer, or take border='hoist' and train a little more; "
-    "with border='exact' it is mended where that pays",
-    "ghost-is-constant": "put all padding into the first layer, or leave out the first one's bias; with border='exact' "
-    "it is mended where that pays",
-    "layout-mixes-channels": "a view or permute that keeps the channels together",
-    "no-module": "ask for a graph: `fold` writes what no single module computes",
-    "not-affine": "a model without that non-linearity between the two; nothing else is exactly equal",
-    "not-exported": "a forward that torch.export can follow; what it said is beside this",
-    "padding-mode": "zero padding in that layer; what is copied has its own convolution at every edge",
-    "partition-differs": "parts of a concat or split that end where the groups do",
-    "quantised": "fold first, then quantise",
-    "sizes-differ": "nothing: they are added up or joined after something else has made them equal",
-    "size-depends-on-remainder": "fix the size: dynamic_shapes='static', or free only the batch",
-    "slower-here": "another target; in this one the original is faster",
-    "stride-upsample": "a stride and an upsampling without a common factor",
-    "too-large": "a smaller map or kernel; the folded one would not fit",
-    "training-mode": "model.eval() first",
-    "window-not-uniform": "count_include_pad=True, or no padding in the pool",
+    "channels-differ": "Nothing: the two do not follow each other. Look for a layer that is missing between them.",
+    "crosses-module": "Take `fold`, which keeps no modules; or `fold_` with fewer `boundaries` or a smaller `depth`.",
+    "dimensions-differ": "Give both the same number of space axes; pointwise layers are lifted to any by themselves.",
+    "does-not-pay": (
+        'Other prices: a `target` for the runtime you deploy to, or `objective="macs"`. `merge` does not ask what '
+        "pays. With `explain(…, trace=…)` you see what the stretch costs in every form."
+    ),
+    "excluded": "Take the glob out of `exclude`.",
+    "ghost-depends-on-data": (
+        '`border="exact"`, the default, computes the border apart. Where even that left it: let the first layer '
+        "do all of the padding, which is another function at the border and has to be trained or fine-tuned."
+    ),
+    "ghost-is-constant": (
+        '`border="exact"`, the default, adds the constant at the border. Or a first layer without a bias.'
+    ),
+    "layout-mixes-channels": (
+        "Keep the channel axis whole in the view or permute between the two, or move the view behind both layers."
+    ),
+    "no-module": (
+        "Take `fold`, which writes calls and not modules, or `Convolution.of(…)`, a value that can be called."
+    ),
+    "not-affine": (
+        "A layer that is affine: what an operator is, and whether it is read, is in the table of operators. An "
+        "activation between two layers is a real end of the stretch."
+    ),
+    "not-exported": "Make the module exportable: the message names the line and what to write instead.",
+    "padding-mode": (
+        "Zero padding; or circular padding in every layer of the chain; or one pad in front of it and none after."
+    ),
+    "partition-differs": "Groups that line up with the parts of the concat or split.",
+    "quantised": "Fold first, then quantise.",
+    "size-depends-on-remainder": (
+        'Fix the size (`dynamic_shapes="static"`, or an input of that size), or make it a multiple of the stride.'
+    ),
+    "sizes-differ": "Branches of one output size.",
+    "slower-here": "Nothing, in this runtime on this machine. `guard=False` (`--no-guard`) does not time.",
+    "stride-upsample": "A stride and an upsampling without a common factor, or the upsampling first.",
+    "too-large": "Smaller kernels, or fewer channels in groups: composed, this one would not fit.",
+    "training-mode": "`model.eval()`; in training, `norm.eval()` for the norms that are to be composed.",
+    "window-not-uniform": "`count_include_pad=True`, or no padding in the pool.",
 }
 
 #: Of these, what reading beyond the ends of a signal is called.

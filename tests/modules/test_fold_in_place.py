@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -203,6 +204,16 @@ def test_boundaries() -> None:
         convfold.fold_(net, x, boundaries=("nobody",))
     with pytest.raises(convfold.InvalidInput, match="exclude 'nobody' matches no module"):
         convfold.fold_(net, x, config=convfold.FoldConfig(exclude=("nobody",)))
+
+
+@pytest.mark.parametrize("how", [{"boundaries": ["1"]}, {"depth": 1}], ids=str)
+def test_layers_on_two_sides_of_an_edge_are_no_one_layer(how: dict[str, Any]) -> None:
+    model = nn.Sequential(nn.Sequential(nn.ReLU(), nn.Conv2d(4, 16, 1)), nn.Sequential(nn.Conv2d(16, 3, 1), nn.ReLU()))
+    x = torch.randn(2, 4, 6, 5)
+    found = convfold.fold_(model.eval(), x, **how)
+    assert not found.places and {r.code for r in found.refused} == {"crosses-module"}
+    convfold.unfold_(model)
+    assert len(convfold.fold_(model, x).places) == 1
 
 
 def test_what_is_excluded_is_left() -> None:

@@ -136,7 +136,7 @@ def test_links_lead_somewhere() -> None:
         assert (PAGE / link).exists(), link
     for anchor in re.findall(r'href="#([^"]+)"', text):
         assert f'id="{anchor}"' in text
-    assert "two-kernels/index.html" in (PAGE.parent / "two-kernels.md").read_text(encoding="utf-8")
+    assert "two-kernels/index.html" in (PAGE.parent / "explanation" / "algebra.md").read_text(encoding="utf-8")
 
 
 def test_there_are_ten_stations(page: Any) -> None:

@@ -222,6 +222,9 @@ class Places:
             if list(program.users(one)) != [other] or read != [one]:
                 return None
         paths = tuple(joined(within, path) for path in change.paths)
+        blocks = [edge for edge in self._edges("") if any(True for _ in self.model.get_submodule(edge).children())]
+        if any(len({_within(path, block) for path in paths}) > 1 for block in blocks):
+            return None
         layers = [self.model.get_submodule(path) for path in paths]
         if any(list(m.children()) or len(self.calls.get(m, [])) != 1 for m in layers):
             return None

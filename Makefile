@@ -35,7 +35,7 @@ demo: $(VENV)/.demo ## `convfold demo`
 	$(BIN)/convfold demo
 
 docs: $(VENV)/.dev ## the site, into site/: no warning, no link that leads nowhere, nothing fetched
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev ## the benchmarks: a script a claim, each prints a table and writes JSON
 	@status=0; for script in models savings plans mutations border border_table onnx_nodes result_speed fold_time plan_time onnx_large; do $(BIN)/python -m benchmarks.$$script || status=1; done; exit $$status

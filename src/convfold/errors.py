@@ -56,6 +56,7 @@ REASONS: dict[str, str] = {
     "no-module": "no single torch.nn module computes this",
     "not-affine": "the layer is not affine",
     "not-exported": "torch.export cannot follow the module, called as it is",
+    "not-verified": "the module's folded form differs by more than its own rounding error, or cannot be compared",
     "padding-mode": "padding that copies data is not a convolution",
     "partition-differs": "channel groups do not line up with the parts of the concat or split",
     "quantised": "the weight is stored in eight bits; composed with others it would be stored wide",
@@ -96,6 +97,10 @@ REMEDIES: dict[str, str] = {
         "activation between two layers is a real end of the stretch."
     ),
     "not-exported": "Make the module exportable: the message names the line and what to write instead.",
+    "not-verified": (
+        "Inputs on which the module gives finite numbers. Where the difference is no rounding it is a bug in "
+        "convfold: please report it with the module; everything else is folded."
+    ),
     "padding-mode": (
         "Zero padding; or circular padding in every layer of the chain; or one pad in front of it and none after."
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from torch.utils import _pytree as pytree
 import convfold
 import zoo
 from convfold.errors import InvalidInput
-from convfold.modules import Folded, Merged
+from convfold.modules import Folded, Merged, places
 from tests.folding import randomised
 
 
@@ -204,6 +205,45 @@ def test_boundaries() -> None:
         convfold.fold_(net, x, boundaries=("nobody",))
     with pytest.raises(convfold.InvalidInput, match="exclude 'nobody' matches no module"):
         convfold.fold_(net, x, config=convfold.FoldConfig(exclude=("nobody",)))
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(2, 8, 1), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.a(x) * 2)
+
+
+def test_what_is_not_shown_to_be_the_same_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = nn.Sequential(Block(), nn.ReLU(), Block()).eval(), torch.randn(2, 2, 5, 6)
+    judges = places.judges
+
+    def strict(source: Any, check: str, original: nn.Module | None = None) -> Any:
+        verified, overflows = judges(source, check, original)
+        return (lambda m: replace(verified(m), passed=original is not net[0])), overflows
+
+    monkeypatch.setattr(places, "judges", strict)
+    expected = net(x)
+    found = convfold.fold_(net, x, boundaries=["0", "2"])
+    assert [(r.code, r.where) for r in found.refused] == [("not-verified", "0")]
+    assert "the folded model differs" in found.refused[0].detail
+    assert type(net[0]) is Block and len(found.places) == 1
+    assert torch.allclose(net(x), expected, atol=1e-5)
+
+
+def test_constants_of_the_code_are_in_no_checkpoint() -> None:
+    class Held(Block):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(super().forward(x)) * torch.tensor([[[1.5]], [[0.5]]]).softmax(0)
+
+    model, other, x = nn.Sequential(Held()).eval(), nn.Sequential(Held()).eval(), torch.randn(2, 2, 5, 6)
+    expected = other(x)
+    found = convfold.fold_(model, x)
+    assert {of for names in found.weights.values() for of in names} <= {*other.state_dict()}
+    model.load_state_dict(found.convert(other.state_dict()))
+    assert torch.allclose(model(x), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("how", [{"boundaries": ["1"]}, {"depth": 1}], ids=str)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from convfold.config import FoldConfig
-from convfold.errors import InvalidInput, NotFoldable
+from convfold.errors import InvalidInput, NotFoldable, VerificationFailed
 from convfold.frontends.torch.exported import Graph
 from convfold.frontends.torch.read import Source, read
 from convfold.merge import merge
@@ -56,9 +56,11 @@ class Folded:
     result: Result = field(repr=False)
 
     def weights(self) -> dict[str, tuple[str, ...]]:
-        """Of every weight those it was made of, by their names in the model."""
-        made_of = self.result.weights.items()
-        return {self._name(name): tuple(joined(self.path, of) for of in names) for name, names in made_of}
+        """Of every weight those it was made of, by their names in the model; a constant of its code is made of none."""
+        made_of, known = self.result.weights.items(), self.result.source.program.state_dict
+        return {
+            self._name(name): tuple(joined(self.path, of) for of in names if of in known) for name, names in made_of
+        }
 
     def convert(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         own = {name: state_dict[joined(self.path, name)] for name in self.result.source.program.state_dict}
@@ -138,10 +140,10 @@ class Places:
             return found
         whole = sum((change.saved for change in changes(stages)), Cost())
         if self._is_block(path):
-            return self._folded(path, stages, whole)
+            return self._folded(path, stages, whole) or Found()
         found.add(self._inside(path))
         if path and not self._edges(path) and not found.keeps(whole):
-            return self._folded(path, stages, whole)
+            return self._folded(path, stages, whole) or found
         for change in across:
             inner = dict.fromkeys(joined(path, p) or type(self.model).__name__ for p in change.paths)
             self._refuse("crosses-module", " → ".join(inner))
@@ -204,11 +206,15 @@ class Places:
         self.planner = stages.planner
         return stages
 
-    def _folded(self, path: str, stages: Stages[Graph], saved: Cost) -> Found:
-        """By its folded form."""
+    def _folded(self, path: str, stages: Stages[Graph], saved: Cost) -> Found | None:
+        """By its folded form; None where that cannot be shown to be the same: then the module stays what it is."""
         self.progress(f"folding {path or 'the model'}")
         source = stages.graph.source
-        made, verdict = stages.finish(*judges(source, self.config.check, self.model.get_submodule(path)))
+        try:
+            made, verdict = stages.finish(*judges(source, self.config.check, self.model.get_submodule(path)))
+        except VerificationFailed as e:
+            self._refuse("not-verified", path, str(e).partition(". Nothing is returned")[0])
+            return None
         report, made_of = stages.report(verdict), stages.graph.made_of
         result = Result(made, report, source, stages.config, stages.planner, made_of=made_of)
         return Found([Folded(path, result)], saved)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -33,12 +33,14 @@ DTYPES = {"": torch.float32, " in float64": torch.float64, " in bfloat16": torch
 DIFFERS = {torch.float32: 1e-4, torch.float64: 1e-11, torch.bfloat16: 0.1}
 
 
-def measure(name: str) -> dict[str, dict[str, Any]]:
+def measure(name: str, dtypes: Sequence[str]) -> dict[str, dict[str, Any]]:
     """By dtype, and of float32 done twice: ``model``, ``timm`` and ``ours``, as `_counted` says, or how it failed."""
     case = libraries.build(f"timm/{name}")
     theirs, ours = libraries.timm().utils.reparameterize_model, _folded
     found: dict[str, dict[str, Any]] = {}
     for called, dtype in DTYPES.items():
+        if str(dtype).removeprefix("torch.") not in dtypes:
+            continue
         model, x = copy.deepcopy(case.model).to(dtype), case.args[0].to(dtype)
         with torch.no_grad():
             expected = model(x)
@@ -96,6 +98,8 @@ def _cell(found: dict[str, Any]) -> str:
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", default=MODELS, metavar="NAME", help="of timm's models")
+    known = [str(dtype).removeprefix("torch.") for dtype in DTYPES.values()]
+    parser.add_argument("--dtypes", nargs="+", default=known, choices=known, help="default: all")
     options = parser.parse_args(argv)
     if package := libraries.missing("timm/"):
         progress.print(f"nothing to compare with: {package} is not installed (see benchmarks/libraries.py)")
@@ -107,7 +111,7 @@ def main(argv: list[str]) -> int:
     failed = False
     for name in options.names:
         progress.print(f"{name} …")
-        rows = measure(name)
+        rows = measure(name, options.dtypes)
         record("reparameterised", rows)
         for called, row in rows.items():
             dtype = next((d for end, d in DTYPES.items() if end and called.endswith(end)), torch.float32)

@@ -19,8 +19,9 @@ lint: $(VENV)/.dev ## ruff, mypy and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-slow: $(VENV)/.dev ## the tests that take minutes each, which `test` leaves out
+slow: $(VENV)/.dev ## the tests that take minutes each, which `test` leaves out, and three times the examples of every law
 	$(BIN)/python -m pytest -n 2 -m slow
+	CONVFOLD_THOROUGH=1 $(BIN)/python -m pytest -n 2 tests/laws tests/algebra tests/layers tests/plan tests/merge
 
 # Gigabytes an environment: most builds of torch bring CUDA.
 compat: $(TORCH:%=compat-%) ## the tests on the oldest and the newest torch, each in an environment of its own

@@ -13,8 +13,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.effort import examples
+
 settings.register_profile(
     "convfold",
+    max_examples=examples(),
     deadline=None,
     print_blob=True,
     derandomize="CI" in os.environ,  # CI runs the same examples every time; a developer's run explores

@@ -19,6 +19,7 @@ from convfold.layers import ATEN, Call, Step, Value
 from convfold.ops import Eager
 from convfold.plan import deferred
 from convfold.region import Signal
+from tests.effort import examples
 from tests.folding import noise
 from tests.laws.oracle import applied, assert_close
 
@@ -233,7 +234,7 @@ def resized(draw: st.DrawFn) -> tuple[Spatial, tuple[int, ...], tuple[int, ...]]
 
 
 @given(resized())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_matrices_of_any_resize(drawn: tuple[Spatial, tuple[int, ...], tuple[int, ...]]) -> None:
     s, before, _ = drawn
     x = noise(2, 3, *before)
@@ -241,7 +242,7 @@ def test_matrices_of_any_resize(drawn: tuple[Spatial, tuple[int, ...], tuple[int
 
 
 @given(resized(), st.data(), st.sampled_from([1, 2]), st.booleans())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_spread(
     drawn: tuple[Spatial, tuple[int, ...], tuple[int, ...]], data: st.DataObject, groups: int, biased: bool
 ) -> None:

@@ -13,12 +13,13 @@ from convfold.algebra.realisation import padded, transposed_weight
 from convfold.algebra.window import Window
 from convfold.errors import ConvfoldError
 from convfold.ops import Eager
+from tests.effort import examples
 from tests.laws.generate import Drawn, Layer, any_layer, legal_spaces, numbers, spaces
 from tests.laws.oracle import applied, assert_close, assert_same_map, laid_out
 
 
 @given(st.data(), any_layer())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_applied_is_what_torch_computes(data: st.DataObject, layer: Layer) -> None:
     space = data.draw(spaces(layer.value.dims))
     assume(legal_spaces([layer], [space]))

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from convfold.algebra import geometry
 from convfold.algebra.window import Ghost, Window, ghost
 from convfold.errors import NotFoldable
+from tests.effort import examples
 from tests.laws.generate import Drawn, Layer, Seeded, conv, conv_transpose, convolution, in_turn, legal_spaces
 from tests.laws.generate import window as any_window
 
@@ -47,7 +48,7 @@ windows = st.composite(lambda draw: any_window(Drawn(draw), taps=5))
 
 
 @given(windows(), windows(), st.integers(1, 14))
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @example(Window(3, lo=1, hi=1), Window(3, lo=1, hi=1), 5)
 def test_at_a_known_size_the_ghost_is_exact(outer: Window, inner: Window, n: int) -> None:
     if outputs(inner, n):
@@ -55,7 +56,7 @@ def test_at_a_known_size_the_ghost_is_exact(outer: Window, inner: Window, n: int
 
 
 @given(windows(), windows())
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_at_any_size_the_ghost_is_safe(outer: Window, inner: Window) -> None:
     """No size has more than is reported."""
     bound = ghost(outer, inner)
@@ -67,7 +68,7 @@ def test_at_any_size_the_ghost_is_safe(outer: Window, inner: Window) -> None:
 
 
 @given(windows(), st.integers(1, 20))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_size_counts_the_windows_that_fit(w: Window, n: int) -> None:
     assert w.size(n) == outputs(w, n)
 

@@ -13,6 +13,7 @@ import convfold
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
+from tests.effort import examples
 from tests.laws.generate import Layer, Seeded, legal_spaces, numbers
 from tests.laws.oracle import applied, assert_close
 from tests.laws.test_parallel import siblings
@@ -91,7 +92,7 @@ def trainable(op: Convolution) -> Convolution:
 
 
 @given(pairs())
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 def test_gradient_of_a_series_is_the_chains(pair: list[Layer]) -> None:
     legal = legal_spaces(pair, SPACES[pair[0].value.dims])
     assume(legal)
@@ -104,7 +105,7 @@ def test_gradient_of_a_series_is_the_chains(pair: list[Layer]) -> None:
 
 
 @given(siblings())
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 def test_gradient_of_a_sum_is_the_branches(pair: list[Layer]) -> None:
     legal = legal_spaces(pair, SPACES[pair[0].value.dims])
     assume(legal)

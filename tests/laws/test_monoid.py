@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
+from tests.effort import examples
 from tests.laws.generate import Drawn, Layer, any_layer, conv, conv_transpose, legal_spaces, numbers, spaces
 from tests.laws.oracle import assert_close, assert_same_map
 from tests.laws.test_series import SPACES
@@ -46,7 +47,7 @@ def chains(draw: st.DrawFn) -> list[Layer]:
 
 
 @given(chains())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_series_is_associative(chain: list[Layer]) -> None:
     a, b, c = (layer.value for layer in chain)
     try:

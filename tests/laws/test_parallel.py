@@ -11,6 +11,7 @@ from convfold.algebra import geometry, parallel
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
 from convfold.errors import NotFoldable
+from tests.effort import examples
 from tests.laws.generate import Drawn, Layer, any_layer, convolution, legal_spaces, numbers, spaces
 from tests.laws.generate import layers as layer_of
 from tests.laws.oracle import assert_close, assert_same_map, refused
@@ -36,7 +37,7 @@ def siblings(draw: st.DrawFn, same_rows: bool = True) -> list[Layer]:
 
 
 @given(st.data(), siblings())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_sum(data: st.DataObject, pair: list[Layer]) -> None:
     a, b = (layer.value for layer in pair)
     space = data.draw(spaces(a.dims))
@@ -66,7 +67,7 @@ def test_sum_commutes(data: st.DataObject, pair: list[Layer]) -> None:
 
 
 @given(st.data(), siblings(same_rows=False))
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_stack(data: st.DataObject, pair: list[Layer]) -> None:
     a, b = (layer.value for layer in pair)
     space = data.draw(spaces(a.dims))

@@ -14,6 +14,7 @@ from convfold.algebra import geometry
 from convfold.algebra.convolution import Convolution
 from convfold.algebra.window import Window
 from convfold.errors import REASONS, NotFoldable
+from tests.effort import examples
 from tests.laws.generate import (
     Drawn,
     Layer,
@@ -67,7 +68,7 @@ def pairs(draw: st.DrawFn) -> list[Layer]:
 
 
 @given(pairs())
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 def test_at_any_size(pair: list[Layer]) -> None:
     inner, outer = pair
     try:
@@ -81,7 +82,7 @@ def test_at_any_size(pair: list[Layer]) -> None:
 
 
 @given(st.data(), pairs())
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 def test_at_known_sizes(data: st.DataObject, pair: list[Layer]) -> None:
     inner, outer = pair
     space = data.draw(spaces(inner.value.dims))

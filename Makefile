@@ -8,10 +8,13 @@ TORCH  := $(shell sed -n 's/.*"torch>=\([0-9.]*\)".*/\1/p' pyproject.toml) 2.14.
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: test lint slow compat demo docs bench clean help
+.PHONY: test tests lint slow compat demo docs bench clean help
 
-test: lint ## lint, then the tests: all that CI does
-	$(BIN)/python -m pytest -n 2
+test: $(VENV)/.dev ## lint and tests, side by side: all that CI does
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target tests lint
+
+tests: $(VENV)/.dev ## the tests alone
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.dev ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ from convfold.layers.shuffle import pixel_shuffle, pixel_unshuffle
 from convfold.ops import Eager
 from convfold.plan.border import Border, Correct, Way, ways
 from convfold.plan.deferred import Given
+from tests.effort import examples
 from tests.laws.generate import (
     Chooser,
     Layer,
@@ -165,8 +166,8 @@ def compare_many(seed: int, wanted: int) -> Tally:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_slice(seed: int) -> None:
-    print(tally := compare_many(seed, wanted=60))
-    assert tally.chains == 60
+    print(tally := compare_many(seed, wanted=examples(90)))
+    assert tally.chains == examples(90)
     assert {"module", "kernels", "steps", "steps at any size"} <= set(tally.ways)
 
 

@@ -158,7 +158,7 @@ def test_taps_below_a_resize(dims: int) -> None:
     assert result.report.after.macs < result.report.before.macs
 
 
-@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("dims", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("named", ["factors", "sizes"])
 def test_taps_below_a_resize_at_free_sizes(dims: int, named: str, tmp_path: Path) -> None:
     """By the model's own resize, one axis after the other; as many multiply-adds as the taps take below."""

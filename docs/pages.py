@@ -1,6 +1,6 @@
 """``python docs/pages.py``: writes the pages that are made of what is on record; a test fails where one is out of date.
 
-docs/gallery.md is made of benchmarks/results (gallery.json, runtimes.json), docs/reference/reasons.md of
+docs/gallery.md and docs/in-place.md are made of benchmarks/results, docs/reference/reasons.md of
 `convfold.errors.REASONS`, docs/reference/cli.md of the commands' own help.
 """
 
@@ -92,6 +92,31 @@ timed.
 
 """
 
+IN_PLACE_TOP = """# In place
+
+`fold_` puts a plan back into the modules that a model is made of: [Keep blocks apart](how-to/keep-blocks.md). What that
+keeps is measured on models as their libraries give them, called with the library's own arguments
+(`python -m benchmarks.own_model`; weights and statistics are random). Outputs are of the library's own types; *differs*
+is the largest difference of any, relative to its norm. In every row a forward hook was heard on each module that is
+still in the tree, a converted checkpoint of fresh weights is what folding them gives, and undoing it gives the same
+numbers to the last bit.
+
+*Of the saving* is the share of the multiply-adds that `fold` of the whole would save. It is less than all where a
+stretch crosses modules at the very top: a model is never replaced by one flat graph. Those are reported as
+[`crosses-module`](reference/reasons.md#crosses-module). A model of which none can be saved has batch norms and calls to
+save, and no share.
+
+"""
+
+TIMM_TOP = """
+## Beside timm's own
+
+timm has methods written by hand, some 930 lines, that put the branches of its blocks into one layer
+(`reparameterize_model`). Layers (convolutions and linears) and batch norms that are left by those, and by `fold_`
+(`python -m benchmarks.reparameterised`; timm {version}):
+
+"""
+
 #: A space where no line ends.
 NARROW = "\u202f"
 
@@ -135,6 +160,31 @@ def gallery() -> str:
     for name in order:
         parts.append(_network(name, rows[name]))
     return WRITTEN + "".join(parts)
+
+
+def in_place() -> str:
+    """docs/in-place.md."""
+    headings = ["network", "multiply-adds", "of the saving", "modules folded", "layers merged", "weights", "differs"]
+    parts = [IN_PLACE_TOP, _row(headings), _row(["---"] * len(headings))]
+    for name, case in _read("own_model").items():
+        share = "" if case["kept"] is None else f"{min(100 * case['kept'], 100):.0f}{NARROW}%"
+        names = "{}{n}→{n}{}".format(*case["keys"][:2], n=NARROW)
+        kept = [_pair(case["macs"]), share, case["blocks"], case["merged"], names, f"{case['differs']:.1e}"]
+        parts.append(_row([f"`{name}`", *kept]))
+    headings = ["network", "as it is trained", "timm's own", "`fold_`", "differs: timm's", "`fold_`"]
+    parts += [TIMM_TOP.format(version="1.0.31"), _row(headings), _row(["---"] * len(headings))]
+    for name, case in _read("reparameterised").items():
+        of = [_left(case[who]) for who in ("model", "timm", "ours")]
+        parts.append(_row([name, *of, *(_off(case[who]) for who in ("timm", "ours"))]))
+    return WRITTEN + "".join(parts)
+
+
+def _left(case: Mapping[str, Any]) -> str:
+    return "fails" if "failed" in case else f"{case['layers']} / {case['norms']}".replace(" ", NARROW)
+
+
+def _off(case: Mapping[str, Any]) -> str:
+    return "" if "failed" in case else f"{case['differs']:.0e}"
 
 
 def bars(macs: Mapping[str, tuple[int, int]]) -> str:
@@ -220,6 +270,7 @@ def _read(name: str) -> dict[str, Any]:
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "gallery.md": gallery,
+    "in-place.md": in_place,
     "reference/reasons.md": reasons,
     "reference/cli.md": commands,
 }

@@ -28,7 +28,7 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).parents[2]
 
 #: What is written by a script has nothing to run.
-_WRITTEN = {"operators.md", "gallery.md", "changelog.md"}
+_WRITTEN = {"operators.md", "gallery.md", "in-place.md", "changelog.md"}
 
 
 @dataclass(frozen=True)

@@ -233,6 +233,14 @@ def test_what_is_not_shown_to_be_the_same_stays_what_it_is(monkeypatch: pytest.M
     assert torch.allclose(net(x), expected, atol=1e-5)
 
 
+def test_what_a_folded_block_names_need_not_be_there() -> None:
+    """Calls of a block that was folded before are in modules by the names of those that it had."""
+    net, x = nn.Sequential(Block()), torch.randn(2, 2, 5, 6)
+    calls, _ = seen(net, (x,), {})
+    found = places.Places(net, calls, (), convfold.FoldConfig(), lambda stage: None)
+    assert found._place(Change(("pool",), ("0.folded.pool",), Cost(), 1), "") == "0"
+
+
 def test_constants_of_the_code_are_in_no_checkpoint() -> None:
     class Held(Block):
         def forward(self, x: Tensor) -> Tensor:

@@ -188,10 +188,17 @@ class Places:
             else:
                 yield from self._next(inner)
 
+    def _module(self, path: str) -> nn.Module | None:
+        """None where there is no such module: what was folded before has calls in the names of those it had."""
+        try:
+            return self.model.get_submodule(path)
+        except AttributeError:
+            return None
+
     def _place(self, change: Change, within: str) -> str:
         """The smallest module that is called and holds it all."""
         place = joined(within, change.place)
-        while place != within and self.model.get_submodule(place) not in self.calls:
+        while place != within and self._module(place) not in self.calls:
             place = place.rpartition(".")[0]
         return place
 
@@ -231,8 +238,8 @@ class Places:
         blocks = [edge for edge in self._edges("") if any(True for _ in self.model.get_submodule(edge).children())]
         if any(len({_within(path, block) for path in paths}) > 1 for block in blocks):
             return None
-        layers = [self.model.get_submodule(path) for path in paths]
-        if any(list(m.children()) or len(self.calls.get(m, [])) != 1 for m in layers):
+        layers = [m for path in paths if (m := self._module(path)) is not None]
+        if len(layers) < len(paths) or any(list(m.children()) or len(self.calls.get(m, [])) != 1 for m in layers):
             return None
         (x, *more), kwargs = self.calls[layers[0]][0].args, self.calls[layers[0]][0].kwargs
         if more or kwargs or not isinstance(x, Tensor):

@@ -15,6 +15,7 @@
   const plural = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
   const change = (before, after) => {
     if (before === after) return "the same";
+    if (Math.abs(after - before) < 0.0005 * before) return "about the same";
     return `${after < before ? "−" : "+"}${percent(Math.abs(after - before) / Math.max(before, 1))}`;
   };
 
@@ -40,7 +41,7 @@
   function headline() {
     const less = data.before.macs ? saved / data.before.macs : 0;
     const ops = data.before.ops - data.after.ops;
-    const verb = data.error ? "makes" : "would make";
+    const [makes, takes] = data.error ? ["makes", "takes"] : ["would make", "take"];
     const parts = [];
     if (!data.applied.length) return "Nothing was folded: no form that convfold knows is cheaper than what is there.";
     if (saved > 0) parts.push(`${percent(less)} fewer multiply-adds (${count(data.before.macs)} → ${count(data.after.macs)})`);
@@ -50,7 +51,7 @@
     const sure = !data.error ? "Nothing was run yet: this is what a fold would do."
       : data.error.nothing ? `Nothing could be compared: ${data.error.nothing}.`
       : data.error.passed ? "It computes the same function, checked against float64." : "It does not compute the same function.";
-    return `The folded model ${verb} ${parts.join(" and takes ")}. ${sure}`;
+    return `The folded model ${makes} ${parts.join(` and ${takes} `)}. ${sure}`;
   }
 
   function totals() {
@@ -455,7 +456,7 @@
 
   function verdict() {
     const v = data.error, small = (x) => (x === null ? "∞" : x === 0 ? "0" : x.toExponential(1));
-    if (!v) return [make("p", {}, "Nothing was run: this is what a fold would do. `convfold fold` compares the result with the original before it writes anything.")];
+    if (!v) return [make("p", {}, "Nothing was run: this is what a fold would do. ", make("code", {}, "convfold fold"), " compares the result with the original before it writes anything.")];
     if (v.nothing) return [make("p", {}, `There was nothing to compare: ${v.nothing}.`)];
     const term = (word, ...said) => [make("dt", {}, word), make("dd", {}, ...said)];
     return [

@@ -17,6 +17,9 @@ import convfold
 import zoo
 from convfold.errors import InvalidInput
 from convfold.modules import Folded, Merged, places
+from convfold.modules.changes import Change
+from convfold.modules.seen import seen
+from convfold.plan import Cost
 from tests.folding import randomised
 
 

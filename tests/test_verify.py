@@ -234,3 +234,29 @@ def test_models_without_values() -> None:
     assert convfold.verify(net, net, x).nothing == "what it returns is without values (meta)"
     with pytest.raises(convfold.InvalidInput, match=r"'weight' has no shape yet"):
         convfold.verify(nn.LazyLinear(4), nn.LazyLinear(4), torch.ones(2, 3))
+
+
+class TestTheLargestNumberOfAType:
+    """Masks are filled with it; in float64 it is another, and has no norm."""
+
+    class Masked(nn.Module):
+        def __init__(self, factor: float = 1.0, filled: bool = True) -> None:
+            super().__init__()
+            self.factor, self.filled = factor, filled
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = x * self.factor
+            return torch.where(x > 0.5, torch.finfo(x.dtype).max if self.filled else 0.0, y)
+
+    x = torch.linspace(-1, 1, 40).reshape(2, 20)
+
+    def test_it_is_compared(self) -> None:
+        verdict = convfold.verify(self.Masked(), self.Masked(), self.x)
+        assert verdict.passed and verdict.error == 0
+
+    def test_what_is_beside_it_counts(self) -> None:
+        assert not convfold.verify(self.Masked(), self.Masked(1.01), self.x).passed
+
+    def test_so_does_it(self) -> None:
+        assert not convfold.verify(self.Masked(), self.Masked(filled=False), self.x).passed
+        assert not convfold.verify(self.Masked(filled=False), self.Masked(), self.x).passed

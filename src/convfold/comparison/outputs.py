@@ -79,7 +79,15 @@ def _real(x: Tensor) -> Tensor:
         x = x.dequantize()
     if x.layout is not torch.strided and not x.is_nested:
         x = x.to_dense()
-    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
+    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else _endless(x)
+
+
+def _endless(x: Tensor) -> Tensor:
+    """The largest number of a type, which masks are filled with, stands for infinity: of a wider type it is another."""
+    if x.is_nested or x.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        return x
+    ends = x.abs() == torch.finfo(x.dtype).max
+    return torch.where(ends, x.sign() * torch.inf, x) if bool(ends.any()) else x
 
 
 def _unit(dtype: torch.dtype) -> float | None:

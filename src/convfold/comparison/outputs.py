@@ -83,10 +83,16 @@ def _real(x: Tensor) -> Tensor:
 
 
 def _endless(x: Tensor) -> Tensor:
-    """The largest number of a type, which masks are filled with, stands for infinity: of a wider type it is another."""
+    """The largest number of a type, which masks are filled with, stands for infinity: of a wider type it is another.
+
+    In float64 that of float32 does, too: a program that was exported in it keeps it as a constant.
+    """
     if x.is_nested or x.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         return x
-    ends = x.abs() == torch.finfo(x.dtype).max
+    size = x.abs()
+    ends = size == torch.finfo(x.dtype).max
+    if x.dtype == torch.float64:
+        ends |= size == torch.finfo(torch.float32).max
     return torch.where(ends, x.sign() * torch.inf, x) if bool(ends.any()) else x
 
 

@@ -55,7 +55,7 @@ class Picture:
 def drawn(program: Program[Any], regions: Iterable[Region]) -> Picture:
     """A model that was lifted, and not rewritten yet."""
     steps = {box.name: box for region in regions for box in _boxes(region, program) if box.label}
-    calls = [name for name in program.listed if not program.is_constant(name)]
+    calls = [name for name in program.listed if program.has(name) and not program.is_constant(name)]
     known = {*program.given, *calls}
 
     def source(name: str) -> str | None:

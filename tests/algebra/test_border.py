@@ -75,7 +75,7 @@ def test_one_convolution_and_the_pieces_are_the_chain(dims: int) -> None:
     assert done == 120 and mended > 100
 
 
-@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("dims", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_pieces_that_are_the_same_at_every_size(dims: int) -> None:
     """Read off where the ends are far from each other, exact where they meet: down to the smallest size there is."""
     done = mended = tiny = 0

@@ -56,6 +56,7 @@ export const REASONS: { [code: string]: string } = {
   "no-module": "no single torch.nn module computes this",
   "not-affine": "the layer is not affine",
   "not-exported": "torch.export cannot follow the module, called as it is",
+  "not-verified": "the module's folded form differs by more than its own rounding error, or cannot be compared",
   "padding-mode": "padding that copies data is not a convolution",
   "partition-differs": "channel groups do not line up with the parts of the concat or split",
   "quantised": "the weight is stored in eight bits; composed with others it would be stored wide",

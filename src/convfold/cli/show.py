@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from convfold import plain
 
 if TYPE_CHECKING:
     from convfold.bench import Bench, Row
@@ -96,16 +97,7 @@ def target(target: Target, out: TextIO) -> None:
 
 
 def _json(data: Any, out: TextIO) -> None:
-    out.write(json.dumps(_finite(data), indent=2) + "\n")
-
-
-def _finite(data: Any) -> Any:
-    """JSON knows no infinity: null in its place."""
-    if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
+    out.write(plain.dumps(data, indent=2) + "\n")
 
 
 def _timings(words: Sequence[str], rows: Sequence[Row]) -> Table:

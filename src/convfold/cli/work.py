@@ -139,7 +139,7 @@ def explain(
 
 def report(session: Session, origin: Origin, path: Path, asked: Asked) -> int:
     """``convfold report``."""
-    with session.working() as stage:
+    with session.output(), session.working() as stage:
         model = _found(origin, asked.shapes, stage)
         act = convfold.explain if asked.config.check == "none" else convfold.fold
         free = model.dynamic_shapes(asked.free)

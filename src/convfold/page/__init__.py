@@ -6,8 +6,6 @@ Nothing is loaded from elsewhere. dagre, which lays graphs out, is another's (it
 from __future__ import annotations
 
 import html
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convfold import plain
 from convfold.atomic import refuse_unwritable, replacing
 from convfold.errors import REASONS, REMEDIES, InvalidInput
 
@@ -49,7 +48,7 @@ class Page:
             InvalidInput: the suffix is another, or the file cannot be written.
         """
         refuse_output(path)
-        text = self.html() if path.suffix == ".html" else json.dumps(_finite(self.report), indent=2) + "\n"
+        text = self.html() if path.suffix == ".html" else plain.dumps(self.report, indent=2) + "\n"
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
@@ -61,7 +60,7 @@ class Page:
             "TEXT": html.escape(self.text),
             "LAYOUT": _part("dagre.min.js"),
             "SCRIPT": _part("report.js"),
-            "DATA": json.dumps(_finite(self._data()), separators=(",", ":")).replace("<", "\\u003c"),
+            "DATA": plain.dumps(self._data(), separators=(",", ":")).replace("<", "\\u003c"),
         }
         before, *rest = _part("report.html").split("{{")
         filled = [parts[key] + after for key, after in (part.split("}}", 1) for part in rest)]
@@ -100,12 +99,3 @@ def _redrawn(drawn: Redrawn) -> dict[str, Any]:
 
 def _boxes(boxes: Sequence[Box]) -> list[tuple[Any, ...]]:
     return [(b.name, b.label, b.path, b.size, b.macs, b.reads, b.taps) for b in boxes]
-
-
-def _finite(data: Any) -> Any:
-    """JSON knows no infinity: null in its place."""
-    if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data

@@ -98,6 +98,7 @@ class TestContent:
         page = opened(file)
         i, largest = max(enumerate(report.applied), key=lambda pair: pair[1].macs_before - pair[1].macs_after)
         page.click(f"#stretch-{i} summary")
+        page.wait_for_selector(f"#stretch-{i} .drawing svg")
         assert largest.redrawn is not None
         for panel, boxes in zip(
             page.query_selector_all(f"#stretch-{i} .drawing"),
@@ -151,8 +152,8 @@ class TestContent:
         report.save(tmp_path / "r.html")
         page = opened(tmp_path / "r.html")
         page.click("#stretches summary")
+        page.wait_for_selector("#stretches .ring")  # drawn when the browser says that it is open
         assert report.borders[0].way in page.inner_text("#stretches")
-        assert page.query_selector("#stretches .ring")
 
     def test_onnx(self, opened: Opened, tmp_path: Path) -> None:
         net = onnx.parser.parse_model(
